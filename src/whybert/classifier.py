@@ -1,0 +1,572 @@
+"""A sequence classifier: a model, its tokenizer and its labels, loaded safely and asked in batches.
+
+This is the only module that calls the `Auto` classes of transformers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import huggingface_hub
+import torch
+import transformers
+from huggingface_hub import errors as hub_errors
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from whybert import builtin, encoding
+from whybert.encoding import Encoding, Text
+from whybert.errors import (
+    InputError,
+    ModelLoadError,
+    NonFiniteError,
+    UnsupportedModelError,
+    UsageError,
+    WhybertError,
+)
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+BUILTIN = "builtin"
+BATCH_SIZE = 32
+
+_WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+# A tokenizer class without its files still loads, with its special tokens and up to this many others.
+_TOKENS_WITHOUT_FILES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says about one text, or one pair of texts."""
+
+    text: str
+    pair: str | None
+    label: str
+    """The label with the highest logit."""
+    probability: float
+    """The probability of `label`, see `probabilities`."""
+    probabilities: tuple[float, ...]
+    """One for each label, in the order of the classifier's `labels`."""
+    logits: tuple[float, ...]
+    """The model's raw outputs in the same order."""
+    truncated: bool
+    """Whether the model saw only a part of the text."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as values that JSON can hold."""
+        return {
+            "text": self.text,
+            "pair": self.pair,
+            "label": self.label,
+            "probability": self.probability,
+            "probabilities": list(self.probabilities),
+            "logits": list(self.logits),
+            "truncated": self.truncated,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A sequence classifier of transformers with its tokenizer.
+
+    `Classifier(model, tokenizer)` takes both as they are; `Classifier.load` finds them.  `max_length` is
+    the most tokens a text may have, special tokens included; None asks the tokenizer and the model, and
+    stays None if neither has a limit.
+
+    Raises UnsupportedModelError if the model has no configuration or the tokenizer is a slow one, and
+    InputError if `max_length` is more than the model has positions for.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int | None = None
+    name: str = field(default="", kw_only=True)
+    """The folder's name, the hub id or "builtin"; otherwise the class of the model."""
+    labels: tuple[str, ...] = field(init=False)
+    """The names of the model's labels in the order of its logits."""
+
+    def __post_init__(self) -> None:
+        config = getattr(self.model, "config", None)
+        if not isinstance(self.model, torch.nn.Module) or config is None:
+            raise UnsupportedModelError(
+                "a sequence classifier of transformers is needed, not "
+                f"{type(self.model).__name__}; if it is wrapped, pass the model inside (model.module)"
+            )
+        encoding.check_tokenizer(self.tokenizer)
+        reserved = _reserved_positions(self.model)
+        limit = encoding.maximum_length(self.tokenizer, config, reserved)
+        if self.max_length is None:
+            object.__setattr__(self, "max_length", limit)
+        else:
+            positions = getattr(config, "max_position_embeddings", None)
+            if isinstance(positions, int) and reserved < positions < self.max_length + reserved:
+                raise InputError(
+                    f"max_length must be at most {positions - reserved}, the positions of the model, "
+                    f"not {self.max_length}"
+                )
+        object.__setattr__(self, "labels", _labels(config))
+        if not self.name:
+            object.__setattr__(self, "name", type(self.model).__name__)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | str | None = None,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        max_length: int | None = None,
+    ) -> Classifier:
+        """Load a classifier, in eval mode.
+
+        `source` is "builtin", a folder that `save_pretrained` wrote, or the id of a model on the hub; for
+        a folder of the name "builtin" write "./builtin".  The model is on the CPU unless `device` says
+        otherwise, and in float32 unless `dtype` does, however it was saved.  `revision` is a branch, a tag
+        or a commit of a hub repository.  Only plain weights are loaded, never a pickle's code, and the
+        code that a repository brings along runs only with `trust_remote_code=True`.
+
+        Raises ModelLoadError, one line that says what is wrong with the source; MissingExtraError if the
+        encoder of the built-in model is not there; UsageError for a device or a dtype that does not exist.
+        """
+        place, kind = _device(device), _dtype(dtype)
+        if not isinstance(source, str | os.PathLike):
+            raise UsageError(
+                f"source must be 'builtin', a folder or a hub id, not {type(source).__name__}; to use a loaded "
+                "model, call Classifier(model, tokenizer)"
+            )
+        is_builtin, folder = source == BUILTIN, _folder(source)
+        if revision is not None and (is_builtin or folder is not None):
+            raise UsageError(
+                f"revision is for models on the hub, and {str(source)!r} is not there; leave it out"
+            )
+        model: Any
+        tokenizer: PreTrainedTokenizerBase
+        with _quiet():
+            if is_builtin:
+                model, tokenizer = builtin.load_builtin()
+                model = model.to(dtype=kind)
+                name = BUILTIN
+            else:
+                model, tokenizer = _load(folder or str(source), kind, revision, trust_remote_code)
+                name = folder.name if folder is not None else str(source)
+        try:
+            model = model.to(place)
+        except RuntimeError as error:
+            raise ModelLoadError(
+                f"{name!r} could not be moved to {place}: {_one_line(error)}; try device='cpu'"
+            ) from error
+        return cls(model.eval(), tokenizer, max_length, name=name)
+
+    def predict(
+        self, texts: Text | Sequence[str] | Sequence[tuple[str, str]], batch_size: int = BATCH_SIZE
+    ) -> list[Prediction]:
+        """Classify one text, one `(text, pair)` or a list of either; one prediction for each, in order.
+
+        Raises InputError for texts that cannot be encoded, UnsupportedModelError for a model that is in
+        train mode or is no sequence classifier, and NonFiniteError for logits that are not numbers.
+        """
+        listed, _ = normalise_texts(texts)
+        found: dict[int, Prediction] = {}
+        for indices, batch in batches(self, listed, batch_size):
+            logits = self._logits(batch)
+            rows = zip(indices, batch.rows, logits, probabilities(logits, self.model.config), strict=True)
+            for index, row, row_logits, row_probabilities in rows:
+                best = int(row_logits.argmax())
+                found[index] = Prediction(
+                    text=row.text,
+                    pair=row.pair,
+                    label=self.labels[best],
+                    probability=float(row_probabilities[best]),
+                    probabilities=tuple(row_probabilities.tolist()),
+                    logits=tuple(row_logits.tolist()),
+                    truncated=row.truncated,
+                )
+        return [found[index] for index in range(len(listed))]
+
+    def _logits(self, batch: Encoding) -> torch.Tensor:
+        """The logits of a batch, of shape (rows, labels), in float64 on the CPU."""
+        if self.model.training:
+            raise UnsupportedModelError(
+                "the model is in train mode, where dropout makes its answers random; call model.eval() first"
+            )
+        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+        with torch.inference_mode():
+            output = self.model(**batch.to(device).inputs)
+        logits = getattr(output, "logits", None)
+        expected = (len(batch.rows), len(self.labels))
+        if not isinstance(logits, torch.Tensor) or logits.shape != expected:
+            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else "none"
+            raise UnsupportedModelError(
+                f"a sequence classifier gives logits of shape {expected} (texts, labels), but "
+                f"{type(self.model).__name__} gave {got}; load it with AutoModelForSequenceClassification"
+            )
+        logits = logits.to("cpu", torch.float64)
+        for row, values in zip(batch.rows, logits, strict=True):
+            if not bool(values.isfinite().all()):
+                raise NonFiniteError(
+                    f"the model's logits for {row.text[:40]!r} are {values.tolist()}; "
+                    "check its weights, or load it with dtype='float32'"
+                )
+        return logits
+
+
+def probabilities(logits: torch.Tensor, config: PretrainedConfig) -> torch.Tensor:
+    """Logits of shape (..., labels) as probabilities of the same shape, by the model's problem type.
+
+    A single-label classifier has a softmax over its labels, and a multi-label one a sigmoid for each.
+    Outputs that do not compete, a single one and those of a regression, get a sigmoid as well: it grows
+    with the output and is its probability if it was trained as one.  What a regression model itself
+    predicts are the logits.
+    """
+    kind = getattr(config, "problem_type", None)
+    function = _PROBABILITIES.get(kind, _softmax) if logits.shape[-1] > 1 else torch.sigmoid
+    return function(logits)
+
+
+def normalise_texts(texts: object) -> tuple[list[Text], bool]:
+    """The texts as a list, and whether `texts` was a single one.
+
+    A string is one text and a tuple of two strings is one pair; a list holds texts or pairs.  Anything
+    else, and a list with anything else or nothing but white space in it, is an InputError.
+    """
+    if isinstance(texts, str | tuple):
+        encoding.check_text(0, texts)
+        return [texts], True
+    if not isinstance(texts, list):
+        raise InputError(
+            "texts must be a str, a (str, str) tuple for a pair, or a list of either, not "
+            f"{type(texts).__name__}; make it a list: list(texts)"
+        )
+    for index, text in enumerate(texts):
+        encoding.check_text(index, text)
+    return list(texts), False
+
+
+def batches(
+    classifier: Classifier, texts: Sequence[Text], batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[tuple[int, ...], Encoding]]:
+    """The texts in padded batches, the longest first, with the index into `texts` of each row.
+
+    Each text is tokenized once, all before the first batch, so a bad text is found before the model is
+    asked.  Texts of like length share a batch, to save padding, and the batch that needs the most memory
+    comes first.  The tensors are on the CPU, and hold only what the model's forward takes.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    if not texts:
+        return
+    rows = encoding.tokenize(classifier.tokenizer, texts, classifier.max_length)
+    order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
+    for start in range(0, len(order), batch_size):
+        indices = tuple(order[start : start + batch_size])
+        batch = encoding.collate(classifier.tokenizer, [rows[index] for index in indices])
+        yield indices, _accepted(classifier.model, batch)
+
+
+def _accepted(model: PreTrainedModel, batch: Encoding) -> Encoding:
+    """The batch without inputs that the model's forward does not take; checks that the ids fit it."""
+    parameters = inspect.signature(model.forward).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        batch = Encoding({k: v for k, v in batch.inputs.items() if k in parameters}, batch.rows)
+    table = getattr(model.get_input_embeddings(), "weight", None)
+    if table is not None and int(batch.inputs["input_ids"].max()) >= len(table):
+        raise UnsupportedModelError(
+            f"the tokenizer gave the token id {int(batch.inputs['input_ids'].max())}, but the model knows "
+            f"only {len(table)} tokens; load the tokenizer that belongs to it"
+        )
+    return batch
+
+
+def _softmax(logits: torch.Tensor) -> torch.Tensor:
+    return logits.softmax(dim=-1)
+
+
+_PROBABILITIES: dict[str | None, Callable[[torch.Tensor], torch.Tensor]] = {
+    "single_label_classification": _softmax,
+    "multi_label_classification": torch.sigmoid,
+    "regression": torch.sigmoid,
+}
+
+
+def _labels(config: PretrainedConfig) -> tuple[str, ...]:
+    names = {int(index): str(name) for index, name in (getattr(config, "id2label", None) or {}).items()}
+    count = max(len(names), max(names, default=-1) + 1)
+    return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
+
+
+def _reserved_positions(model: torch.nn.Module) -> int:
+    """How many rows of the table of positions no token can have.
+
+    A table with a row for padding numbers the tokens from the row after it.
+    """
+    rows = getattr(model.config, "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        if (
+            isinstance(module, torch.nn.Embedding)
+            and "position" in name.rpartition(".")[2]
+            and module.num_embeddings == rows
+            and module.padding_idx is not None
+        ):
+            return module.padding_idx + 1
+    return 0
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    try:
+        place = torch.device("cpu" if device is None else device)
+        if place.type == "meta":
+            raise UsageError("a model on the device 'meta' has no weights to run; use device='cpu'")
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise UsageError(f"the device {str(device)!r} is not available here; use device='cpu'") from error
+    return place
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    found = (
+        torch.float32 if dtype is None else getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    )
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise UsageError(f"dtype must be float32, float64, bfloat16 or float16, not {dtype!r}")
+    return found
+
+
+def _folder(source: str | os.PathLike[str]) -> Path | None:
+    """The folder that the source is, or None for "builtin" and for what can only be a hub id."""
+    if source == BUILTIN:
+        return None
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    text = str(source)
+    if path.exists():
+        raise ModelLoadError(f"{text!r} is a file; pass the folder that save_pretrained wrote, or 'builtin'")
+    # An id on the hub is `name` or `owner/name`.
+    if (
+        not isinstance(source, str)
+        or text[:1] in {"", ".", "~"}
+        or "\\" in text
+        or text.count("/") > 1
+        or ("/" in (text[:1], text[-1:]))
+    ):
+        raise ModelLoadError(
+            f"there is no folder {text!r}; pass a folder that save_pretrained wrote, a hub id or 'builtin'"
+        )
+    return None
+
+
+def _load(
+    source: Path | str, dtype: torch.dtype, revision: str | None, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer from a folder (a Path) or the hub (a str)."""
+    local = isinstance(source, Path)
+    if isinstance(source, Path):
+        _check_folder(source)
+    options: dict[str, Any] = {
+        "revision": revision or "main",
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": local and not trust_remote_code,
+    }
+    step = "configuration"
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        saved_as = config.architectures or ()
+        step = "tokenizer"
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        _check_loaded_tokenizer(tokenizer, source)
+        step = "model"
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            weights_only=True,
+            output_loading_info=True,
+            # Weights of another shape are reported below, by name, and refused.
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    except WhybertError:
+        raise
+    except Exception as error:  # transformers, its parsers and the network raise errors of many kinds
+        raise ModelLoadError(_explanation(error, source, step)) from error
+    _check_loaded_model(model, info, source, saved_as)
+    return model, tokenizer
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ModelLoadError(
+                f"{str(folder)!r} holds an adapter without its model; load it with peft, "
+                "call merge_and_unload() and save the whole model"
+            )
+        raise ModelLoadError(
+            f"{str(folder)!r} has no config.json; pass a folder that save_pretrained wrote, or 'builtin'"
+        )
+    if not any((folder / name).is_file() for name in _WEIGHT_FILES):
+        raise ModelLoadError(
+            f"{str(folder)!r} has no weights: none of {', '.join(_WEIGHT_FILES)}; save the model there again"
+        )
+
+
+def _check_loaded_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Path | str) -> None:
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelLoadError(
+            f"{str(source)!r} has only a slow tokenizer ({type(tokenizer).__name__}), which does not know where in "
+            "the text its tokens are; save a fast one there (a tokenizer.json)"
+        )
+    if len(tokenizer) <= len(tokenizer.all_special_tokens) + _TOKENS_WITHOUT_FILES:
+        raise ModelLoadError(
+            f"{str(source)!r} has no tokenizer: none of its vocabulary files is there; "
+            "call tokenizer.save_pretrained on the same folder"
+        )
+
+
+def _check_loaded_model(
+    model: PreTrainedModel, info: dict[str, Any], source: Path | str, saved_as: Sequence[str]
+) -> None:
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        name, found, expected = mismatched[0]
+        raise ModelLoadError(
+            f"the weights of {str(source)!r} do not fit its config.json: {name} has shape {tuple(found)}, "
+            f"expected {tuple(expected)}{_more(len(mismatched) - 1)}; save config and weights together"
+        )
+    missing = sorted(info["missing_keys"])
+    head = [name for name in missing if not name.startswith(f"{model.base_model_prefix}.")]
+    if head:
+        origin = (
+            f"it was saved as {', '.join(saved_as)}" if saved_as else "its config.json names no architecture"
+        )
+        raise ModelLoadError(
+            f"{str(source)!r} has no classification head: {', '.join(head[:4])} missing"
+            f"{_more(len(head) - 4)} ({origin}); fine-tune it for sequence classification first"
+        )
+    if missing:
+        raise ModelLoadError(
+            f"the weights of {str(source)!r} are incomplete: {', '.join(missing[:4])} missing"
+            f"{_more(len(missing) - 4)}; save the model again"
+        )
+    if info["error_msgs"]:
+        raise ModelLoadError(
+            f"the weights of {str(source)!r} could not be used: {_one_line(info['error_msgs'][0])}; "
+            "save the model again"
+        )
+
+
+def _explanation(error: Exception, source: Path | str, step: str) -> str:
+    """One line for an error that was raised while `step` ("configuration", ...) was loaded."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    name = str(source)
+    for kinds, message in _EXPLANATIONS:
+        for found in chain:
+            if isinstance(found, kinds):
+                return message.format(name=repr(name), detail=_one_line(found))
+    for found in chain:
+        if type(found).__module__.partition(".")[0] in _HTTP_CLIENTS:
+            return _UNREACHABLE.format(name=repr(name), detail=_one_line(found))
+    if "trust_remote_code" in str(error):
+        return (
+            f"{name!r} brings its own code, which was not run; read it, and pass trust_remote_code=True "
+            "if you trust it"
+        )
+    return (
+        f"the {step} of {name!r} could not be loaded: {_one_line(error)}; "
+        "pass a folder that save_pretrained wrote, a hub id or 'builtin'"
+    )
+
+
+_UNREACHABLE = "could not reach the hub for {name}: {detail}; pass a local folder or 'builtin'"
+# The hub's client lets the errors of its own HTTP client through; which one that is, is its affair.
+_HTTP_CLIENTS = frozenset({"httpx", "httpcore", "requests", "urllib3"})
+_EXPLANATIONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    (
+        (pickle.UnpicklingError,),
+        "the checkpoint of {name} is a pickle that is damaged or holds more than weights, and was not run: "
+        "{detail}; convert it to safetensors where you trust it (save_pretrained does)",
+    ),
+    (
+        (SafetensorError,),
+        "the model.safetensors of {name} is damaged: {detail}; copy or download it again",
+    ),
+    (
+        (hub_errors.GatedRepoError,),
+        "{name} is gated on the hub; ask for access there and log in (hf auth login), or pass a local folder",
+    ),
+    (
+        (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError),
+        "there is no folder and no model on the hub with the name {name}, or it is private; "
+        "pass a folder, the id owner/name of a model, or 'builtin'",
+    ),
+    (
+        (hub_errors.RevisionNotFoundError,),
+        "{name} has no such revision: {detail}; pass a branch, a tag or a commit of its repository",
+    ),
+    (
+        (
+            hub_errors.LocalEntryNotFoundError,
+            hub_errors.OfflineModeIsEnabled,
+            ConnectionError,
+            TimeoutError,
+        ),
+        _UNREACHABLE,
+    ),
+)
+
+
+def _one_line(error: object) -> str:
+    """The first sentence or two of a message, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, reports and warnings of transformers and the hub; errors are raised as ever.
+
+    What a report would say about the weights is checked after the load, and raised.
+    """
+    transformers_log: Any = transformers.utils.logging
+    hub_log: Any = huggingface_hub.utils.logging
+    hub: Any = huggingface_hub.utils
+    verbosity, hub_verbosity = transformers_log.get_verbosity(), hub_log.get_verbosity()
+    bars = transformers_log.is_progress_bar_enabled()
+    hub_bars = not hub.are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers_log.set_verbosity_error()
+        hub_log.set_verbosity_error()
+        transformers_log.disable_progress_bar()
+        try:
+            yield
+        finally:
+            transformers_log.set_verbosity(verbosity)
+            hub_log.set_verbosity(hub_verbosity)
+            if bars:
+                transformers_log.enable_progress_bar()
+            if hub_bars:
+                hub.enable_progress_bars()
+            else:
+                hub.disable_progress_bars()

@@ -1,0 +1,421 @@
+"""Texts to tokens, tokens to words, and rows of tokens to padded tensors.
+
+This module knows the interface of the tokenizers, and torch for the tensors.  It knows no model.
+
+A *word* is a piece of the original text and does not depend on the tokenizer, so that methods and
+models can be compared: a run of letters, digits and marks (an inner apostrophe included), and each
+other character by itself.  Only where a single token spans several such pieces are they one word.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+
+from whybert.errors import InputError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+Text = str | tuple[str, str]
+Span = tuple[int, int]
+
+# A tokenizer that was never told its length says 1e30.  No real one comes near this.
+_NO_LENGTH = 10**9
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_APOSTROPHES = "'\u2019\uff07"
+_ZERO_WIDTH_JOINER = "\u200d"
+# What the padding of each kind of input is; every other kind, the attention mask too, is padded with 0.
+_PADDING = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}
+# The ideographs that BERT's tokenizers split off one by one.
+_HAN = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2EBEF),
+    (0x30000, 0x323AF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+_KANA = ((0x3040, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """One text, or one pair of texts, as the tokenizer splits it and as its words group the tokens.
+
+    Every tuple but `word_spans` has one entry for each token, special tokens included, padding not.
+    Spans are `(start, end)` in characters of the original string: `text` for sequence 0, `pair` for 1.
+    """
+
+    text: str
+    pair: str | None
+    tokens: tuple[str, ...]
+    """The tokens as the tokenizer spells them."""
+    offsets: tuple[Span, ...]
+    """The span of each token without white space at its ends; empty for special and blank tokens."""
+    sequence_ids: tuple[int | None, ...]
+    """0 for tokens of the text, 1 for those of its pair, None for those that the tokenizer added."""
+    special: tuple[bool, ...]
+    """Whether the tokenizer added the token ("[CLS]"); False where the text itself spells it out."""
+    word_ids: tuple[int | None, ...]
+    """The index into `word_spans` of the one word that the token belongs to; None for special tokens."""
+    word_spans: tuple[tuple[int, int, int], ...]
+    """`(sequence, start, end)` of each word that has a token: disjoint, in order, sequence 0 first."""
+    positions: tuple[int, ...]
+    """The columns of the batch that the tokens stand in."""
+    truncated: bool
+    """Whether tokens were left out because the text is longer than the maximum."""
+    features: Mapping[str, tuple[int, ...]] = field(repr=False, compare=False)
+    """What goes to the model, unpadded: one integer for each token under each input's name."""
+
+    @property
+    def token_count(self) -> int:
+        """The number of tokens, special tokens included, padding not."""
+        return len(self.tokens)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words as slices of the original strings, one for each of `word_spans`."""
+        sequences = (self.text, self.pair or "")
+        return tuple(sequences[sequence][start:end] for sequence, start, end in self.word_spans)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """A batch: `inputs`, integer tensors of shape (rows, columns) by name, and the text of each row."""
+
+    inputs: dict[str, torch.Tensor]
+    rows: tuple[EncodedText, ...]
+
+    def to(self, device: torch.device | str) -> Encoding:
+        """The same batch with its tensors on `device`."""
+        return Encoding({name: tensor.to(device) for name, tensor in self.inputs.items()}, self.rows)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int | None = None
+) -> Encoding:
+    """Tokenize `texts`, all strings or all `(text, pair)` tuples, into one padded batch.
+
+    `max_length` is in tokens, special tokens included; longer texts are cut (of a pair, the longer part
+    first) and marked `truncated`.  None cuts nothing.  The tokenizer's own settings for truncation and
+    padding do not apply, and are afterwards what they were.
+
+    Raises InputError for texts that cannot be encoded, naming their index, and UnsupportedModelError
+    for a tokenizer that does not know where in the text its tokens are.
+    """
+    return collate(tokenizer, tokenize(tokenizer, texts, max_length))
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], max_length: int | None = None
+) -> tuple[EncodedText, ...]:
+    """The rows of `encode` before they are padded: row i has the positions 0, 1, ... of its own tokens."""
+    check_tokenizer(tokenizer)
+    firsts, seconds = _checked(texts)
+    special_count = tokenizer.num_special_tokens_to_add(pair=seconds is not None)
+    least = special_count + (1 if seconds is None else 2)
+    if max_length is not None and (
+        isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < least
+    ):
+        raise InputError(
+            f"max_length must be a whole number of at least {least}: {special_count} special tokens "
+            f"and one for each text, not {max_length!r}"
+        )
+
+    backend = tokenizer.backend_tokenizer
+    truncation, padding = backend.truncation, backend.padding
+    try:
+        batch = tokenizer(
+            [_encodable(text) for text in firsts],
+            None if seconds is None else [_encodable(text) for text in seconds],
+            add_special_tokens=True,
+            padding=False,
+            truncation="do_not_truncate" if max_length is None else "longest_first",
+            max_length=max_length,
+            verbose=False,
+        )
+    finally:
+        # A `tokenizer.json` can come with both switched on, and its owner may rely on them.
+        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
+        backend.no_padding() if padding is None else backend.enable_padding(**padding)
+
+    rows = []
+    for index, text in enumerate(firsts):
+        pair = None if seconds is None else seconds[index]
+        one = batch.encodings[index]
+        special = tuple(flag == 1 for flag in one.special_tokens_mask)
+        sequence_ids = tuple(
+            None if is_special else sequence or 0
+            for sequence, is_special in zip(one.sequence_ids, special, strict=True)
+        )
+        sequences = (text,) if pair is None else (text, pair)
+        offsets = tuple(
+            (0, 0) if sequence is None else _stripped(sequences[sequence], span)
+            for sequence, span in zip(sequence_ids, one.offsets, strict=True)
+        )
+        for sequence, name in enumerate(("text", "second part of text")[: len(sequences)]):
+            if not any(
+                found == sequence and start < end
+                for found, (start, end) in zip(sequence_ids, offsets, strict=True)
+            ):
+                raise InputError(
+                    f"{name} {index} has no character that the tokenizer knows as a token; leave it out"
+                )
+        word_ids, word_spans = _words(sequences, offsets, sequence_ids)
+        features = {name: tuple(values[index]) for name, values in batch.items()}
+        rows.append(
+            EncodedText(
+                text=text,
+                pair=pair,
+                tokens=tuple(one.tokens),
+                offsets=offsets,
+                sequence_ids=sequence_ids,
+                special=special,
+                word_ids=word_ids,
+                word_spans=word_spans,
+                positions=tuple(range(len(special))),
+                truncated=bool(one.overflowing),
+                features=MappingProxyType(features),
+            )
+        )
+    return tuple(rows)
+
+
+def collate(tokenizer: PreTrainedTokenizerBase, rows: Sequence[EncodedText]) -> Encoding:
+    """Pad `rows` of `tokenize` to the longest of them, on the tokenizer's padding side.
+
+    Raises InputError for more than one row if the tokenizer has no token for padding.
+    """
+    if len(rows) > 1 and tokenizer.pad_token_id is None:
+        raise InputError(
+            f"{len(rows)} texts cannot be one batch because the tokenizer has no padding token; "
+            "give one text at a time (batch_size=1), or set tokenizer.pad_token"
+        )
+    width = max(row.token_count for row in rows)
+    left = tokenizer.padding_side == "left"
+    inputs = {}
+    for name in rows[0].features:
+        pad = getattr(tokenizer, _PADDING[name]) if name in _PADDING else 0
+        columns = []
+        for row in rows:
+            values, padding = list(row.features[name]), [pad] * (width - row.token_count)
+            columns.append(padding + values if left else values + padding)
+        inputs[name] = torch.tensor(columns, dtype=torch.long)
+    placed = []
+    for row in rows:
+        first = width - row.token_count if left else 0
+        placed.append(replace(row, positions=tuple(range(first, first + row.token_count))))
+    return Encoding(inputs, tuple(placed))
+
+
+def maximum_length(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, reserved: int = 0
+) -> int | None:
+    """The most tokens a text may have, special tokens included; None if nothing limits it.
+
+    `reserved` is the number of the model's positions that no token can have: models in the manner of
+    RoBERTa number their positions from `padding_idx + 1`.
+    """
+    limits = []
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > reserved:
+        limits.append(positions - reserved)
+    length = tokenizer.model_max_length
+    if length is not None and 0 < length < _NO_LENGTH:
+        limits.append(int(length))
+    return min(limits, default=None)
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise UnsupportedModelError unless the tokenizer says where in a text its tokens are."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise UnsupportedModelError(
+            f"a fast tokenizer is needed, one that knows where in the text its tokens are, not "
+            f"{type(tokenizer).__name__}; load it with AutoTokenizer from a folder with a tokenizer.json"
+        )
+
+
+def check_text(index: int, text: object) -> None:
+    """Raise InputError unless `text` is a string, or a tuple of two, with more in it than white space."""
+    if isinstance(text, tuple):
+        if len(text) != 2:
+            raise InputError(f"text {index} is a tuple of {len(text)}; a pair is a tuple of two strings")
+        for part, name in zip(text, ("first", "second"), strict=True):
+            if not isinstance(part, str):
+                raise InputError(f"the {name} part of text {index} must be a str, not {_kind(part)}")
+            if not part.strip():
+                raise InputError(f"the {name} part of text {index} is empty; leave this pair out")
+    elif not isinstance(text, str):
+        raise InputError(f"text {index} must be a str or a tuple of two, not {_kind(text)}")
+    elif not text.strip():
+        raise InputError(f"text {index} is empty; leave it out")
+
+
+def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
+    """The texts, and their pairs if they have any, once all are known to be good and of one kind."""
+    if isinstance(texts, str | bytes):
+        raise InputError(f"texts must be a sequence of texts, not one {_kind(texts)}; put it in a list")
+    if not texts:
+        raise InputError("there is no text to encode; give at least one")
+    firsts: list[str] = []
+    seconds: list[str] = []
+    for index, text in enumerate(texts):
+        check_text(index, text)
+        if isinstance(text, tuple) != isinstance(texts[0], tuple):
+            kinds = ("a pair", "a single text") if isinstance(text, tuple) else ("a single text", "a pair")
+            raise InputError(
+                f"text {index} is {kinds[0]} but text 0 is {kinds[1]}; encode texts and pairs separately"
+            )
+        if isinstance(text, tuple):
+            firsts.append(text[0])
+            seconds.append(text[1])
+        else:
+            firsts.append(text)
+    return firsts, seconds or None
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _encodable(text: str) -> str:
+    # The tokenizers refuse half a surrogate pair.  One character for one keeps all spans valid.
+    return _SURROGATE.sub("\ufffd", str(text))
+
+
+def _stripped(text: str, span: Span) -> Span:
+    """The span without white space at its ends; an empty one stays where the white space ended."""
+    start, end = span
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _words(
+    sequences: Sequence[str], offsets: Sequence[Span], sequence_ids: Sequence[int | None]
+) -> tuple[tuple[int | None, ...], tuple[tuple[int, int, int], ...]]:
+    """The word of each token, and the words that have tokens."""
+    word_ids: list[int | None] = [None] * len(offsets)
+    word_spans: list[tuple[int, int, int]] = []
+    for sequence, text in enumerate(sequences):
+        columns = [column for column, found in enumerate(sequence_ids) if found == sequence]
+        first_word = len(word_spans)
+        spans = [offsets[column] for column in columns]
+        for start, end in _merged(list(split_words(text)), spans):
+            word_spans.append((sequence, start, end))
+        # The word at each character, so that a token finds its own by looking.
+        at: list[int | None] = [None] * (len(text) + 1)
+        for index in range(first_word, len(word_spans)):
+            _, start, end = word_spans[index]
+            at[start:end] = [index] * (end - start)
+        for column, (start, _) in zip(columns, spans, strict=True):
+            word_ids[column] = at[start]
+        # Blank tokens ("\u2581" alone) lead to the next word if they do not touch one; else to the last.
+        blank = [
+            column
+            for column, (start, end) in zip(columns, spans, strict=True)
+            if start == end and word_ids[column] is None
+        ]
+        for column in reversed(blank):
+            later = [word_ids[other] for other in columns if other > column and word_ids[other] is not None]
+            earlier = [word_ids[other] for other in columns if other < column and word_ids[other] is not None]
+            word_ids[column] = later[0] if later else earlier[-1]
+    return tuple(word_ids), tuple(word_spans)
+
+
+def _merged(pieces: Sequence[Span], spans: Sequence[Span]) -> list[Span]:
+    """The pieces that a token overlaps, those that share a token as one."""
+    reaches: list[Span] = []
+    for token_start, token_end in sorted(span for span in spans if span[0] < span[1]):
+        if reaches and token_start < reaches[-1][1]:
+            reaches[-1] = (reaches[-1][0], max(reaches[-1][1], token_end))
+        else:
+            reaches.append((token_start, token_end))
+    # `reaches` are the stretches of text that tokens share.  Pieces and stretches that overlap are
+    # chained; both lists are in order, so one pass finds all chains.
+    marked = sorted([(*piece, True) for piece in pieces] + [(*reach, False) for reach in reaches])
+    words: list[Span] = []
+    start = end = -1
+    has_token = False
+    for piece_start, piece_end, is_piece in marked:
+        if piece_start < end:
+            end = max(end, piece_end)
+            has_token = has_token or not is_piece
+            continue
+        if has_token:
+            words.append((start, end))
+        start, end, has_token = piece_start, piece_end, not is_piece
+    if has_token:
+        words.append((start, end))
+    return words
+
+
+def split_words(text: str) -> Iterator[Span]:
+    """The spans of the words of `text`, in order, before any tokenizer is asked.
+
+    Runs of letters, digits and marks are words, with an apostrophe inside them ("don't") but no hyphen.
+    An ideograph is a word, a run of kana is one, and so is each other character that is not white space.
+    Marks and invisible format characters stay with what they follow, and emoji with their modifiers.
+    """
+    start, kind = -1, "space"
+    for index, character in enumerate(text):
+        found = _character_kind(character)
+        if "space" in (found, kind):
+            joins = False
+        elif found == "extension":
+            joins, found = True, kind
+        elif found in {"letter", "kana"} and found == kind:
+            joins = True
+        elif (
+            character in _APOSTROPHES
+            and kind == "letter"
+            and index + 1 < len(text)
+            and _character_kind(text[index + 1]) == "letter"
+        ):
+            joins, found = True, "letter"
+        else:
+            joins = kind == found == "other" and (
+                text[index - 1] == _ZERO_WIDTH_JOINER
+                or (index - start == 1 and _is_flag_half(text[start]) and _is_flag_half(character))
+            )
+        if not joins:
+            if kind != "space":
+                yield start, index
+            # A mark with nothing before it is a letter: what follows may belong to it.
+            start, kind = index, "letter" if found == "extension" else found
+    if kind != "space":
+        yield start, len(text)
+
+
+def _character_kind(character: str) -> str:
+    code = ord(character)
+    if character.isspace():
+        return "space"
+    if code < 0x80:
+        return "letter" if character.isalnum() else "other"
+    if _within(code, _HAN):
+        return "ideograph"
+    category = unicodedata.category(character)
+    if category[0] == "M" or category == "Cf" or 0x1F3FB <= code <= 0x1F3FF:
+        return "extension"
+    if _within(code, _KANA) and category[0] == "L":
+        return "kana"
+    return "letter" if category[0] in "LN" else "other"
+
+
+def _within(code: int, ranges: Sequence[Span]) -> bool:
+    return any(first <= code <= last for first, last in ranges)
+
+
+def _is_flag_half(character: str) -> bool:
+    return 0x1F1E6 <= ord(character) <= 0x1F1FF

@@ -1,0 +1,92 @@
+"""What can go wrong, as one tree of exceptions.
+
+    WhybertError
+    ├── UsageError            the call is wrong: another argument helps
+    │   ├── UnknownNameError      a method, label, model or option that does not exist (also a KeyError)
+    │   ├── InputError            a text or an encoding that cannot be explained (also a ValueError)
+    │   └── TargetError           the target does not fit the model or the batch (also a ValueError)
+    ├── ModelError            the model cannot be explained as it is
+    │   ├── ModelLoadError        no classifier could be loaded from the given place
+    │   ├── UnsupportedModelError     train mode, wrapped, compiled, or no sequence classifier
+    │   ├── UnsupportedOperationError the model calls an operation for which no rule is known
+    │   └── NonFiniteError        logits or relevance are NaN or infinite
+    └── MissingExtraError     an optional package is needed (also an ImportError)
+
+Every message is one line that says what was expected, what came, and the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WhybertError(Exception):
+    """Base of every error that whybert raises on purpose."""
+
+
+class UsageError(WhybertError):
+    """The call is wrong; another argument would be accepted.  The command line exits with 2."""
+
+
+class UnknownNameError(UsageError, KeyError):
+    """A name that is not in its table.  The message lists the closest names."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"unknown {kind} {name!r}; {_suggest(str(name), self.known)}{hint}")
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])
+
+
+class InputError(UsageError, ValueError):
+    """A text or an encoding that cannot be explained."""
+
+
+class TargetError(UsageError, ValueError):
+    """A target that does not fit the model's labels or the batch."""
+
+
+class ModelError(WhybertError):
+    """The model cannot be explained as it is."""
+
+
+class ModelLoadError(ModelError):
+    """No classifier could be loaded from the given place."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model's state or kind is not supported; the message names it."""
+
+
+class UnsupportedOperationError(ModelError):
+    """The model calls a differentiable operation for which the method has no rule."""
+
+    def __init__(self, operation: str, method: str) -> None:
+        self.operation, self.method = operation, method
+        super().__init__(
+            f"the model calls {operation}, for which {method!r} has no rule, so its relevance would be wrong; "
+            "use a gradient method (gs, gi), or add a rule for this operation"
+        )
+
+
+class NonFiniteError(ModelError):
+    """Logits or relevance are NaN or infinite."""
+
+
+class MissingExtraError(WhybertError, ImportError):
+    """An optional package is missing.  The message is the command that installs it."""
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} needs an optional package: pip install 'whybert[{extra}]'")
+
+
+def _suggest(name: str, known: tuple[str, ...]) -> str:
+    folded = {candidate.casefold(): candidate for candidate in known}
+    close = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+    if close:
+        return "did you mean " + " or ".join(repr(match) for match in close) + "?"
+    listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"known: {listed}" if known else "none are known"

@@ -1,0 +1,96 @@
+"""Composites: which rule each kind of operation follows, one table a method.
+
+A kind that a table does not name keeps its ordinary derivative, so the empty table is the gradient.
+
+| kind               | the rule is                                                                   |
+|--------------------|-------------------------------------------------------------------------------|
+| `linear`           | a function of (relevance, saved linear layer), see `whybert.lrp.rules`        |
+| `activation`       | a function of (relevance, saved activation): GELU, tanh, ReLU, ...            |
+| `power`            | the same, for x^n and the square root inside a hand-written LayerNorm         |
+| `layer_norm`       | a function of (relevance, saved LayerNorm)                                    |
+| `quotient`         | the shares of numerator and denominator, where both depend on the input       |
+| `product`          | the shares of the two factors of a gate or of Q K^T                           |
+| `attention_values` | the shares of attention weights A and values V in A V                         |
+| `convolution`      | only ever `REFUSED`: it is linear, so no table needs a rule of its own        |
+
+A *share* multiplies what its operand is handed by the ordinary derivative: 1 leaves it, 1/2 halves
+it, `None` makes the operand a constant.  A product of two factors would otherwise hand the whole of
+its relevance to each of them and so double it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from . import rules
+
+Shares = tuple[float | None, float | None]
+ORDINARY: Final[Shares] = (1.0, 1.0)
+REFUSED: Final = "refused"
+
+
+@dataclass(frozen=True, eq=False)
+class Composite:
+    """A named table from kind of operation to rule.
+
+    closed: whether an operation that has no rule is an error.  Only the gradient is open: every
+    differentiable operation has a derivative, not every one has a rule.
+    """
+
+    name: str
+    table: Mapping[str, Any] = field(default_factory=dict)
+    closed: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", MappingProxyType(dict(self.table)))
+
+    def rule(self, kind: str) -> Any:
+        """The rule for `kind`; None stands for the ordinary derivative."""
+        return self.table.get(kind)
+
+    def shares(self, kind: str) -> Shares:
+        """The shares of the two operands; both 1 stands for the ordinary derivative."""
+        shares: Shares = self.table.get(kind, ORDINARY)
+        return shares
+
+
+GRADIENT: Final = Composite("gradient", closed=False)
+
+# Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers", ICML
+# 2024: element-wise functions f(x) / x (eq. 9), products half and half (eq. 15, proposition 3.2),
+# softmax by its derivative (proposition 3.1), normalisation with a constant deviation (proposition
+# 3.4).  Linear layers: the epsilon rule, which in gradient form is the ordinary derivative.
+ATTN_LRP: Final = Composite(
+    "attnlrp",
+    {
+        "activation": rules.ratio,
+        "power": rules.ratio,
+        "layer_norm": rules.constant_deviation,
+        "quotient": (1.0, None),
+        "product": (0.5, 0.5),
+        "attention_values": (0.5, 0.5),
+    },
+)
+
+# Ali et al., "XAI for Transformers: Better Explanations through Conservative Propagation", ICML 2022:
+# the attention weights are constants (eq. 11), LayerNorm's deviation is one (eq. 12).
+CP_LRP: Final = Composite("cp_lrp", {**ATTN_LRP.table, "attention_values": (None, 1.0)})
+
+
+def released_lrp(alpha: float) -> Composite:
+    """The rules of the code released with Wu and Ong 2020: alpha-beta on the sign of the weight.
+
+    LayerNorm, residual sums, softmax and attention products keep their derivative; GELU and tanh
+    hand relevance on unchanged.
+    """
+    return Composite(
+        "lrp",
+        {
+            "linear": rules.WeightSignAlphaBeta(alpha),
+            "activation": rules.identity,
+            "convolution": REFUSED,
+        },
+    )

@@ -1,0 +1,203 @@
+"""Which torch functions are which operation.
+
+A forward pass is a sequence of calls of torch functions.  This table gives each one that a rule is
+written for its name; the functions of `STRUCTURAL` move or select numbers and those of `LINEAR` are
+linear in their tracked argument, so their ordinary derivative is their rule.  Whatever
+is differentiable and stands in neither list has no rule, and the interception refuses it by name.
+
+Nothing here depends on a model family.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TorchFunction = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A function applied to each number, in the closed forms that the rules need.
+
+    name: the operation's name.  value: f(x).  derivative: (gradient, x, y) -> gradient * f'(x).
+    ratio: (x, y) -> f(x) / x, with its limit at 0, never by a division by x: 0 / 0 is NaN,
+    and in half precision so is the quotient of two small numbers.
+    """
+
+    name: str
+    value: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ratio: Callable[[Tensor, Tensor], Tensor]
+
+
+def _normal_cdf(x: Tensor) -> Tensor:
+    """Phi(x), the cumulative distribution function of the standard normal."""
+    return (x * math.sqrt(0.5)).erf_().add_(1.0).mul_(0.5)
+
+
+def _gelu_tanh_cdf(x: Tensor) -> Tensor:
+    """0.5 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))): the approximation's stand-in for Phi(x)."""
+    return (x + 0.044715 * x**3).mul_(math.sqrt(2.0 / math.pi)).tanh_().add_(1.0).mul_(0.5)
+
+
+def _tanh_ratio(x: Tensor, y: Tensor) -> Tensor:
+    """tanh(x) / x.  Near 0 the series 1 - x^2 / 3, whose error there is below x^4."""
+    near_zero = x.abs() < 1e-4
+    return torch.where(near_zero, 1.0 - x * x / 3.0, y / torch.where(near_zero, torch.ones_like(x), x))
+
+
+GELU: Final = Elementwise(
+    "gelu",
+    F.gelu,
+    lambda gradient, x, _: torch.ops.aten.gelu_backward(gradient, x),
+    lambda x, _: _normal_cdf(x),
+)
+GELU_TANH: Final = Elementwise(
+    "gelu(approximate='tanh')",
+    lambda x: F.gelu(x, approximate="tanh"),
+    lambda gradient, x, _: torch.ops.aten.gelu_backward(gradient, x, approximate="tanh"),
+    lambda x, _: _gelu_tanh_cdf(x),
+)
+RELU: Final = Elementwise(
+    "relu", torch.relu, lambda gradient, x, _: gradient * (x > 0), lambda x, _: (x > 0).to(x.dtype)
+)
+TANH: Final = Elementwise(
+    "tanh", torch.tanh, lambda gradient, _, y: gradient * (1.0 - y * y), _tanh_ratio
+)
+SILU: Final = Elementwise(
+    "silu",
+    F.silu,
+    lambda gradient, x, _: torch.ops.aten.silu_backward(gradient, x),
+    lambda x, _: torch.sigmoid(x),
+)
+SQRT: Final = Elementwise(
+    "sqrt", torch.sqrt, lambda gradient, _, y: gradient / (2.0 * y), lambda _, y: 1.0 / y
+)
+
+# The parts from which Hugging Face builds some activations (`gelu_new`, `quick_gelu`, ...): each is
+# g(x) in a product x * g(x), and the product as a whole is the activation.  The rules are for the
+# product; the parts themselves carry relevance nowhere else and are refused where they stand alone
+# (see `Interception`).
+INNER_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.erf, torch.Tensor.erf, torch.sigmoid, torch.Tensor.sigmoid, F.sigmoid}
+)
+
+ELEMENTWISE: Final[dict[TorchFunction, Elementwise]] = {
+    torch.tanh: TANH,
+    torch.Tensor.tanh: TANH,
+    F.tanh: TANH,
+    torch.relu: RELU,
+    torch.Tensor.relu: RELU,
+    F.relu: RELU,
+    F.silu: SILU,
+}
+GELU_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset({F.gelu})
+POWERS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.square, torch.Tensor.square}
+)
+ROOTS: Final[frozenset[TorchFunction]] = frozenset({torch.sqrt, torch.Tensor.sqrt})
+
+LINEAR_LAYERS: Final[frozenset[TorchFunction]] = frozenset({F.linear})
+CONVOLUTIONS: Final[frozenset[TorchFunction]] = frozenset({F.conv1d, torch.conv1d})
+LAYER_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.layer_norm, torch.layer_norm})
+SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset({F.softmax, torch.softmax, torch.Tensor.softmax})
+FUSED_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.scaled_dot_product_attention})
+MATRIX_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.Tensor.bmm}
+)
+PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.mul, torch.multiply, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__}
+)
+QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.div,
+        torch.true_divide,
+        torch.Tensor.div,
+        torch.Tensor.true_divide,
+        torch.Tensor.__truediv__,
+        torch.Tensor.__div__,
+    }
+)
+SUMS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
+)
+IN_PLACE_SUMS: Final[frozenset[TorchFunction]] = frozenset({torch.Tensor.add_, torch.Tensor.__iadd__})
+DROPOUTS: Final[frozenset[TorchFunction]] = frozenset({F.dropout, torch.dropout})
+
+LINEAR: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.sub,
+        torch.Tensor.sub,
+        torch.Tensor.__sub__,
+        torch.Tensor.__rsub__,
+        torch.rsub,
+        torch.neg,
+        torch.Tensor.neg,
+        torch.Tensor.__neg__,
+        torch.sum,
+        torch.Tensor.sum,
+        torch.mean,
+        torch.Tensor.mean,
+    }
+)
+
+STRUCTURAL: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.Tensor.view,
+        torch.Tensor.view_as,
+        torch.Tensor.reshape,
+        torch.reshape,
+        torch.Tensor.transpose,
+        torch.transpose,
+        torch.Tensor.permute,
+        torch.permute,
+        torch.Tensor.t,
+        torch.Tensor.contiguous,
+        torch.Tensor.clone,
+        torch.clone,
+        torch.Tensor.expand,
+        torch.Tensor.expand_as,
+        torch.Tensor.repeat,
+        torch.Tensor.squeeze,
+        torch.squeeze,
+        torch.Tensor.unsqueeze,
+        torch.unsqueeze,
+        torch.Tensor.flatten,
+        torch.flatten,
+        torch.Tensor.unflatten,
+        torch.Tensor.__getitem__,
+        torch.Tensor.chunk,
+        torch.chunk,
+        torch.Tensor.split,
+        torch.split,
+        torch.Tensor.unbind,
+        torch.unbind,
+        torch.Tensor.gather,
+        torch.gather,
+        torch.Tensor.index_select,
+        torch.index_select,
+        torch.Tensor.select,
+        torch.Tensor.narrow,
+        torch.cat,
+        torch.stack,
+        torch.Tensor.masked_fill,
+        torch.masked_fill,
+        torch.Tensor.masked_fill_,
+        torch.where,
+        torch.Tensor.to,
+        torch.Tensor.type,
+        torch.Tensor.type_as,
+        torch.Tensor.float,
+        torch.Tensor.double,
+        torch.Tensor.half,
+        torch.Tensor.bfloat16,
+        torch.Tensor.requires_grad_,
+    }
+)

@@ -1,0 +1,118 @@
+"""Layer-wise relevance propagation: the released rules, AttnLRP and CP-LRP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from ..errors import UnsupportedModelError
+from ..interception import ForwardPass
+from ..lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
+from ..targets import ResolvedTarget
+from .base import Method, Reduction, reduce_hidden
+
+
+@dataclass(frozen=True)
+class ReleasedLRP(Method):
+    """`lrp`: layer-wise relevance propagation as the code released with the paper computes it.
+
+    R = y at the explained logit, then the rules of `whybert.lrp.composites.released_lrp` down to the
+    embedding block.  A token's score is the sum of absolute values over hidden.
+
+    residual: "released" counts each residual branch as the released code does: what a sub-layer
+    sends down is the LRP of its dense path plus the ordinary gradient of the *whole* sub-layer, which
+    holds the dense path a second time.  "once" counts it once.  "released" is defined where a sub-layer
+    is followed by a residual sum and a LayerNorm; other models are refused by name.
+    alpha: the weight of the positive part (0.5 in the released code).
+    Source: Wu and Ong 2020 (arXiv 2101.00196) and the code released with it.
+    """
+
+    name: ClassVar[str] = "lrp"
+    summary: ClassVar[str] = "layer-wise relevance propagation with the released alpha-beta rule"
+    source: ClassVar[str] = "Wu and Ong 2020"
+    complete: ClassVar[bool] = True
+
+    residual: Literal["released", "once"] = "released"
+    reduction: Reduction = "absolute"
+    alpha: float = 0.5
+
+    @property
+    def is_signed(self) -> bool:
+        return self.reduction == "sum"
+
+    @property
+    def needs_sub_layers(self) -> bool:
+        return self.residual == "released"
+
+    def composites(self) -> tuple[Composite, ...]:
+        rules = released_lrp(self.alpha)
+        return (rules, GRADIENT) if self.residual == "released" else (rules,)
+
+    def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, Tensor]:
+        logits = forward.logits.detach()
+        seed = target.seed(logits) * logits
+        rules = released_lrp(self.alpha)
+        if self.residual == "once":
+            relevance = forward.backward(rules, forward.logits, seed, forward.embedding)
+        else:
+            relevance = self._released(forward, rules, seed)
+        return reduce_hidden(relevance, self.reduction), relevance
+
+    def _released(self, forward: ForwardPass, rules: Composite, seed: Tensor) -> Tensor:
+        if forward.not_post_norm is not None:
+            raise UnsupportedModelError(
+                "lrp with residual='released' is defined for sub-layers that end in a residual sum and a "
+                f"LayerNorm, and this model is built otherwise: {forward.not_post_norm}; use residual='once'"
+            )
+        output, relevance = forward.logits, seed
+        for sub_layer in reversed(forward.sub_layers):
+            total = forward.backward(rules, output, relevance, sub_layer.total)
+            dense_path = forward.backward(rules, sub_layer.dense, total, sub_layer.x)
+            gradient = forward.backward(GRADIENT, sub_layer.dense, total, sub_layer.x)
+            output, relevance = sub_layer.x, total + dense_path + gradient
+        if output is forward.embedding:
+            return relevance
+        return forward.backward(rules, output, relevance, forward.embedding)
+
+
+@dataclass(frozen=True)
+class ModifiedGradient(Method):
+    """Relevance = E * (a backward pass by changed derivatives), signed, summed over hidden."""
+
+    complete: ClassVar[bool] = True
+    composite: ClassVar[Composite]
+
+    def composites(self) -> tuple[Composite, ...]:
+        return (self.composite,)
+
+    def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, Tensor]:
+        relevance = forward.embedding.detach() * forward.gradient(self.composite, target)
+        return reduce_hidden(relevance, "sum"), relevance
+
+
+@dataclass(frozen=True)
+class AttnLRP(ModifiedGradient):
+    """`attnlrp`: LRP whose rules cover attention; see `whybert.lrp.composites.ATTN_LRP`.
+
+    Source: Achtibat et al., "AttnLRP", ICML 2024 (arXiv 2402.05602).
+    """
+
+    name: ClassVar[str] = "attnlrp"
+    summary: ClassVar[str] = "AttnLRP: relevance through values, queries and keys (recommended)"
+    source: ClassVar[str] = "Achtibat et al. 2024"
+    composite: ClassVar[Composite] = ATTN_LRP
+
+
+@dataclass(frozen=True)
+class CPLRP(ModifiedGradient):
+    """`cp_lrp`: conservative propagation, attention weights as constants; see `CP_LRP`.
+
+    Source: Ali et al., "XAI for Transformers", ICML 2022 (arXiv 2202.07304).
+    """
+
+    name: ClassVar[str] = "cp_lrp"
+    summary: ClassVar[str] = "CP-LRP: conservative propagation, attention weights held constant"
+    source: ClassVar[str] = "Ali et al. 2022"
+    composite: ClassVar[Composite] = CP_LRP

@@ -1,0 +1,214 @@
+"""Renderers: functions from explanations to a terminal, HTML or LaTeX.
+
+The functions are in the modules of their names (``whybert.render.terminal.terminal`` and so on), so that
+nothing is imported before it is used.  Here is what they share: what is shown, in which order and words.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from whybert.errors import InputError, UnknownNameError
+from whybert.explanation import LEVELS, Explanation, Level, Token, Word
+
+_BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_VISIBLE_BLANK = "\u2423"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of text that is shown in one style.
+
+    Fields:
+        text: raw; each renderer escapes it.
+        score: raw score, or None for text that no word or token covers (cut off, or never read).
+        special: whether it is a special token.
+        blank: whether a blank goes before it.
+    """
+
+    text: str
+    score: float | None
+    special: bool
+    blank: bool
+
+
+def pieces(
+    explanation: Explanation, level: Level = "word", uncovered_limit: int | None = None
+) -> tuple[tuple[Piece, ...], ...]:
+    """What to show, in reading order: one tuple for the text, and one for the pair where there is one.
+
+    White space between words becomes one blank; tokens always have a blank between them.  A run of
+    uncovered text is cut after uncovered_limit characters.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    if level not in LEVELS:
+        raise UnknownNameError("level", level, LEVELS)
+    texts = (explanation.text,) if explanation.pair is None else (explanation.text, explanation.pair)
+    lines = [_Line(text, uncovered_limit) for text in texts]
+    if level == "word":
+        for word in explanation.words():
+            lines[word.sequence].word(word)
+    else:
+        current = 0  # a special token has no sequence: it is shown with the text before it
+        for token in explanation.tokens:
+            current = current if token.sequence is None else token.sequence
+            lines[current].token(token)
+    return tuple(line.finish() for line in lines)
+
+
+class _Line:
+    """Collects the pieces of one text from left to right."""
+
+    def __init__(self, text: str, limit: int | None) -> None:
+        self.text, self.limit = text, limit
+        self.pieces: list[Piece] = []
+        self.position, self.pending = 0, False
+
+    def word(self, word: Word) -> None:
+        self.uncovered(word.start)
+        raw = self.text[max(word.start, self.position) : word.end]
+        self.position = max(self.position, word.end)
+        if not raw:  # an earlier word covers it already
+            return
+        shown = " ".join(raw.split()) or _VISIBLE_BLANK
+        self.add(shown, word.score, False, self.pending or raw[0].isspace())
+        self.pending = raw[-1].isspace()
+
+    def token(self, token: Token) -> None:
+        if token.sequence is not None and not token.special:
+            self.uncovered(token.start)
+            self.position = max(self.position, token.end)
+        self.add(token.text or _VISIBLE_BLANK, token.score, token.special, True)
+        self.pending = True
+
+    def uncovered(self, end: int) -> None:
+        raw = self.text[self.position : end]
+        core = " ".join(raw.split())
+        if core:
+            if self.limit is not None and len(core) > self.limit:
+                core = f"{core[: self.limit]}… ({len(core) - self.limit} more characters)"
+            self.add(core, None, False, self.pending or raw[0].isspace())
+            self.pending = raw[-1].isspace()
+        elif raw:
+            self.pending = True
+        self.position = max(self.position, end)
+
+    def add(self, text: str, score: float | None, special: bool, blank: bool) -> None:
+        self.pieces.append(Piece(text, score, special, blank and bool(self.pieces)))
+
+    def finish(self) -> tuple[Piece, ...]:
+        self.uncovered(len(self.text))
+        return tuple(self.pieces)
+
+
+def visible(text: str) -> str:
+    """Text that is safe to print: control characters become symbols (U+001B becomes U+241B).
+
+    Lone surrogates and the invisible characters that reorder text become U+FFFD; white space a blank.
+    """
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    if character in "\t\n\r" or code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    category = unicodedata.category(character)
+    if category in ("Zl", "Zp"):
+        return " "
+    return "\ufffd" if category in ("Cc", "Cs") or character in _BIDIRECTIONAL else character
+
+
+def number(value: float, sign: bool = True, digits: int = 3) -> str:
+    """A raw score as shown: fixed point, or scientific where that would hide it."""
+    if not math.isfinite(value):
+        return str(value)
+    plain = value == 0 or 10.0**-digits <= abs(value) < 1e5
+    text = f"{value:+.{digits}f}" if plain else f"{value:+.2e}"
+    return text if sign else text.removeprefix("+")
+
+
+def shorten(text: str, limit: int = 40) -> str:
+    """Text cut to a length in characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def prediction_line(explanation: Explanation) -> str:
+    """The prediction and its probability."""
+    return f"{explanation.prediction} {explanation.probability:.3f}"
+
+
+def method_line(explanation: Explanation) -> str:
+    """The method and its options."""
+    options = ", ".join(f"{name}={value}" for name, value in explanation.options.items())
+    return f"{explanation.method} ({options})" if options else explanation.method
+
+
+def target_line(explanation: Explanation) -> str | None:
+    """The target, where it is not just the prediction."""
+    name = explanation.target.name
+    return None if name == explanation.prediction else f"target {name}"
+
+
+def notes(explanation: Explanation) -> tuple[str, ...]:
+    """Completeness and truncation, where there is something to say."""
+    lines = []
+    completeness = explanation.completeness
+    if completeness is not None:
+        output = "logit" if explanation.target.against is None else "logit difference"
+        line = (
+            f"relevance sums to {number(completeness.relevance_sum, False, 2)} "
+            f"of {output} {number(completeness.logit, False, 2)}"
+        )
+        share = 100 * completeness.relevance_sum / completeness.logit if completeness.logit else math.nan
+        lines.append(f"{line}, {share:.0f} %" if math.isfinite(share) else line)
+    if explanation.truncated:
+        lines.append(f"text was cut to {len(explanation.tokens)} tokens")
+    return tuple(lines)
+
+
+def ends(explanation: Explanation) -> tuple[str, str]:
+    """What the lower and the upper end of the scale mean."""
+    if not explanation.signed:
+        return "0", "more relevant"
+    target = explanation.target
+    against = (
+        f"against {target.label}" if target.against_label is None else f"supports {target.against_label}"
+    )
+    return against, f"supports {target.label}"
+
+
+def top_units(
+    explanation: Explanation, level: Level, k: int = 5
+) -> tuple[tuple[str, tuple[Word | Token, ...]], ...]:
+    """The strongest words or tokens under a heading each: for and against, or relevant."""
+    if not explanation.signed:
+        return (("relevant", explanation.top(k, level, "positive")),)
+    return (
+        ("for", explanation.top(k, level, "positive")),
+        ("against", explanation.top(k, level, "negative")),
+    )
+
+
+def as_sequence(explanations: Explanation | Iterable[Explanation]) -> Sequence[Explanation]:
+    """One or several explanations as a non-empty sequence.
+
+    Raises:
+        InputError: there are none, or they are something else.
+    """
+    given = (explanations,) if isinstance(explanations, Explanation) else tuple(explanations)
+    for entry in given:
+        if not isinstance(entry, Explanation):
+            raise InputError(
+                f"expected explanations, got {type(entry).__name__}; pass what explain() returned"
+            )
+    if not given:
+        raise InputError("expected at least one explanation, got none; explain a text first")
+    return given

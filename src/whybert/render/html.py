@@ -1,0 +1,208 @@
+"""Heat maps as HTML: one file that needs no script and no network.
+
+Every explanation is drawn with inline styles only, so a fragment changes nothing around it in a notebook.
+The heat map lies on white "paper" in light and in dark surroundings, because white means a score of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from whybert.explanation import Explanation, Level, Token, Word
+from whybert.render import (
+    Piece,
+    as_sequence,
+    ends,
+    method_line,
+    notes,
+    number,
+    pieces,
+    prediction_line,
+    shorten,
+    target_line,
+    top_units,
+    visible,
+)
+from whybert.render.scale import AGAINST, RELEVANT, SUPPORTS, Scale
+
+__all__ = ["fragment", "html"]
+
+_PAGE_STYLE = """
+:root { color-scheme: light dark; }
+body { margin: 0; font: 16px/1.5 system-ui, sans-serif; background: #fbfbfa; color: #1c1c1c; }
+main { max-width: 52rem; margin: 0 auto; padding: 2rem 1.25rem; }
+h1 { font-size: 1.35rem; margin: 0 0 1.5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 0 0 .75rem; overflow-wrap: anywhere; }
+section + section { margin-top: 2.5rem; padding-top: 1.5rem; border-top: 1px solid #8886; }
+@media (prefers-color-scheme: dark) { body { background: #17181a; color: #ececec; } }
+""".strip()
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_PAPER = (
+    "margin:.35em 0;padding:.5em .7em;background:#ffffff;color:#000000;border:1px solid #8886;"
+    "border-radius:6px;line-height:1.9;overflow-wrap:anywhere"
+)
+_UNIT = "padding:.12em .1em;border-radius:3px;"
+_UNCOVERED = "color:#6b6b6b"  # 5.3:1 on the paper
+_CELL = "padding:.1em 1.2em .1em 0;text-align:left;border:0;background:transparent"
+
+
+def html(
+    explanations: Explanation | Iterable[Explanation],
+    level: Level = "word",
+    title: str = "Why the classifier decided so",
+) -> str:
+    """A complete HTML document; explanations of the same text are shown one under another.
+
+    Raises:
+        InputError: there are none.
+        UnknownNameError: no such level.
+    """
+    groups: dict[tuple[str, str | None], list[Explanation]] = {}
+    for explanation in as_sequence(explanations):
+        groups.setdefault((explanation.text, explanation.pair), []).append(explanation)
+    sections = "\n".join(_section(group, level) for group in groups.values())
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{_escape(title)}</title>
+<style>
+{_PAGE_STYLE}
+</style>
+</head>
+<body>
+<main>
+<h1>{_escape(title)}</h1>
+{sections}
+</main>
+</body>
+</html>
+"""
+
+
+def fragment(explanation: Explanation, level: Level = "word") -> str:
+    """The heat map as one element with inline styles, for notebooks.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    return (
+        f'<div style="max-width:52rem;margin:.5em 0;line-height:1.5">'
+        f"<div><strong>{_escape(prediction_line(explanation))}</strong></div>"
+        f"{_figure(explanation, level)}</div>"
+    )
+
+
+def _section(group: list[Explanation], level: Level) -> str:
+    lines = {prediction_line(explanation) for explanation in group}
+    shared = len(lines) == 1
+    heading = f"<h2>{_escape(lines.pop())}</h2>" if shared else "<h2>Predictions differ</h2>"
+    figures = "\n".join(_figure(explanation, level, with_prediction=not shared) for explanation in group)
+    return f"<section>\n{heading}\n{figures}\n</section>"
+
+
+def _figure(explanation: Explanation, level: Level, with_prediction: bool = False) -> str:
+    scale = Scale.of(explanation, level)
+    facts = [
+        f"<strong>{_escape(method_line(explanation))}</strong>",
+        _escape(prediction_line(explanation)) if with_prediction else "",
+        _escape(target_line(explanation) or ""),
+        *map(_escape, notes(explanation)),
+    ]
+    lines = pieces(explanation, level)
+    labels = ("Text", "Pair") if len(lines) > 1 else ("",)
+    paper = "".join(
+        (f'<div style="font-size:.85em">{label}</div>' if label else "")
+        # The language of the text is unknown (lang=""); its direction is the browser's to find out.
+        + f'<div dir="auto" lang="" style="{_PAPER}">{_heat_map(line, scale)}</div>'
+        for label, line in zip(labels, lines, strict=True)
+    )
+    top = top_units(explanation, level)
+    return (
+        f'<figure role="group" aria-label="{_escape(_summary(explanation, top))}" style="margin:0 0 1.4em">'
+        f'<figcaption style="overflow-wrap:anywhere">{" · ".join(filter(None, facts))}</figcaption>'
+        f"{paper}{_legend(explanation, scale)}{_top(top, scale)}{_table(explanation, level, scale)}</figure>"
+    )
+
+
+def _heat_map(line: tuple[Piece, ...], scale: Scale) -> str:
+    if not line:
+        return f'<span style="{_UNCOVERED}">(empty text)</span>'
+    parts = []
+    for piece in line:
+        parts.append(" " if piece.blank else "")
+        text = _escape(piece.text)
+        if piece.score is None:
+            parts.append(f'<span style="{_UNCOVERED}" title="not seen by the model">{text}</span>')
+            continue
+        colour = scale.colour(piece.score)
+        style = f"{_UNIT}background:{colour.background};color:{colour.foreground}"
+        style += ";font-size:.8em;font-style:italic" if piece.special else ""
+        tooltip = _escape(f"{shorten(piece.text)}: {number(piece.score, scale.signed)}")
+        parts.append(f'<span style="{style}" title="{tooltip}">{text}</span>')
+    return "".join(parts)
+
+
+def _legend(explanation: Explanation, scale: Scale) -> str:
+    low, high = map(_escape, ends(explanation))
+    if scale.maximum:
+        low = f"{low} {number(-scale.maximum)}" if scale.signed else low
+        high = f"{number(scale.maximum, scale.signed)} {high}"
+    stops = (*reversed(AGAINST), *SUPPORTS[1:]) if scale.signed else RELEVANT
+    middle = "0" if scale.signed else ""
+    return (
+        '<div style="display:flex;flex-wrap:wrap;align-items:center;gap:.6em;font-size:.85em">'
+        f"<span>{low}</span>"
+        f'<span style="display:inline-block;width:11em;height:1.35em;line-height:1.35em;text-align:center;'
+        f'color:#000000;border:1px solid #8886;background:linear-gradient(to right,{",".join(stops)})">'
+        f"{middle}</span>"
+        f"<span>{high}</span></div>"
+    )
+
+
+def _top(top: tuple[tuple[str, tuple[Word | Token, ...]], ...], scale: Scale) -> str:
+    rows = []
+    for heading, units in top:
+        listed = ", ".join(
+            f"<bdi>{_escape(shorten(' '.join(unit.text.split())))}</bdi>&nbsp;"
+            f"{number(unit.score, scale.signed)}"
+            for unit in units
+        )
+        rows.append(f"<div><strong>{heading.capitalize()}</strong> {listed or '(none)'}</div>")
+    return f'<div style="font-size:.85em;margin-top:.3em;overflow-wrap:anywhere">{"".join(rows)}</div>'
+
+
+def _table(explanation: Explanation, level: Level, scale: Scale) -> str:
+    """All scores as text, folded: colours and tooltips are not for everyone."""
+    units: tuple[Word | Token, ...] = explanation.words() if level == "word" else explanation.tokens
+    rows = "".join(
+        f'<tr><td style="{_CELL}"><bdi>{_escape(unit.text)}</bdi></td>'
+        f'<td style="{_CELL};font-variant-numeric:tabular-nums">{number(unit.score, scale.signed)}</td></tr>'
+        for unit in units
+    )
+    return (
+        '<details style="font-size:.85em;margin-top:.3em"><summary>All scores</summary>'
+        '<table style="border-collapse:collapse;margin:.4em 0">'
+        f'<thead><tr><th scope="col" style="{_CELL}">{level.capitalize()}</th>'
+        f'<th scope="col" style="{_CELL}">Score</th></tr></thead><tbody>{rows}</tbody></table></details>'
+    )
+
+
+def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Word | Token, ...]], ...]) -> str:
+    """The heat map in one sentence, for those who hear it."""
+    said = [
+        f"{heading}: "
+        + ", ".join(f"{shorten(unit.text)} {number(unit.score, explanation.signed)}" for unit in units)
+        for heading, units in top
+        if units
+    ]
+    name = f"{explanation.method} on {explanation.target.name}"
+    return "; ".join([name, *said] if said else [name, "no score differs from 0"])
+
+
+def _escape(text: str) -> str:
+    return escape(visible(text), quote=True)
