@@ -91,8 +91,8 @@ class Classifier:
     InputError if `max_length` is more than the model has positions for.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
     max_length: int | None = None
     name: str = field(default="", kw_only=True)
     """The folder's name, the hub id or "builtin"; otherwise the class of the model."""
@@ -147,8 +147,8 @@ class Classifier:
         place, kind = _device(device), _dtype(dtype)
         if not isinstance(source, str | os.PathLike):
             raise UsageError(
-                f"source must be 'builtin', a folder or a hub id, not {type(source).__name__}; to use a loaded "
-                "model, call Classifier(model, tokenizer)"
+                f"source must be 'builtin', a folder or a hub id, not {type(source).__name__}; "
+                "to use a loaded model, call Classifier(model, tokenizer)"
             )
         is_builtin, folder = source == BUILTIN, _folder(source)
         if revision is not None and (is_builtin or folder is not None):
@@ -282,6 +282,7 @@ def batches(
 def _accepted(model: PreTrainedModel, batch: Encoding) -> Encoding:
     """The batch without inputs that the model's forward does not take; checks that the ids fit it."""
     parameters = inspect.signature(model.forward).parameters
+    # With **options it cannot be known which inputs count, and others do no harm.
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         batch = Encoding({k: v for k, v in batch.inputs.items() if k in parameters}, batch.rows)
     table = getattr(model.get_input_embeddings(), "weight", None)
@@ -351,11 +352,10 @@ def _folder(source: str | os.PathLike[str]) -> Path | None:
     """The folder that the source is, or None for "builtin" and for what can only be a hub id."""
     if source == BUILTIN:
         return None
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path, text = Path(source).expanduser(), str(source)
+    if text and path.is_dir():
         return path.resolve()
-    text = str(source)
-    if path.exists():
+    if text and path.exists():
         raise ModelLoadError(f"{text!r} is a file; pass the folder that save_pretrained wrote, or 'builtin'")
     # An id on the hub is `name` or `owner/name`.
     if (
@@ -428,8 +428,8 @@ def _check_folder(folder: Path) -> None:
 def _check_loaded_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Path | str) -> None:
     if not getattr(tokenizer, "is_fast", False):
         raise ModelLoadError(
-            f"{str(source)!r} has only a slow tokenizer ({type(tokenizer).__name__}), which does not know where in "
-            "the text its tokens are; save a fast one there (a tokenizer.json)"
+            f"{str(source)!r} has only a slow tokenizer ({type(tokenizer).__name__}), which does not know "
+            "where in the text its tokens are; save a fast one there (a tokenizer.json)"
         )
     if len(tokenizer) <= len(tokenizer.all_special_tokens) + _TOKENS_WITHOUT_FILES:
         raise ModelLoadError(
@@ -494,7 +494,10 @@ def _explanation(error: Exception, source: Path | str, step: str) -> str:
     )
 
 
-_UNREACHABLE = "could not reach the hub for {name}: {detail}; pass a local folder or 'builtin'"
+_UNREACHABLE = (
+    "could not reach the hub for {name}: no network or HF_HUB_OFFLINE is set, and it is not in the cache; "
+    "pass a local folder or 'builtin'"
+)
 # The hub's client lets the errors of its own HTTP client through; which one that is, is its affair.
 _HTTP_CLIENTS = frozenset({"httpx", "httpcore", "requests", "urllib3"})
 _EXPLANATIONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (

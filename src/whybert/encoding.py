@@ -166,6 +166,11 @@ def tokenize(
                 found == sequence and start < end
                 for found, (start, end) in zip(sequence_ids, offsets, strict=True)
             ):
+                if one.overflowing:
+                    raise InputError(
+                        f"{name} {index} begins with more white space than max_length={max_length} has room "
+                        "for; strip it"
+                    )
                 raise InputError(
                     f"{name} {index} has no character that the tokenizer knows as a token; leave it out"
                 )
@@ -320,16 +325,11 @@ def _words(
             at[start:end] = [index] * (end - start)
         for column, (start, _) in zip(columns, spans, strict=True):
             word_ids[column] = at[start]
-        # Blank tokens ("\u2581" alone) lead to the next word if they do not touch one; else to the last.
-        blank = [
-            column
-            for column, (start, end) in zip(columns, spans, strict=True)
-            if start == end and word_ids[column] is None
-        ]
-        for column in reversed(blank):
-            later = [word_ids[other] for other in columns if other > column and word_ids[other] is not None]
-            earlier = [word_ids[other] for other in columns if other < column and word_ids[other] is not None]
-            word_ids[column] = later[0] if later else earlier[-1]
+        # Blank tokens ("\u2581" alone) that touch no word lead to the next one, and the last to the last.
+        for ordered in (reversed(columns), columns):
+            nearest: int | None = None
+            for column in ordered:
+                nearest = word_ids[column] = nearest if word_ids[column] is None else word_ids[column]
     return tuple(word_ids), tuple(word_spans)
 
 

@@ -333,7 +333,11 @@ class Interception(TorchFunctionMode):
         a, b = _bind(args, kwargs, ("input", "other"))
         y = func(*args, **kwargs)
         if _tracked(a) and _tracked(b):
-            if self._keep_sub_layers:
+            (x_a, scale_a), (x_b, scale_b) = _origin(a), _origin(b)
+            if x_a is x_b:
+                both_linear = scale_a is not None and scale_b is not None and not kwargs
+                _note_elementwise(y, x_a, scale_a + scale_b if both_linear else None)
+            elif self._keep_sub_layers:
                 self._residual_sum(a, b, y)
         elif _tracked(a) and _is_number(b):
             _note_elementwise(y, _origin(a)[0], None)

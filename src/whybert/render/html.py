@@ -42,7 +42,7 @@ _PAPER = (
     "margin:.35em 0;padding:.5em .7em;background:#ffffff;color:#000000;border:1px solid #8886;"
     "border-radius:6px;line-height:1.9;overflow-wrap:anywhere"
 )
-_UNIT = "padding:.12em .1em;border-radius:3px;"
+_UNIT = "padding:.12em 0;border-radius:2px;"  # no side padding: punctuation stays close
 _UNCOVERED = "color:#6b6b6b"  # 5.3:1 on the paper
 _CELL = "padding:.1em 1.2em .1em 0;text-align:left;border:0;background:transparent"
 

@@ -51,7 +51,7 @@ _REPLACEMENTS = {
 
 
 def latex(explanations: Explanation | Iterable[Explanation], level: Level = "word") -> str:
-    r"""A snippet to ``\input``; its last line for each explanation is a legend that suits a caption.
+    r"""A snippet to ``\input``; the line of its legend also suits a caption.
 
     Raises:
         InputError: there are none.
@@ -70,7 +70,7 @@ def _snippet(explanation: Explanation, level: Level) -> str:
         # One group for each text: the setting of the boxes ends with it.
         lines.append("{\\setlength{\\fboxsep}{1pt}\\noindent\\raggedright")
         lines.append(_heat_map(line, scale) + "\\par}")
-    lines.append(_legend(explanation, scale))
+    lines += ["\\noindent", _legend(explanation, scale), "\\par"]  # \par on its own: a caption cannot hold it
     return "\n".join(lines) + "\n"
 
 
@@ -114,7 +114,7 @@ def _legend(explanation: Explanation, scale: Scale) -> str:
         sign = "$\\pm$" if scale.signed else ""
         legend += f"; full colour at {sign}{_escape(number(scale.maximum, False))}"
     # \colorbox is fragile: without \protect it breaks in \caption.
-    return legend.replace("\\colorbox", "\\protect\\colorbox") + "\\par"
+    return legend.replace("\\colorbox", "\\protect\\colorbox")
 
 
 def _escape(text: str) -> str:

@@ -37,6 +37,7 @@ __all__ = ["comparison", "terminal"]
 
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
+_PLAIN = Style(bold=False)
 _UNCOVERED_LIMIT = 300  # a cut-off book must not scroll the result away
 _BAR_CELLS = 24
 
@@ -109,9 +110,6 @@ def _header(prediction: str, facts: Sequence[str | None]) -> Text:
     return header
 
 
-_PLAIN = Style(bold=False)
-
-
 def _heat_maps(explanation: Explanation, level: Level, scale: Scale, show_scores: bool) -> list[Text | Table]:
     texts = [
         _heat_map(line, scale, show_scores)
@@ -139,7 +137,11 @@ def _heat_map(line: Sequence[Piece], scale: Scale, show_scores: bool) -> Text:
             text.append(visible(piece.text), _DIM)
         else:
             style = _style(scale, piece.score)
-            text.append(visible(piece.text), style + Style(dim=True, italic=True) if piece.special else style)
+            if piece.special:
+                # Dim letters would be lost on a dark background.
+                dim = scale.colour(piece.score).foreground != "#ffffff"
+                style += Style(italic=True, dim=dim)
+            text.append(visible(piece.text), style)
             if show_scores:
                 text.append(f"({number(piece.score, scale.signed)})", _DIM)
         covered_before = covered

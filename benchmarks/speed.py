@@ -1,0 +1,115 @@
+"""How much more than one forward and backward pass does an explanation cost?
+
+    python benchmarks/speed.py
+
+Every figure is a ratio within one run: the time of `whybert.attribute` over the time of the limit, a
+plain forward pass of the same model and a plain backward pass to the output of the embedding block,
+weights frozen.  The limit and the methods take turns, round by round, so that a machine that slows
+down slows all of them; the figure is the median over rounds of the ratio within the round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import BertConfig, BertForSequenceClassification
+
+import whybert
+from whybert.attribution import attribute
+
+SIZES = {
+    "MiniLM": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+    "BERT-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+}
+PAPER = ("gs", "gi", "lrp", "lat")
+LIMITS = {"gs": 1.05, "gi": 1.05, "attnlrp": 1.2, "cp_lrp": 1.2, "lrp": 3.0, "lat": 0.75, "+".join(PAPER): 3.5}
+
+
+def plain(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+    """The limit: one forward pass and one backward pass to the embeddings."""
+    leaf: list[torch.Tensor] = []
+
+    def cut(_module: object, _args: object, output: torch.Tensor) -> torch.Tensor:
+        leaf.append(output.detach().requires_grad_())
+        return leaf[0]
+
+    handle = model.bert.embeddings.register_forward_hook(cut)
+    logits = model(**inputs).logits
+    handle.remove()
+    torch.autograd.grad(logits.max(-1).values.sum(), leaf[0])
+
+
+def seconds(function: Callable[[], object]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--size", choices=SIZES, action="append", help="default: both")
+    parser.add_argument("--output", type=Path, help="write the figures as JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    print(
+        f"whybert {whybert.__version__}, torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"{device}, {args.threads} threads, batch {args.batch} x {args.tokens} tokens, {args.rounds} rounds"
+    )
+    results: dict[str, dict[str, float]] = {}
+    for size in args.size or SIZES:
+        torch.manual_seed(0)
+        model = BertForSequenceClassification(BertConfig(**SIZES[size])).eval().requires_grad_(False).to(device)
+        inputs = {
+            "input_ids": torch.randint(1000, 20000, (args.batch, args.tokens), device=device),
+            "attention_mask": torch.ones(args.batch, args.tokens, dtype=torch.long, device=device),
+        }
+        runs: dict[str, Callable[[], object]] = {
+            name: lambda name=name: attribute(model, inputs, name.split("+") if "+" in name else name)
+            for name in LIMITS
+        }
+        times: dict[str, list[float]] = {name: [] for name in ("limit", *runs)}
+        for round_ in range(args.rounds + 2):  # the first two warm up
+            taken = {"limit": seconds(lambda: plain(model, inputs))}
+            taken |= {name: seconds(function) for name, function in runs.items()}
+            # the limit stands on both sides of the methods, so that a drift within a round cancels
+            taken["limit"] = (taken["limit"] + seconds(lambda: plain(model, inputs))) / 2
+            if round_ >= 2:
+                for name, value in taken.items():
+                    times[name].append(value)
+        print(f"\n{size}: the limit takes {statistics.median(times['limit']) * 1000:.0f} ms")
+        results[size] = {}
+        for name in runs:
+            ratios = sorted(t / limit for t, limit in zip(times[name], times["limit"], strict=True))
+            ratio = statistics.median(ratios)
+            quarter = len(ratios) // 4
+            results[size][name] = round(ratio, 3)
+            verdict = "ok" if ratio <= LIMITS[name] else "OVER"
+            print(
+                f"  {name:16} {ratio:5.2f}  (middle half {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f}; "
+                f"asked for at most {LIMITS[name]:.2f}: {verdict})"
+            )
+    if args.output:
+        meta = {"torch": torch.__version__, "machine": platform.machine(), "threads": args.threads, "device": device}
+        args.output.write_text(json.dumps({"ratios": results, **meta}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

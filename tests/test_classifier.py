@@ -1,0 +1,790 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import pickle
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+import transformers
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    CanineTokenizer,
+)
+
+import tiny
+from whybert import builtin
+from whybert.classifier import Classifier, Prediction, batches, normalise_texts, probabilities
+from whybert.errors import (
+    InputError,
+    MissingExtraError,
+    ModelLoadError,
+    NonFiniteError,
+    UnsupportedModelError,
+    UsageError,
+)
+
+TEXTS = ["a film", "don't you think so?", "bad", "the film was good and the actors were great", "a film"]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks the network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny classifier; tests that change it take a copy."""
+    tokenizer = tiny.wordpiece()
+    return tiny.save(tmp_path_factory.mktemp("models") / "tiny-bert", tiny.bert(tokenizer), tokenizer)
+
+
+@pytest.fixture
+def copied(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+def classifier(**options) -> Classifier:
+    tokenizer = tiny.wordpiece()
+    return Classifier(tiny.bert(tokenizer, **options), tokenizer)
+
+
+def load_error(source, **options) -> str:
+    with pytest.raises(ModelLoadError) as caught:
+        Classifier.load(source, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# Prediction
+
+
+def test_predictions_are_those_of_a_plain_forward_in_the_given_order() -> None:
+    ours = classifier(id2label={0: "bad", 1: "fair", 2: "good"})
+    found = ours.predict(TEXTS, batch_size=2)
+    assert [prediction.text for prediction in found] == TEXTS
+    for text, prediction in zip(TEXTS, found, strict=True):
+        with torch.no_grad():
+            logits = ours.model(**ours.tokenizer(text, return_tensors="pt")).logits[0]
+        assert prediction.logits == pytest.approx(logits.tolist(), abs=1e-5)
+        assert prediction.probabilities == pytest.approx(logits.softmax(-1).tolist(), abs=1e-5)
+        best = int(logits.argmax())
+        assert prediction.label == ("bad", "fair", "good")[best]
+        assert prediction.probability == prediction.probabilities[best]
+        assert prediction.truncated is False
+    assert len({prediction.logits for prediction in found}) >= 4
+    assert found[0].logits == pytest.approx(found[4].logits, abs=1e-5)
+
+
+def test_one_text_one_pair_and_lists_of_them() -> None:
+    ours = classifier()
+    (one,) = ours.predict("a film")
+    (pair,) = ours.predict(("a film", "bad"))
+    two = ours.predict(["a film", "bad"])
+    pairs = ours.predict([("a film", "bad"), ("bad", "a film")])
+    assert one.logits == pytest.approx(two[0].logits, abs=1e-5)
+    assert (pair.text, pair.pair) == ("a film", "bad")
+    assert pair.logits == pytest.approx(pairs[0].logits, abs=1e-5)
+    assert pair.logits != pytest.approx(pairs[1].logits, abs=1e-3)
+    assert ours.predict([]) == []
+
+
+def test_long_texts_are_cut_and_marked() -> None:
+    ours = classifier()
+    assert ours.max_length == 40
+    long, short = ours.predict(["good " * 90, "good"])
+    assert (long.truncated, short.truncated) == (True, False)
+    assert long.text == "good " * 90
+
+
+def test_left_padding_leaves_a_single_row_as_it_is() -> None:
+    tokenizer = tiny.wordpiece(padding_side="left")
+    (_, batch), *rest = batches(Classifier(tiny.bert(tokenizer), tokenizer), TEXTS)
+    assert rest == []
+    assert batch.inputs["attention_mask"][:, -1].tolist() == [1] * 5
+    assert batch.inputs["attention_mask"][-1, 0].item() == 0
+
+
+def test_predicting_leaves_the_model_as_it_was() -> None:
+    ours = classifier()
+    before = {name: value.clone() for name, value in ours.model.state_dict().items()}
+    ours.predict(TEXTS)
+    assert ours.model.training is False
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in ours.model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in ours.model.state_dict().items())
+
+
+def test_train_mode_is_refused() -> None:
+    ours = classifier()
+    ours.model.train()
+    with pytest.raises(UnsupportedModelError, match=r"train mode.*model\.eval\(\)"):
+        ours.predict("a film")
+    assert ours.model.training is True
+
+
+def test_prediction_as_a_dictionary() -> None:
+    (prediction,) = classifier().predict("a film")
+    values = json.loads(json.dumps(prediction.to_dict()))
+    assert list(values) == list(Prediction.__dataclass_fields__)
+    assert values["probabilities"] == list(prediction.probabilities)
+    with pytest.raises(AttributeError):
+        prediction.label = "other"
+
+
+def test_logits_that_are_not_numbers() -> None:
+    ours = classifier()
+    with torch.no_grad():
+        ours.model.classifier.bias[0] = math.nan
+    with pytest.raises(NonFiniteError, match="logits for 'a film' are"):
+        ours.predict("a film")
+
+
+def test_an_encoder_is_no_classifier() -> None:
+    tokenizer = tiny.wordpiece()
+    encoder = BertModel(tiny.bert_config(tokenizer)).eval()
+    with pytest.raises(UnsupportedModelError, match=r"logits of shape \(1, 2\).*BertModel gave none"):
+        Classifier(encoder, tokenizer).predict("a film")
+
+
+def test_more_labels_in_the_configuration_than_logits() -> None:
+    ours = classifier()
+    ours.model.config.id2label = {0: "a", 1: "b", 2: "c"}
+    with pytest.raises(UnsupportedModelError, match=r"shape \(1, 3\).*gave \(1, 2\)"):
+        Classifier(ours.model, ours.tokenizer).predict("a film")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model() -> None:
+    tokenizer = tiny.wordpiece()
+    model = tiny.bert(tokenizer, vocab_size=len(tokenizer) - 10)
+    with pytest.raises(UnsupportedModelError, match=r"token id .* knows only"):
+        Classifier(model, tokenizer).predict("you")
+
+
+def test_inputs_that_the_model_does_not_take_are_left_out() -> None:
+    class Strict(BertForSequenceClassification):
+        def forward(self, input_ids, attention_mask):
+            return super().forward(input_ids=input_ids, attention_mask=attention_mask)
+
+    tokenizer = tiny.wordpiece()
+    ours = Classifier(Strict(tiny.bert_config(tokenizer)).eval(), tokenizer)
+    ((_, batch),) = batches(ours, ["a film"])
+    assert "token_type_ids" in tokenizer("a film")
+    assert sorted(batch.inputs) == ["attention_mask", "input_ids"]
+    assert len(ours.predict(TEXTS)) == 5
+
+
+def test_no_padding_token_means_one_by_one() -> None:
+    tokenizer = tiny.wordpiece(pad_token=None)
+    ours = Classifier(tiny.bert(tokenizer), tokenizer)
+    with pytest.raises(InputError, match="no padding token"):
+        ours.predict(TEXTS)
+    assert len(ours.predict(TEXTS, batch_size=1)) == 5
+
+
+# Probabilities
+
+
+def test_probabilities_by_problem_type() -> None:
+    logits = torch.tensor([[1.0, -2.0, 0.5]])
+    config = AutoConfig.for_model("bert", num_labels=3)
+    assert torch.equal(probabilities(logits, config), logits.softmax(-1))
+    config.problem_type = "single_label_classification"
+    assert torch.equal(probabilities(logits, config), logits.softmax(-1))
+    for kind in ("multi_label_classification", "regression"):
+        config.problem_type = kind
+        assert torch.equal(probabilities(logits, config), logits.sigmoid())
+
+
+@pytest.mark.parametrize("kind", [None, "regression", "multi_label_classification"])
+def test_a_single_output(kind: str | None) -> None:
+    ours = classifier(num_labels=1, problem_type=kind, id2label={0: "score"})
+    (prediction,) = ours.predict("a film")
+    assert prediction.label == "score"
+    assert prediction.probability == pytest.approx(1 / (1 + math.exp(-prediction.logits[0])))
+
+
+def test_multi_label() -> None:
+    ours = classifier(num_labels=3, problem_type="multi_label_classification")
+    (prediction,) = ours.predict("a film")
+    assert prediction.probabilities == pytest.approx([1 / (1 + math.exp(-x)) for x in prediction.logits])
+    assert prediction.probability == max(prediction.probabilities)
+
+
+# Texts and batches
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a", (["a"], True)),
+        (("a", "b"), ([("a", "b")], True)),
+        (["a", "b"], (["a", "b"], False)),
+        ([("a", "b")], ([("a", "b")], False)),
+        ([], ([], False)),
+    ],
+)
+def test_normalise_texts(given, expected) -> None:
+    assert normalise_texts(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (None, "not NoneType"),
+        (b"a", "not bytes"),
+        (3, "not int"),
+        ({"a": 1}, "not dict"),
+        (iter(["a"]), r"list\(texts\)"),
+        (("a", "b", "c"), "tuple of 3"),
+        (("a", 2), "second part of text 0 must be a str, not int"),
+        (["a", 2], "text 1 must be"),
+        ([["a", "b"]], "text 0 must be a str or a tuple of two, not list"),
+        (["a", " "], "text 1 is empty"),
+        ("", "text 0 is empty"),
+    ],
+)
+def test_texts_of_another_kind(bad, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        normalise_texts(bad)
+
+
+def test_batches_are_sorted_by_length_and_hold_each_text_once() -> None:
+    ours = classifier()
+    found = list(batches(ours, TEXTS, batch_size=2))
+    assert [indices for indices, _ in found] == [(1, 3), (0, 4), (2,)]
+    for indices, batch in found:
+        assert [row.text for row in batch.rows] == [TEXTS[index] for index in indices]
+    assert found[1][1].inputs["attention_mask"].all()
+    assert list(batches(ours, [])) == []
+
+
+def test_each_text_is_tokenized_once() -> None:
+    ours = classifier()
+    calls = []
+    plain = ours.tokenizer.__class__.__call__
+
+    class Counting(ours.tokenizer.__class__):
+        def __call__(self, texts, *args, **options):
+            calls.extend(texts)
+            return plain(self, texts, *args, **options)
+
+    ours.tokenizer.__class__ = Counting
+    ours.predict(TEXTS, batch_size=2)
+    assert calls == TEXTS
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 2.0, "2"])
+def test_batch_size(size) -> None:
+    with pytest.raises(InputError, match="batch_size must be a whole number of at least 1"):
+        classifier().predict(TEXTS, batch_size=size)
+
+
+# Construction
+
+
+@pytest.mark.parametrize(
+    ("id2label", "labels"),
+    [
+        ({0: "no", 1: "yes"}, ("no", "yes")),
+        ({1: "yes", 0: "no"}, ("no", "yes")),
+        ({"0": "no", "1": "yes"}, ("no", "yes")),
+        ({1: "yes"}, ("LABEL_0", "yes")),
+        ({"2": "c", "0": "a"}, ("a", "LABEL_1", "c")),
+    ],
+)
+def test_labels(id2label, labels: tuple[str, ...]) -> None:
+    ours = classifier()
+    ours.model.config.__dict__["id2label"] = id2label
+    assert Classifier(ours.model, ours.tokenizer).labels == labels
+
+
+def test_attributes_and_what_cannot_be_a_classifier() -> None:
+    ours = classifier()
+    assert ours.name == "BertForSequenceClassification"
+    assert len(repr(ours)) < 200
+    assert ours.labels == ("LABEL_0", "LABEL_1")
+    with pytest.raises(AttributeError):
+        ours.max_length = 3
+    with pytest.raises(UnsupportedModelError, match=r"not DataParallel.*model.module"):
+        Classifier(torch.nn.DataParallel(ours.model), ours.tokenizer)
+    with pytest.raises(UnsupportedModelError, match="not str"):
+        Classifier("bert", ours.tokenizer)
+    with pytest.raises(UnsupportedModelError, match="fast tokenizer"):
+        Classifier(ours.model, CanineTokenizer())
+
+
+def test_positions_that_a_model_reserves_for_padding() -> None:
+    tokenizer = tiny.byte_level()
+    model = tiny.roberta(tokenizer)
+    ours = Classifier(model, tokenizer)
+    assert model.config.max_position_embeddings == 42
+    assert ours.max_length == 40
+    (prediction,) = ours.predict("a film " * 60)  # the 41st token would have no position
+    assert prediction.truncated is True
+    assert Classifier(model, tokenizer, 7).max_length == 7
+    assert Classifier(model, tokenizer, 40).max_length == 40
+    with pytest.raises(InputError, match="at most 40, the positions of the model, not 41"):
+        Classifier(model, tokenizer, 41)
+
+
+# Loading
+
+
+def test_load_a_folder(saved: Path) -> None:
+    ours = Classifier.load(saved)
+    assert ours.name == "tiny-bert"
+    assert ours.model.training is False
+    assert ours.model.device.type == "cpu"
+    assert ours.max_length == 40
+    expected = Classifier(tiny.bert(), tiny.wordpiece()).predict(TEXTS)
+    assert Classifier.load(str(saved)).predict(TEXTS) == expected
+    assert Classifier.load(saved, max_length=9).max_length == 9
+
+
+def test_weights_are_float32_unless_asked_otherwise(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "half", tiny.bert().half(), tiny.wordpiece())
+    assert Classifier.load(folder).model.dtype == torch.float32
+    assert Classifier.load(folder, dtype="float64").model.dtype == torch.float64
+    assert Classifier.load(folder, dtype=torch.bfloat16).model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", ["int8", "nn", "float33", torch.int64, 3])
+def test_no_such_dtype(saved: Path, dtype) -> None:
+    with pytest.raises(UsageError, match="dtype must be float32"):
+        Classifier.load(saved, dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["warp", "meta", "cuda:99", 3.5])
+def test_no_such_device(saved: Path, device) -> None:
+    with pytest.raises(UsageError, match="use device='cpu'") as caught:
+        Classifier.load(saved, device=device)
+    assert "\n" not in str(caught.value)
+
+
+def test_loading_says_nothing_and_leaves_the_settings(saved: Path, tmp_path: Path, capfd) -> None:
+    masked = tiny.save(
+        tmp_path / "mlm", BertForMaskedLM(tiny.bert_config(tiny.wordpiece())), tiny.wordpiece()
+    )
+    capfd.readouterr()
+    log = transformers.utils.logging
+    verbosity = log.get_verbosity()
+    hub_verbosity = huggingface_hub.utils.logging.get_verbosity()
+    assert log.is_progress_bar_enabled()
+    log.set_verbosity_info()
+    try:
+        Classifier.load(saved)
+        load_error(masked)
+        assert log.get_verbosity() == transformers.logging.INFO
+    finally:
+        log.set_verbosity(verbosity)
+    assert capfd.readouterr() == ("", "")
+    assert log.is_progress_bar_enabled()
+    assert not huggingface_hub.utils.are_progress_bars_disabled()
+    assert huggingface_hub.utils.logging.get_verbosity() == hub_verbosity
+
+
+def test_progress_bars_that_were_off_stay_off(saved: Path) -> None:
+    log = transformers.utils.logging
+    log.disable_progress_bar()
+    try:
+        Classifier.load(saved)
+        assert not log.is_progress_bar_enabled()
+        assert huggingface_hub.utils.are_progress_bars_disabled()
+    finally:
+        log.enable_progress_bar()
+
+
+@pytest.mark.parametrize(
+    "source", ["./nowhere", "/no/where", "~/no-where-at-all", "a/b/c", "a/", "", Path("nowhere")]
+)
+def test_no_such_folder(source) -> None:
+    assert "there is no folder" in load_error(source)
+
+
+def test_a_file_is_no_folder(saved: Path) -> None:
+    assert "is a file; pass the folder" in load_error(saved / "config.json")
+
+
+def test_wrong_use(saved: Path) -> None:
+    with pytest.raises(UsageError, match=r"Classifier\(model, tokenizer\)"):
+        Classifier.load(tiny.bert())
+    with pytest.raises(UsageError, match="revision is for models on the hub"):
+        Classifier.load(saved, revision="main")
+
+
+def test_a_folder_without_configuration(copied: Path) -> None:
+    (copied / "config.json").unlink()
+    assert "has no config.json" in load_error(copied)
+    (copied / "adapter_config.json").write_text("{}")
+    assert "holds an adapter without its model" in load_error(copied)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"model_type": "zork"}', '{"model_type": "clip"}', "[]"])
+def test_a_configuration_that_is_none(copied: Path, text: str) -> None:
+    (copied / "config.json").write_text(text)
+    message = load_error(copied)
+    assert "could not be loaded" in message
+    assert len(message) < 600
+
+
+def test_a_folder_without_weights(copied: Path) -> None:
+    (copied / "model.safetensors").unlink()
+    message = load_error(copied)
+    assert "has no weights: none of model.safetensors, " in message
+    assert "pytorch_model.bin" in message
+
+
+@pytest.mark.parametrize("kind", [BertForMaskedLM, BertModel])
+def test_a_checkpoint_without_a_classification_head(tmp_path: Path, kind) -> None:
+    tokenizer = tiny.wordpiece()
+    folder = tiny.save(tmp_path / "encoder", kind(tiny.bert_config(tokenizer)), tokenizer)
+    message = load_error(folder)
+    assert "has no classification head: classifier.bias, classifier.weight missing" in message
+    assert f"it was saved as {kind.__name__}" in message
+
+
+def test_a_checkpoint_that_lacks_a_layer(copied: Path) -> None:
+    weights = load_file(copied / "model.safetensors")
+    left = {name: value for name, value in weights.items() if "layer.1" not in name}
+    save_file(left, copied / "model.safetensors", metadata={"format": "pt"})
+    message = load_error(copied)
+    assert "incomplete: bert.encoder.layer.1." in message
+    assert "more" in message
+
+
+def test_shapes_that_do_not_fit(copied: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"vocab_size": 333}))
+    message = load_error(copied)
+    assert "bert.embeddings.word_embeddings.weight has shape" in message
+    assert "expected (333, 16)" in message
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
+def test_damaged_safetensors(copied: Path, part: float) -> None:
+    content = (copied / "model.safetensors").read_bytes()
+    (copied / "model.safetensors").write_bytes(content[: int(part * len(content))])
+    assert "is damaged" in load_error(copied)
+
+
+def test_a_pickle_of_plain_weights(copied: Path) -> None:
+    expected = Classifier.load(copied).predict(TEXTS)
+    torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    assert Classifier.load(copied).predict(TEXTS) == expected
+
+
+class Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "bare"])
+def test_the_code_in_a_pickle_does_not_run(copied: Path, tmp_path: Path, form: str) -> None:
+    (copied / "model.safetensors").unlink()
+    target, other = tmp_path / "ran", tmp_path / "would-run"
+    content = {"classifier.weight": Payload(target)}
+    if form == "bare":
+        (copied / "pytorch_model.bin").write_bytes(pickle.dumps(content))
+        pickle.loads(pickle.dumps(Payload(other)))
+        assert other.exists()  # the payload works where it may run
+    else:
+        torch.save(content, copied / "pytorch_model.bin", _use_new_zipfile_serialization=form == "zip")
+    message = load_error(copied)
+    assert "holds more than weights" in message
+    assert "safetensors" in message
+    assert not target.exists()
+
+
+def test_a_damaged_pickle(copied: Path) -> None:
+    torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    content = (copied / "pytorch_model.bin").read_bytes()
+    (copied / "pytorch_model.bin").write_bytes(content[: len(content) // 2])
+    load_error(copied)
+
+
+def test_no_tokenizer(copied: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (copied / name).unlink()
+    message = load_error(copied)
+    assert "has no tokenizer" in message
+    assert "save_pretrained" in message
+
+
+def test_a_damaged_tokenizer(copied: Path) -> None:
+    (copied / "tokenizer.json").write_text('{"version": "1.0"')
+    assert "the tokenizer of" in load_error(copied)
+
+
+def test_a_slow_tokenizer(copied: Path) -> None:
+    (copied / "tokenizer.json").unlink()
+    CanineTokenizer().save_pretrained(copied)
+    assert "only a slow tokenizer (CanineTokenizer)" in load_error(copied)
+
+
+def test_code_in_a_folder_does_not_run(copied: Path, tmp_path: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    (copied / "config.json").write_text(json.dumps(config))
+    (copied / "own.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
+    message = load_error(copied)
+    assert "pass trust_remote_code=True" in message
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("source", ["nobody/nothing-at-all", "nothing-at-all"])
+def test_a_hub_id_without_network(source: str) -> None:
+    message = load_error(source)
+    assert message.startswith(f"could not reach the hub for {source!r}")
+    assert "'builtin'" in message
+
+
+@pytest.mark.parametrize("kind", [ConnectionError, TimeoutError, LocalEntryNotFoundError])
+def test_a_connection_that_breaks(monkeypatch: pytest.MonkeyPatch, kind) -> None:
+    def broken(*_args, **_options):
+        raise OSError("We couldn't connect\nat all") from kind("gone")
+
+    monkeypatch.setattr(AutoModelForSequenceClassification, "from_pretrained", broken)
+    monkeypatch.setattr(AutoConfig, "from_pretrained", broken)
+    assert "could not reach the hub for 'a/b'" in load_error("a/b")
+
+
+def test_no_such_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(RepositoryNotFoundError):
+        def __init__(self) -> None:
+            Exception.__init__(self, "404")
+
+    def broken(*_args, **_options):
+        raise OSError("not a valid model identifier") from Gone()
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", broken)
+    assert "no model on the hub with the name 'a/b'" in load_error("a/b")
+    monkeypatch.undo()
+    assert "no model on the hub with the name 'a b'" in load_error("a b")
+
+
+# The built-in model
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A tiny encoder in the place of the real one, and a random adapter for it, both as files."""
+    tokenizer = tiny.wordpiece()
+    torch.manual_seed(3)
+    encoder = tiny.save(tmp_path / "encoder", BertModel(tiny.bert_config(tokenizer)), None)
+    tokenizer.save_pretrained(encoder)
+    digest = hashlib.sha256((encoder / builtin.WEIGHTS).read_bytes()).hexdigest()
+    monkeypatch.setattr(builtin, "WEIGHTS_SHA256", digest)
+    adapter = tmp_path / "adapter"
+    _peft(encoder).save_pretrained(adapter)
+    return adapter, encoder
+
+
+def _labelled(encoder: Path) -> BertForSequenceClassification:
+    return BertForSequenceClassification.from_pretrained(encoder, id2label=builtin.LABELS)
+
+
+def _peft(encoder: Path):
+    """The classifier with the adapter's layout of scripts/train_builtin.py, filled at random."""
+    settings = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=3,
+        lora_alpha=5,
+        target_modules=["query", "key", "value", "dense"],
+        exclude_modules=".*pooler.*",
+        modules_to_save=["classifier", "pooler"],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        adapted = get_peft_model(_labelled(encoder), settings)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.3)
+    return adapted
+
+
+def test_the_merged_model_is_that_of_peft(parts: tuple[Path, Path]) -> None:
+    adapter, encoder = parts
+    model, tokenizer = builtin.load_builtin(adapter, encoder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = PeftModel.from_pretrained(_labelled(encoder), adapter).merge_and_unload().eval()
+    theirs, plain = expected.state_dict(), _labelled(encoder).state_dict()
+    assert model.state_dict().keys() == theirs.keys()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, theirs[name], msg=name)
+    changed = [name for name, value in theirs.items() if not torch.allclose(value, plain[name])]
+    assert len(changed) == 2 * 6 + 4
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).logits, expected(**inputs).logits)
+    assert model.training is False
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+
+
+def test_loading_the_builtin_model_leaves_the_random_numbers(parts: tuple[Path, Path]) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    builtin.load_builtin(*parts)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_classifier_builtin(parts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = builtin.load_builtin(*parts)
+    monkeypatch.setattr(builtin, "load_builtin", lambda: (model, tokenizer))
+    ours = Classifier.load("builtin", dtype="float64")
+    assert (ours.name, ours.labels, ours.max_length) == ("builtin", ("negative", "positive"), 40)
+    assert ours.model.dtype == torch.float64
+    assert len(ours.predict(TEXTS)) == 5
+
+
+def test_another_encoder_is_refused(parts: tuple[Path, Path]) -> None:
+    adapter, encoder = parts
+    content = bytearray((encoder / builtin.WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (encoder / builtin.WEIGHTS).write_bytes(content)
+    with pytest.raises(ModelLoadError) as caught:
+        builtin.load_builtin(adapter, encoder)
+    assert f"expected sha256 {builtin.WEIGHTS_SHA256}" in str(caught.value)
+    assert f"found {hashlib.sha256(content).hexdigest()}" in str(caught.value)
+
+
+def test_the_checksum_is_that_of_the_published_encoder() -> None:
+    content = (builtin._find_encoder() / builtin.WEIGHTS).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == builtin.WEIGHTS_SHA256
+    assert builtin.PACKAGE not in sys.modules
+
+
+def edit_settings(folder: Path, **changes) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_tensors(folder: Path, change) -> None:
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+
+
+QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
+HEAD = "base_model.model.classifier.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(f"{QUERY}.lora_B.weight"), "no partner lora_B"),
+        (lambda t: t.pop(f"{QUERY}.lora_A.weight"), "query.lora_B.weight, which has no place"),
+        (lambda t: t.pop(HEAD), "lacks the saved weights classifier.weight"),
+        (lambda t: t.update({HEAD: torch.zeros(3, 16)}), r"shape \(3, 16\), expected \(2, 16\)"),
+        (lambda t: t.update({f"{QUERY}.lora_A.weight": torch.zeros(2, 16)}), "do not fit .* at rank 3"),
+        (lambda t: t.update({"base_model.model.other.weight": torch.zeros(1)}), "has no place"),
+        (
+            lambda t: t.update({"base_model.model.bert.embeddings.LayerNorm.bias": torch.zeros(16)}),
+            "no place",
+        ),
+        (
+            lambda t: t.update({"x.lora_A.weight": torch.zeros(1), "x.lora_B.weight": torch.zeros(1)}),
+            "no target x",
+        ),
+    ],
+)
+def test_an_adapter_that_does_not_fit(parts: tuple[Path, Path], change, message: str) -> None:
+    adapter, encoder = parts
+    edit_tensors(adapter, change)
+    model = _labelled(encoder)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ModelLoadError, match=message):
+        builtin.merge_adapter(model, adapter)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_rslora": True},
+        {"use_dora": True},
+        {"peft_type": "IA3"},
+        {"rank_pattern": {"query": 4}},
+        {"r": 0},
+    ],
+)
+def test_adapters_of_another_kind(parts: tuple[Path, Path], changes) -> None:
+    edit_settings(parts[0], **changes)
+    with pytest.raises(ModelLoadError, match=next(iter(changes))):
+        builtin.load_builtin(*parts)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_that_cannot_be_read(parts: tuple[Path, Path], name: str) -> None:
+    (parts[0] / name).write_bytes(b"{")
+    with pytest.raises(ModelLoadError, match="adapter of the built-in model cannot be read"):
+        builtin.load_builtin(*parts)
+    (parts[0] / name).unlink()
+    with pytest.raises(ModelLoadError, match="adapter of the built-in model cannot be read"):
+        builtin.load_builtin(*parts)
+
+
+@pytest.mark.parametrize("name", ["config.json", builtin.WEIGHTS])
+def test_an_encoder_that_lacks_a_file(parts: tuple[Path, Path], name: str) -> None:
+    (parts[1] / name).unlink()
+    with pytest.raises(ModelLoadError, match=r"the built-in encoder (is incomplete|cannot be read)"):
+        builtin.load_builtin(*parts)
+
+
+def test_an_encoder_with_another_configuration(parts: tuple[Path, Path]) -> None:
+    edited = json.loads((parts[1] / "config.json").read_text()) | {"hidden_size": 8}
+    (parts[1] / "config.json").write_text(json.dumps(edited))
+    with pytest.raises(ModelLoadError, match=r"does not fit its config\.json") as caught:
+        builtin.load_builtin(*parts)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_encoder_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(builtin, "PACKAGE", "no_such_package_of_an_encoder")
+    asked = []
+
+    def unreachable(repository, **options):
+        asked.append((repository, sorted(options["allow_patterns"])))
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(builtin, "snapshot_download", unreachable)
+    with pytest.raises(MissingExtraError, match=r"pip install 'whybert\[builtin\]'"):
+        Classifier.load("builtin")
+    assert asked[0][0] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert builtin.WEIGHTS in asked[0][1]
+    monkeypatch.setattr(builtin, "snapshot_download", lambda *_args, **_options: str(tmp_path))
+    with pytest.raises(MissingExtraError):
+        Classifier.load("builtin")
+
+
+def test_the_hub_is_the_second_place(parts: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, encoder = parts
+    monkeypatch.setattr(builtin, "PACKAGE", "no_such_package_of_an_encoder")
+    monkeypatch.setattr(builtin, "snapshot_download", lambda *_args, **_options: str(encoder))
+    model, _ = builtin.load_builtin(adapter)
+    assert model.config.hidden_size == 16

@@ -1,0 +1,509 @@
+"""What the renderers show, and that nothing in a text, label or option gets through them unescaped."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from whybert.errors import InputError, UnknownNameError
+from whybert.explanation import Completeness, Explanation, Level, Target, Token
+from whybert.render import number, pieces, visible
+from whybert.render.html import fragment, html
+from whybert.render.latex import latex
+from whybert.render.scale import AGAINST, RELEVANT, SUPPORTS, Scale, contrast
+from whybert.render.terminal import comparison, terminal
+
+HOSTILE = [
+    "\ud83d",
+    "\ude00\ud83d",
+    "😀👩‍👩‍👧",
+    "שלום \u202eevil",
+    "e\u0301\u0323",
+    "\x1b[31mred\x1b]0;title\x07",
+    "\x9b31m",
+    "a\x00b\rc\x7f",
+    "line\u2028end",
+    "<script>alert('1')</script>",
+    '"><img src=x onerror=alert(1)>',
+    "&amp;&lt;",
+    "[red]not markup[/red] [/] :smile:",
+    "\\input{/etc/passwd} % $x_1^2$ # ~ {}&",
+    "}{\\end{document}",
+]
+
+Render = Callable[[Explanation, Level], str]
+
+
+def printed(renderable: Any, **options: Any) -> str:
+    out = io.StringIO()
+    settings: dict[str, Any] = {"width": 2000, "color_system": None} | options
+    Console(file=out, **settings).print(renderable)
+    return out.getvalue()
+
+
+RENDERERS: dict[str, Render] = {
+    "terminal": lambda explanation, level: printed(terminal(explanation, level, show_scores=True)),
+    "colour": lambda explanation, level: printed(
+        terminal(explanation, level), force_terminal=True, color_system="truecolor", no_color=False
+    ),
+    "comparison": lambda explanation, level: printed(comparison([explanation] * 2, level)),
+    "html": lambda explanation, level: html(explanation, level),
+    "fragment": lambda explanation, level: fragment(explanation, level),
+    "latex": lambda explanation, level: latex(explanation, level),
+}
+every_renderer = pytest.mark.parametrize("name", RENDERERS)
+every_level = pytest.mark.parametrize("level", ["word", "token"])
+
+
+def explain(
+    text: str, scores: list[float] | None = None, pair: str | None = None, **changes: Any
+) -> Explanation:
+    """One token for each word, words split at blanks, between special tokens of score 100."""
+    tokens = [Token("[CLS]", 0, 0, None, None, True, 100.0)]
+    spans = []
+    left = list(scores or [])
+    covered = changes.pop("covered", None)
+    for sequence, part in enumerate([text] if pair is None else [text, pair]):
+        for match in re.finditer(r"[^ \n]+", part):
+            if covered is not None and match.end() > covered:
+                break
+            spans.append((sequence, *match.span()))
+            score = left.pop(0) if left else 0.0
+            tokens.append(Token(match[0], *match.span(), sequence, len(spans) - 1, False, score))
+        tokens.append(Token("[SEP]", 0, 0, None, None, True, 100.0))
+    fields: dict[str, Any] = {
+        "prediction": "positive",
+        "probabilities": (0.002, 0.998),
+        "logits": (-3.0, 3.5),
+        "labels": ("negative", "positive"),
+        "target": Target(1, "positive"),
+        "method": "attnlrp",
+        "options": {},
+        "signed": True,
+        "truncated": False,
+        "completeness": None,
+    }
+    return Explanation(
+        text=text, pair=pair, tokens=tuple(tokens), word_spans=tuple(spans), **(fields | changes)
+    )
+
+
+def hostile_everywhere(text: str) -> Explanation:
+    return explain(
+        text,
+        [1.0, -2.0, 3.0],
+        pair=text,
+        labels=(text, "other"),
+        prediction=text,
+        target=Target(0, text, 1, "other"),
+        method=text,
+        options={text: text},
+        completeness=Completeness(1.0, 2.0),
+    )
+
+
+class Page(HTMLParser):
+    """Reads a page and checks that its elements nest."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def unbalanced_braces(source: str) -> int:
+    depth = 0
+    for brace in re.sub(r"\\[^a-zA-Z]|%.*", "", source):
+        depth += {"{": 1, "}": -1}.get(brace, 0)
+        assert depth >= 0
+    return depth
+
+
+# Scale
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_text_is_readable_over_the_whole_scale(signed: bool) -> None:
+    scale = Scale(1.0, signed)
+    for step in range(-1000, 1001):
+        colour = scale.colour_at(step / 1000)
+        assert contrast(colour.foreground, colour.background) >= 4.5
+
+
+def test_contrast_is_the_ratio_of_wcag() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+
+
+def test_colours_at_the_ends_and_at_zero() -> None:
+    scale = Scale(2.0, True)
+    assert scale.colour(2.0).background == SUPPORTS[-1] == "#b2182b"
+    assert scale.colour(-2.0).background == AGAINST[-1] == "#2166ac"
+    assert scale.colour(0.0).background == "#ffffff"
+    assert Scale(2.0, False).colour(2.0).background == RELEVANT[-1]
+    assert Scale(2.0, False).colour(0.0).background == "#ffffff"
+
+
+def test_special_tokens_do_not_set_the_scale_but_are_clipped() -> None:
+    scale = Scale.of(explain("a b", [1.0, -4.0]))
+    assert scale.maximum == 4.0
+    assert scale.position(100.0) == 1.0
+    assert scale.position(1.0) == 0.25
+    assert scale.position(-1.0) == -0.25
+
+
+def test_scale_of_words_and_tokens_differs() -> None:
+    tokens = (Token("a", 0, 1, 0, 0, False, 3.0), Token("b", 1, 2, 0, 0, False, -2.0))
+    explanation = dataclasses.replace(explain("ab"), tokens=tokens)
+    assert Scale.of(explanation).maximum == 1.0
+    assert Scale.of(explanation, "token").maximum == 3.0
+
+
+def test_zero_and_non_finite_scores_have_no_colour() -> None:
+    nan, inf = float("nan"), float("inf")
+    assert Scale.of(explain("a b", [0.0, -0.0])).position(0.0) == 0.0
+    assert Scale.of(explain("a b", [0.0, 0.0])).position(100.0) == 0.0
+    scale = Scale.of(explain("a b c d", [nan, 2.0, inf, -inf]))
+    assert scale.maximum == 2.0
+    assert [scale.position(score) for score in (nan, inf, -inf)] == [0.0, 0.0, 0.0]
+    assert Scale.of(explain("", [])).maximum == 0.0
+    assert Scale.of(explain("a", [5e-324])).position(1e308) == 1.0
+
+
+@pytest.mark.parametrize("name", ["terminal", "html", "fragment"])
+def test_non_finite_scores_are_shown_as_written(name: str) -> None:
+    output = RENDERERS[name](explain("a b c", [float("nan"), float("inf"), float("-inf")]), "word")
+    assert {"nan", "inf", "-inf"} <= set(re.findall(r"-?\b(?:nan|inf)\b", output))
+
+
+def test_numbers_keep_small_and_large_values() -> None:
+    assert [number(value) for value in (1.0, -0.25, 0.0, 0.0001, -123456.0)] == [
+        "+1.000",
+        "-0.250",
+        "+0.000",
+        "+1.00e-04",
+        "-1.23e+05",
+    ]
+    assert number(1.0, sign=False) == "1.000"
+
+
+# Pieces
+
+
+def test_pieces_read_as_the_text_with_single_blanks() -> None:
+    explanation = explain(" a  film\n\nto see ", [1.0])
+    (line,) = pieces(explanation)
+    assert "".join(" " * piece.blank + piece.text for piece in line) == "a film to see"
+    assert [piece.text for piece in pieces(explanation, "token")[0]] == [
+        "[CLS]", "a", "film", "to", "see", "[SEP]"
+    ]  # fmt: skip
+
+
+def test_uncovered_text_has_no_score_and_can_be_cut() -> None:
+    explanation = explain("one two three four", [1.0, 2.0], covered=7, truncated=True)
+    (line,) = pieces(explanation)
+    assert [(piece.text, piece.score) for piece in line] == [("one", 1.0), ("two", 2.0), ("three four", None)]
+    (line,) = pieces(explanation, uncovered_limit=5)
+    assert line[-1].text == "three… (5 more characters)"
+
+
+def test_adjacent_words_have_no_blank() -> None:
+    tokens = tuple(Token(c, i, i + 1, 0, i, False, 1.0) for i, c in enumerate("a,b"))
+    spans = tuple((0, i, i + 1) for i in range(3))
+    explanation = dataclasses.replace(explain("a,b"), tokens=tokens, word_spans=spans)
+    assert [piece.blank for piece in pieces(explanation)[0]] == [False, False, False]
+    assert [piece.blank for piece in pieces(explanation, "token")[0]] == [False, True, True]
+
+
+def test_special_tokens_are_shown_with_the_text_before_them() -> None:
+    first, second = pieces(explain("a", pair="b"), "token")
+    assert [piece.text for piece in first] == ["[CLS]", "a", "[SEP]"]
+    assert [piece.text for piece in second] == ["b", "[SEP]"]
+
+
+def test_visible() -> None:
+    assert visible("\x1b[0m\x00\n\x7f\x9b") == "␛[0m␀␊␡\ufffd"
+    assert visible("\ud83d \u202e \u2066") == "\ufffd \ufffd \ufffd"
+    assert visible("é שלום 😀 e\u0301") == "é שלום 😀 e\u0301"
+
+
+# Hostile input
+
+
+@every_renderer
+@every_level
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_hostile_gets_through(name: str, level: Level, text: str) -> None:
+    output = RENDERERS[name](hostile_everywhere(text), level)
+    output.encode("utf-8")
+    allowed = re.sub(r"\x1b\[[0-9;]*m", "", output) if name == "colour" else output
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", allowed)
+    if name in ("html", "fragment"):
+        page = Page(output)
+        assert not {"script", "img"} & {tag for tag, _ in page.tags}
+        assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
+    if name == "latex":
+        assert unbalanced_braces(output) == 0
+
+
+@given(text=st.text(st.characters(), max_size=30), name=st.sampled_from(sorted(RENDERERS)))
+def test_any_text_renders(text: str, name: str) -> None:
+    output = RENDERERS[name](hostile_everywhere(text), "word")
+    output.encode("utf-8")
+    if name == "latex":
+        assert unbalanced_braces(output) == 0
+    if name in ("html", "fragment"):
+        Page(output)
+
+
+def test_escape_sequences_of_the_text_do_not_reach_the_terminal() -> None:
+    output = RENDERERS["colour"](hostile_everywhere("\x1b[31mred"), "word")
+    assert "\x1b[31m" not in output
+    assert "␛[31mred" in output
+
+
+def test_rich_markup_is_text() -> None:
+    output = RENDERERS["terminal"](hostile_everywhere("[red]x[/red] :smile:"), "word")
+    for place in (
+        "[red]x[/red](+1.000) :smile:(-2.000)",
+        "method [red]x[/red]",
+        "for",
+        "supports [red]x[/red]",
+    ):
+        assert place in output
+
+
+def test_html_is_text() -> None:
+    page = Page(html(hostile_everywhere("<b>&amp;</b>"), title="<i>"))
+    assert "<b>&amp;</b>" in page.text
+    assert "<i>" in page.text
+    assert not {"b", "i"} & {tag for tag, _ in page.tags}
+
+
+def test_latex_specials_are_escaped() -> None:
+    output = latex(explain(r"\ % $ # _ { } ~ ^ & <>|"))
+    for escaped in (
+        r"\textbackslash{}", r"\%", r"\$", r"\#", r"\_", r"\{", r"\}", r"\textasciitilde{}",
+        r"\textasciicircum{}", r"\&", r"\textless{}\textgreater{}\textbar{}",
+    ):  # fmt: skip
+        assert rf"\strut {escaped}}}" in output
+    assert r"\texttt{U+001B}" in latex(explain("\x1b"))
+    assert r"\texttt{U+D83D}" in latex(explain("\ud83d"))
+
+
+# What is shown
+
+
+def test_terminal_tells_the_whole_story_without_colour() -> None:
+    explanation = explain(
+        "a charming but slow film",
+        [0.1, 2.5, 0.0, -1.25, 0.5],
+        options={"gamma": 0.25},
+        completeness=Completeness(3.41, 3.52),
+        truncated=True,
+    )
+    output = printed(terminal(explanation))
+    assert "\x1b" not in output
+    assert "positive 0.998 · method attnlrp (gamma=0.25)" in output
+    assert "relevance sums to 3.41 of logit 3.52, 97 %" in output
+    assert "text was cut to 7 tokens" in output
+    assert "\na charming but slow film\n" in output
+    assert re.search(r"against positive -2\.500 +0 +\+2\.500 supports positive", output)
+    assert re.search(r"for +charming \+2\.500  film \+0\.500  a \+0\.100", output)
+    assert re.search(r"against +slow -1\.250", output)
+
+
+def test_terminal_paints_words_by_score() -> None:
+    output = RENDERERS["colour"](explain("good bad none", [2.0, -2.0, 0.0]), "word")
+    assert re.search(r"\x1b\[[\d;]*48;2;178;24;43mgood", output)
+    assert re.search(r"\x1b\[[\d;]*48;2;33;102;172mbad", output)
+    assert re.search(r"\x1b\[[\d;]*48;2;255;255;255mnone", output)
+
+
+def test_terminal_paints_nothing_where_all_scores_are_zero() -> None:
+    heat_map = RENDERERS["colour"](explain("good bad"), "word").splitlines()[2]
+    assert heat_map == "good bad"
+
+
+def test_target_is_named_where_it_differs_from_the_prediction() -> None:
+    for render in (
+        RENDERERS["terminal"],
+        lambda e, level: Page(html(e, level)).text,
+        RENDERERS["comparison"],
+    ):
+        assert "target" not in render(explain("a", [1.0]), "word")
+        assert "target negative" in render(explain("a", [1.0], target=Target(0, "negative")), "word")
+        shown = render(explain("a", [1.0], target=Target(1, "positive", 0, "negative")), "word")
+        assert "target positive - negative" in shown
+        assert "supports negative" in shown
+
+
+def test_completeness_of_a_difference_and_of_a_zero_logit() -> None:
+    contrast_target = Target(1, "positive", 0, "negative")
+    explanation = explain("a", target=contrast_target, completeness=Completeness(3.25, 6.5))
+    assert "relevance sums to 3.25 of logit difference 6.50, 50 %" in printed(terminal(explanation))
+    zero = printed(terminal(explain("a", completeness=Completeness(0.5, 0.0))))
+    assert "relevance sums to 0.50 of logit 0.00\n" in zero
+
+
+@every_renderer
+def test_magnitudes_have_no_against(name: str) -> None:
+    output = RENDERERS[name](explain("good bad", [2.0, 1.0], signed=False), "word")
+    assert "more relevant" in output
+    assert "gainst" not in output
+    assert "+2.000" not in output
+
+
+@every_renderer
+@every_level
+def test_both_texts_of_a_pair_are_shown(name: str, level: Level) -> None:
+    output = RENDERERS[name](explain("premise", [1.0], pair="hypothesis"), level)
+    assert output.index("premise") < output.index("hypothesis")
+    if name != "latex":
+        assert re.search("text|Text", output)
+        assert re.search("pair|Pair", output)
+
+
+@every_renderer
+def test_cut_off_text_is_shown_and_noted(name: str) -> None:
+    output = RENDERERS[name](explain("seen unseen", [1.0], covered=4, truncated=True), "word")
+    assert "cut to 3 tokens" in output
+    assert "unseen" in output
+
+
+@every_renderer
+def test_an_empty_text_renders(name: str) -> None:
+    assert "(empty text)" in RENDERERS[name](explain(""), "word")
+
+
+@every_renderer
+def test_an_unknown_level_is_refused(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'word'"):
+        RENDERERS[name](explain("a"), "words")  # type: ignore[arg-type]
+
+
+def test_comparison_shares_header_and_legends() -> None:
+    rows = [
+        explain("a film", [1.0, 2.0]),
+        explain("a film", [2.0, -1.0], method="gi"),
+        explain("a film", [2.0, 1.0], method="rollout", signed=False),
+    ]
+    output = printed(comparison(rows))
+    assert output.count("positive 0.998") == 1
+    assert output.count("a film") == 3
+    assert re.search(r"^attnlrp +a film", output, re.MULTILINE)
+    assert re.search(r"^gi +a film", output, re.MULTILINE)
+    assert output.count("supports positive") == 1
+    assert output.count("more relevant") == 1
+
+
+def test_comparison_tells_apart_what_differs() -> None:
+    rows = [explain("a", [1.0], options={"k": 1}), explain("a", [1.0], options={"k": 2})]
+    output = printed(comparison(rows))
+    assert "(k=1)" in output
+    assert "(k=2)" in output
+    rows = [explain("a", [1.0]), explain("a", [1.0], prediction="negative", target=Target(0, "negative"))]
+    output = printed(comparison(rows))
+    assert "positive 0.998" in output
+    assert "negative 0.002" in output
+
+
+def test_comparison_refuses_different_texts_and_none() -> None:
+    with pytest.raises(InputError, match="same text"):
+        comparison([explain("a"), explain("b")])
+    with pytest.raises(InputError, match="same text"):
+        comparison([explain("a"), explain("a", pair="b")])
+    with pytest.raises(InputError, match="at least one"):
+        comparison([])
+
+
+def test_html_needs_nothing_from_outside() -> None:
+    source = html([explain("a", [1.0])])
+    assert source.startswith("<!doctype html>")
+    page = Page(source)
+    policies = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]
+    assert ("meta", {"charset": "utf-8"}) in page.tags
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.tags}
+    assert not {"src", "href"} & {key for _, attributes in page.tags for key in attributes}
+    assert "url(" not in source
+    assert "prefers-color-scheme: dark" in source
+
+
+def test_html_groups_methods_by_text() -> None:
+    page = Page(html([explain("one"), explain("two"), explain("one", method="gi")]))
+    tags = [tag for tag, _ in page.tags if tag in ("section", "figure")]
+    assert tags == ["section", "figure", "figure", "section", "figure"]
+    assert page.text.index("gi") < page.text.index("two")
+
+
+def test_html_has_scores_as_tooltip_label_and_table() -> None:
+    page = Page(html(explain("good bad", [2.0, -1.0])))
+    titles = [attributes["title"] for _, attributes in page.tags if "title" in attributes]
+    assert titles == ["good: +2.000", "bad: -1.000"]
+    labels = [attributes["aria-label"] for tag, attributes in page.tags if tag == "figure"]
+    assert labels == ["attnlrp on positive; for: good +2.000; against: bad -1.000"]
+    assert [tag for tag, _ in page.tags].count("tr") == 3
+    assert "background:#b2182b" in html(explain("good", [2.0]))
+
+
+def test_fragment_leaves_the_page_around_it_alone() -> None:
+    page = Page(fragment(explain("a", [1.0])))
+    assert page.tags[0][0] == "div"
+    assert not {"style", "html", "body", "head", "link"} & {tag for tag, _ in page.tags}
+    assert not {"class", "id"} & {key for _, attributes in page.tags for key in attributes}
+
+
+def test_latex_is_a_snippet_with_colours() -> None:
+    output = latex([explain("good bad,", [2.0, -2.0]), explain("other")])
+    assert output.startswith("% needs \\usepackage{xcolor}\n")
+    assert "\\colorbox[HTML]{B2182B}{\\textcolor[HTML]{FFFFFF}{\\strut good}}\n\\colorbox" in output
+    assert "\\colorbox[HTML]{2166AC}{\\textcolor[HTML]{FFFFFF}{\\strut bad,}}" in output
+    assert "other" in output
+    legend = next(line for line in output.splitlines() if "\\protect" in line)
+    assert unbalanced_braces(legend) == 0
+    assert "supports positive" in legend
+    assert "\\par" not in legend  # \caption takes no paragraph
+
+
+def test_latex_breaks_lines_between_words_without_blanks() -> None:
+    tokens = tuple(Token(c, i, i + 1, 0, i, False, 1.0) for i, c in enumerate("電影。"))
+    spans = tuple((0, i, i + 1) for i in range(3))
+    output = latex(dataclasses.replace(explain("電影。"), tokens=tokens, word_spans=spans))
+    assert output.count("\\allowbreak") == 1  # before 影, not before the full stop
+
+
+def test_methods_of_the_value_render() -> None:
+    explanation = explain("good", [1.0])
+    assert explanation.to_html() == html(explanation)
+    assert explanation.to_html("token") == html(explanation, "token")
+    assert explanation.to_latex() == latex(explanation)
+    assert explanation._repr_html_() == fragment(explanation)
+    assert printed(explanation) == printed(terminal(explanation))
