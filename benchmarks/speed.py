@@ -11,6 +11,7 @@ down slows all of them; the figure is the median over rounds of the ratio within
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import platform
 import statistics
@@ -26,11 +27,29 @@ import whybert
 from whybert.attribution import attribute
 
 SIZES = {
-    "MiniLM": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
-    "BERT-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    "MiniLM": {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    },
+    "BERT-base": {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    },
 }
 PAPER = ("gs", "gi", "lrp", "lat")
-LIMITS = {"gs": 1.05, "gi": 1.05, "attnlrp": 1.2, "cp_lrp": 1.2, "lrp": 3.0, "lat": 0.75, "+".join(PAPER): 3.5}
+LIMITS = {
+    "gs": 1.05,
+    "gi": 1.05,
+    "attnlrp": 1.2,
+    "cp_lrp": 1.2,
+    "lrp": 3.0,
+    "lat": 0.75,
+    "+".join(PAPER): 3.5,
+}
 
 
 def plain(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
@@ -57,8 +76,47 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def measure(size: str, args: argparse.Namespace, device: str) -> dict[str, float]:
+    """The ratio of each method for one model size, printed as it is found."""
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(BertConfig(**SIZES[size])).eval().requires_grad_(False).to(device)
+    inputs = {
+        "input_ids": torch.randint(1000, 20000, (args.batch, args.tokens), device=device),
+        "attention_mask": torch.ones(args.batch, args.tokens, dtype=torch.long, device=device),
+    }
+
+    def limit() -> None:
+        plain(model, inputs)
+
+    def explain(name: str) -> None:
+        attribute(model, inputs, name.split("+") if "+" in name else name)
+
+    times: dict[str, list[float]] = {name: [] for name in ("limit", *LIMITS)}
+    for round_ in range(args.rounds + 2):  # the first two warm up
+        taken = {"limit": seconds(limit)}
+        taken |= {name: seconds(functools.partial(explain, name)) for name in LIMITS}
+        # the limit stands on both sides of the methods, so that a drift within a round cancels
+        taken["limit"] = (taken["limit"] + seconds(limit)) / 2
+        if round_ >= 2:
+            for name, value in taken.items():
+                times[name].append(value)
+    print(f"\n{size}: the limit takes {statistics.median(times['limit']) * 1000:.0f} ms")
+    results = {}
+    for name, asked in LIMITS.items():
+        ratios = sorted(t / limit for t, limit in zip(times[name], times["limit"], strict=True))
+        ratio, quarter = statistics.median(ratios), len(ratios) // 4
+        results[name] = round(ratio, 3)
+        print(
+            f"  {name:16} {ratio:5.2f}  (middle half {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f}; "
+            f"aim: at most {asked:.2f}: {'ok' if ratio <= asked else 'OVER'})"
+        )
+    return results
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
@@ -73,41 +131,14 @@ def main() -> None:
         f"whybert {whybert.__version__}, torch {torch.__version__}, transformers {transformers.__version__}, "
         f"{device}, {args.threads} threads, batch {args.batch} x {args.tokens} tokens, {args.rounds} rounds"
     )
-    results: dict[str, dict[str, float]] = {}
-    for size in args.size or SIZES:
-        torch.manual_seed(0)
-        model = BertForSequenceClassification(BertConfig(**SIZES[size])).eval().requires_grad_(False).to(device)
-        inputs = {
-            "input_ids": torch.randint(1000, 20000, (args.batch, args.tokens), device=device),
-            "attention_mask": torch.ones(args.batch, args.tokens, dtype=torch.long, device=device),
-        }
-        runs: dict[str, Callable[[], object]] = {
-            name: lambda name=name: attribute(model, inputs, name.split("+") if "+" in name else name)
-            for name in LIMITS
-        }
-        times: dict[str, list[float]] = {name: [] for name in ("limit", *runs)}
-        for round_ in range(args.rounds + 2):  # the first two warm up
-            taken = {"limit": seconds(lambda: plain(model, inputs))}
-            taken |= {name: seconds(function) for name, function in runs.items()}
-            # the limit stands on both sides of the methods, so that a drift within a round cancels
-            taken["limit"] = (taken["limit"] + seconds(lambda: plain(model, inputs))) / 2
-            if round_ >= 2:
-                for name, value in taken.items():
-                    times[name].append(value)
-        print(f"\n{size}: the limit takes {statistics.median(times['limit']) * 1000:.0f} ms")
-        results[size] = {}
-        for name in runs:
-            ratios = sorted(t / limit for t, limit in zip(times[name], times["limit"], strict=True))
-            ratio = statistics.median(ratios)
-            quarter = len(ratios) // 4
-            results[size][name] = round(ratio, 3)
-            verdict = "ok" if ratio <= LIMITS[name] else "OVER"
-            print(
-                f"  {name:16} {ratio:5.2f}  (middle half {ratios[quarter]:.2f} to {ratios[-1 - quarter]:.2f}; "
-                f"asked for at most {LIMITS[name]:.2f}: {verdict})"
-            )
+    results = {size: measure(size, args, device) for size in args.size or SIZES}
     if args.output:
-        meta = {"torch": torch.__version__, "machine": platform.machine(), "threads": args.threads, "device": device}
+        meta = {
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "threads": args.threads,
+            "device": device,
+        }
         args.output.write_text(json.dumps({"ratios": results, **meta}, indent=2) + "\n", encoding="utf-8")
 
 

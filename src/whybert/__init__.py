@@ -1,3 +1,104 @@
-"""Why did a BERT-style text classifier decide as it did?"""
+"""whybert: why did a BERT-style text classifier decide as it did?
+
+    import whybert
+
+    classifier = whybert.Classifier.load("builtin")
+    [explanation] = whybert.explain(classifier, "it 's a charming and often affecting journey .")
+    explanation.top(3)
+
+`explain` works on texts and returns frozen `Explanation`s, `attribute` works on tensors and returns an
+`Attribution`.  Every error that whybert raises on purpose is a `WhybertError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Name -> module.  Loaded on first use: torch and transformers take seconds to import, and neither
+# `whybert --help` nor reading a saved explanation needs them.
+_PUBLIC = {
+    "Attribution": "attribution",
+    "Classifier": "classifier",
+    "Completeness": "explanation",
+    "Explanation": "explanation",
+    "InputError": "errors",
+    "METHODS": "methods",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "ModelLoadError": "errors",
+    "NonFiniteError": "errors",
+    "Prediction": "classifier",
+    "Target": "explanation",
+    "TargetError": "errors",
+    "Token": "explanation",
+    "UnknownNameError": "errors",
+    "UnsupportedModelError": "errors",
+    "UnsupportedOperationError": "errors",
+    "UsageError": "errors",
+    "WhybertError": "errors",
+    "Word": "explanation",
+    "attribute": "attribution",
+    "explain": "explaining",
+}
+
+if TYPE_CHECKING:
+    from .attribution import Attribution, attribute
+    from .classifier import Classifier, Prediction
+    from .errors import (
+        InputError,
+        MissingExtraError,
+        ModelError,
+        ModelLoadError,
+        NonFiniteError,
+        TargetError,
+        UnknownNameError,
+        UnsupportedModelError,
+        UnsupportedOperationError,
+        UsageError,
+        WhybertError,
+    )
+    from .explaining import explain
+    from .explanation import Completeness, Explanation, Target, Token, Word
+    from .methods import METHODS
+
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "Classifier",
+    "Completeness",
+    "Explanation",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "ModelLoadError",
+    "NonFiniteError",
+    "Prediction",
+    "Target",
+    "TargetError",
+    "Token",
+    "UnknownNameError",
+    "UnsupportedModelError",
+    "UnsupportedOperationError",
+    "UsageError",
+    "WhybertError",
+    "Word",
+    "__version__",
+    "attribute",
+    "explain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _PUBLIC.get(name)
+    if module is None:
+        raise AttributeError(f"module 'whybert' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_PUBLIC))

@@ -139,7 +139,7 @@ def check_model(model: nn.Module) -> None:
 
 def _model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """The inputs as tensors on the model's device, without what only the tokenizer's caller reads."""
-    if not isinstance(inputs, Mapping) and not hasattr(inputs, "items"):
+    if not hasattr(inputs, "items"):  # transformers' BatchEncoding is a UserDict
         raise InputError(
             f"expected inputs as a tokenizer returns them (a mapping), found {type(inputs).__name__}"
         )
@@ -166,7 +166,9 @@ def _model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tens
             ) from error
     ids = tensors.get("input_ids")
     if ids is None:
-        raise InputError(f"expected input_ids among the inputs, found {', '.join(map(str, inputs)) or 'none'}")
+        raise InputError(
+            f"expected input_ids among the inputs, found {', '.join(map(str, inputs)) or 'none'}"
+        )
     if ids.dim() != 2 or ids.numel() == 0:
         raise InputError(f"expected input_ids of shape (batch, seq), found {tuple(ids.shape)}")
     if ids.is_floating_point():
@@ -232,5 +234,3 @@ def _attribution(
         signed=method.is_signed,
         complete=method.complete,
     )
-
-

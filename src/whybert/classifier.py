@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from whybert.errors import (
     UsageError,
     WhybertError,
 )
+from whybert.targets import label_names
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -98,6 +100,14 @@ class Classifier:
     """The folder's name, the hub id or "builtin"; otherwise the class of the model."""
     labels: tuple[str, ...] = field(init=False)
     """The names of the model's labels in the order of its logits."""
+    # A tokenizer keeps its truncation as state, so two threads must not ask it at the same time.
+    _tokenizing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_tokenizing"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _tokenizing=threading.Lock())
 
     def __post_init__(self) -> None:
         config = getattr(self.model, "config", None)
@@ -118,7 +128,7 @@ class Classifier:
                     f"max_length must be at most {positions - reserved}, the positions of the model, "
                     f"not {self.max_length}"
                 )
-        object.__setattr__(self, "labels", _labels(config))
+        object.__setattr__(self, "labels", label_names(config))
         if not self.name:
             object.__setattr__(self, "name", type(self.model).__name__)
 
@@ -271,7 +281,8 @@ def batches(
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     if not texts:
         return
-    rows = encoding.tokenize(classifier.tokenizer, texts, classifier.max_length)
+    with classifier._tokenizing:
+        rows = encoding.tokenize(classifier.tokenizer, texts, classifier.max_length)
     order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
     for start in range(0, len(order), batch_size):
         indices = tuple(order[start : start + batch_size])
@@ -303,12 +314,6 @@ _PROBABILITIES: dict[str | None, Callable[[torch.Tensor], torch.Tensor]] = {
     "multi_label_classification": torch.sigmoid,
     "regression": torch.sigmoid,
 }
-
-
-def _labels(config: PretrainedConfig) -> tuple[str, ...]:
-    names = {int(index): str(name) for index, name in (getattr(config, "id2label", None) or {}).items()}
-    count = max(len(names), max(names, default=-1) + 1)
-    return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
 
 
 def _reserved_positions(model: torch.nn.Module) -> int:

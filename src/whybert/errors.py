@@ -66,8 +66,8 @@ class UnsupportedOperationError(ModelError):
     def __init__(self, operation: str, method: str) -> None:
         self.operation, self.method = operation, method
         super().__init__(
-            f"the model calls {operation}, for which {method!r} has no rule, so its relevance would be wrong; "
-            "use a gradient method (gs, gi), or add a rule for this operation"
+            f"the model calls {operation}, for which {method!r} has no rule, so its relevance would be "
+            "wrong; use a gradient method (gs, gi), or add a rule for this operation"
         )
 
 

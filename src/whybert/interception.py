@@ -100,10 +100,11 @@ class ForwardPass:
     not_post_norm: str | None = None
     _gradients: dict[tuple[str, ResolvedTarget], Tensor] = field(default_factory=dict)
 
-    def backward(
-        self, composite: Composite, output: Tensor, relevance: Tensor, to: Tensor
-    ) -> Tensor:
-        """Sweep `relevance` from `output` back to `to` by the rules of `composite`; zero where nothing arrives."""
+    def backward(self, composite: Composite, output: Tensor, relevance: Tensor, to: Tensor) -> Tensor:
+        """Sweep `relevance` from `output` back to `to` by the rules of `composite`.
+
+        The result has the shape of `to`, and is zero where nothing arrives.
+        """
         self.sweep.composite = composite
         try:
             (passed,) = torch.autograd.grad(output, to, relevance, retain_graph=True, allow_unused=True)
@@ -112,7 +113,7 @@ class ForwardPass:
         return torch.zeros_like(to) if passed is None else passed
 
     def gradient(self, composite: Composite, target: ResolvedTarget) -> Tensor:
-        """The sweep of dy/dlogits down to the embedding, (batch, seq, hidden); methods that share it share it."""
+        """The sweep of dy/dlogits down to the embedding, (batch, seq, hidden), made once."""
         key = (composite.name, target)
         if key not in self._gradients:
             seed = target.seed(self.logits.detach())
@@ -220,8 +221,7 @@ class Interception(TorchFunctionMode):
             if self.sub_layers and not self.sub_layers[-1].normalised:
                 self.not_post_norm = "a residual sum enters the next layer without a LayerNorm"
         if self._has_rule("linear"):
-            y: Tensor = Linear.apply(x, weight, bias, self.sweep)
-            return y
+            return _apply(Linear, x, weight, bias, self.sweep)
         return F.linear(x, weight, bias)
 
     def _convolution(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -244,8 +244,7 @@ class Interception(TorchFunctionMode):
         if self.sub_layers and x is self.sub_layers[-1].total:
             self.sub_layers[-1].normalised = True
         if self._has_rule("layer_norm"):
-            y: Tensor = LayerNorm.apply(x, shape, weight, bias, eps, self.sweep)
-            return y
+            return _apply(LayerNorm, x, shape, weight, bias, eps, self.sweep)
         return F.layer_norm(x, shape, weight, bias, eps)
 
     # --- element-wise functions ----------------------------------------------------------------------
@@ -267,7 +266,8 @@ class Interception(TorchFunctionMode):
         x, exponent = _bind(args, kwargs, ("input", "exponent"))
         exponent = 2 if exponent is None else exponent  # torch.square
         if not isinstance(exponent, int | float):
-            return self._refuse(func, args, kwargs)
+            refused: Tensor = self._refuse(func, args, kwargs)
+            return refused
         function = ops.Elementwise(
             f"x ** {exponent}",
             lambda x: x**exponent,
@@ -279,9 +279,7 @@ class Interception(TorchFunctionMode):
     def _elementwise(self, x: Tensor, function: ops.Elementwise, kind: str) -> Tensor:
         if not x.requires_grad:
             return function.value(x)
-        y: Tensor = (
-            Activation.apply(x, function, kind, self.sweep) if self._has_rule(kind) else function.value(x)
-        )
+        y = _apply(Activation, x, function, kind, self.sweep) if self._has_rule(kind) else function.value(x)
         return _note_elementwise(y, _origin(x)[0], None)
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -289,7 +287,7 @@ class Interception(TorchFunctionMode):
         if not x.requires_grad:
             value: Tensor = func(x)
             return value
-        y: Tensor = InnerFunction.apply(x, func, resolve_name(func) or str(func), self.sweep)
+        y = _apply(InnerFunction, x, func, resolve_name(func) or str(func), self.sweep)
         return _note_elementwise(y, _origin(x)[0], None)
 
     # --- products and quotients ----------------------------------------------------------------------
@@ -303,7 +301,7 @@ class Interception(TorchFunctionMode):
         if x is x_b and (scale_a is not None or scale_b is not None):
             if scale_a is None:
                 a, b, scale_a = b, a, scale_b
-            y: Tensor = ComposedActivation.apply(a, b, x, scale_a, self.sweep)
+            y = _apply(ComposedActivation, a, b, x, scale_a, self.sweep)
             return _note_elementwise(y, x, None)
         a, b = self._share(a, ("product", 0)), self._share(b, ("product", 1))
         return torch.mul(a, b)
@@ -335,8 +333,9 @@ class Interception(TorchFunctionMode):
         if _tracked(a) and _tracked(b):
             (x_a, scale_a), (x_b, scale_b) = _origin(a), _origin(b)
             if x_a is x_b:
-                both_linear = scale_a is not None and scale_b is not None and not kwargs
-                _note_elementwise(y, x_a, scale_a + scale_b if both_linear else None)
+                # `add(a, b, alpha=2)` would scale b: then only that it is element-wise is known
+                known = scale_a is not None and scale_b is not None and not kwargs
+                _note_elementwise(y, x_a, (scale_a or 0.0) + (scale_b or 0.0) if known else None)
             elif self._keep_sub_layers:
                 self._residual_sum(a, b, y)
         elif _tracked(a) and _is_number(b):
@@ -430,8 +429,7 @@ class Interception(TorchFunctionMode):
             return operand
         if shares == {None}:  # a constant in every sweep: cut here, so that nothing is kept for it
             return operand.detach()
-        shared: Tensor = Share.apply(operand, positions, self.sweep)
-        return shared
+        return _apply(Share, operand, positions, self.sweep)
 
     def _refuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operation that has no rule, unless it would carry relevance."""
@@ -486,9 +484,7 @@ def run(
     not_post_norm = mode.not_post_norm
     if sub_layers and not_post_norm is None and not mode.sub_layers:
         not_post_norm = "it has no residual sum of a layer's input and output"
-    return ForwardPass(
-        mode.embedding, logits, mode.sweep, mode.attention, mode.sub_layers, not_post_norm
-    )
+    return ForwardPass(mode.embedding, logits, mode.sweep, mode.attention, mode.sub_layers, not_post_norm)
 
 
 @contextmanager
@@ -525,8 +521,9 @@ def embedding_block(model: nn.Module) -> nn.Module:
     words = getattr(model, "get_input_embeddings", lambda: None)()
     if isinstance(words, nn.Module):
         for name, module in model.named_modules():
-            if name and any(child is words for child in module.children()):
-                return module
+            block: nn.Module = module
+            if name and any(child is words for child in block.children()):
+                return block
     raise UnsupportedModelError(
         f"{type(model).__name__} has no embedding block (a module around the word embeddings whose output "
         "enters the first layer); supported are the classifiers of BERT's kind in transformers"
@@ -541,6 +538,11 @@ def _bind(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str]
     return [args[i] if i < len(args) else kwargs.get(name) for i, name in enumerate(names)]
 
 
+def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    output: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return output
+
+
 def _constant(value: Any) -> Any:
     """A parameter as a constant; anything else as it is."""
     if isinstance(value, nn.Parameter) and value.requires_grad:
@@ -550,8 +552,11 @@ def _constant(value: Any) -> Any:
 
 def _constants(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
-        [_constant(a) for a in arg] if isinstance(arg, list) else
-        tuple(_constant(a) for a in arg) if type(arg) is tuple else _constant(arg)
+        [_constant(a) for a in arg]
+        if isinstance(arg, list)
+        else tuple(_constant(a) for a in arg)
+        if type(arg) is tuple
+        else _constant(arg)
         for arg in args
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -78,11 +78,15 @@ def resolve(target: TargetLike, logits: Tensor, labels: Sequence[str]) -> Resolv
     return ResolvedTarget(index, torch.tensor(against, device=logits.device))
 
 
-def label_names(config: Any, count: int) -> tuple[str, ...]:
-    """The `count` label names of a model's config, `LABEL_i` where it has none."""
-    names: Mapping[Any, Any] = getattr(config, "id2label", None) or {}
-    by_index = {int(key): str(name) for key, name in names.items() if str(key).lstrip("-").isdigit()}
-    return tuple(by_index.get(i, f"LABEL_{i}") for i in range(count))
+def label_names(config: Any, count: int | None = None) -> tuple[str, ...]:
+    """The label names of a model's config in the order of the logits, `LABEL_i` where one is missing.
+
+    count: the number of logits; None trusts the config.
+    """
+    names = {int(index): str(name) for index, name in (getattr(config, "id2label", None) or {}).items()}
+    if count is None:
+        count = max(names, default=-1) + 1
+    return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
 
 
 def _as_list(target: Tensor) -> list[Any]:

@@ -68,9 +68,7 @@ GELU_TANH: Final = Elementwise(
 RELU: Final = Elementwise(
     "relu", torch.relu, lambda gradient, x, _: gradient * (x > 0), lambda x, _: (x > 0).to(x.dtype)
 )
-TANH: Final = Elementwise(
-    "tanh", torch.tanh, lambda gradient, _, y: gradient * (1.0 - y * y), _tanh_ratio
-)
+TANH: Final = Elementwise("tanh", torch.tanh, lambda gradient, _, y: gradient * (1.0 - y * y), _tanh_ratio)
 SILU: Final = Elementwise(
     "silu",
     F.silu,

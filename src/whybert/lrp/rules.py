@@ -213,9 +213,7 @@ class InnerFunction(torch.autograd.Function):
     """g(x) on its way into a composed activation.  No relevance may arrive here by another way."""
 
     @staticmethod
-    def forward(
-        ctx: _Context, x: Tensor, function: Callable[..., Tensor], name: str, sweep: Sweep
-    ) -> Tensor:
+    def forward(ctx: _Context, x: Tensor, function: Callable[..., Tensor], name: str, sweep: Sweep) -> Tensor:
         with torch.enable_grad():
             inner = x.detach().requires_grad_(True)
             y = function(inner)
