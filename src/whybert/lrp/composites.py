@@ -60,9 +60,10 @@ class Composite:
 GRADIENT: Final = Composite("gradient", closed=False)
 
 # Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers", ICML
-# 2024: element-wise functions f(x) / x (eq. 9), products half and half (eq. 15, proposition 3.2),
-# softmax by its derivative (proposition 3.1), normalisation with a constant deviation (proposition
-# 3.4).  Linear layers: the epsilon rule, which in gradient form is the ordinary derivative.
+# 2024 (arXiv 2402.05602), section 3: element-wise functions pass f(x) / x (the identity rule), a product
+# of two activations half to each factor (the uniform rule), softmax keeps its derivative (a Taylor
+# expansion), normalisation has a constant deviation.  Linear layers follow the epsilon rule, which in
+# gradient form is the ordinary derivative.
 ATTN_LRP: Final = Composite(
     "attnlrp",
     {
@@ -75,8 +76,8 @@ ATTN_LRP: Final = Composite(
     },
 )
 
-# Ali et al., "XAI for Transformers: Better Explanations through Conservative Propagation", ICML 2022:
-# the attention weights are constants (eq. 11), LayerNorm's deviation is one (eq. 12).
+# Ali et al., "XAI for Transformers: Better Explanations through Conservative Propagation", ICML 2022
+# (arXiv 2202.07304): the attention weights and LayerNorm's deviation are constants.
 CP_LRP: Final = Composite("cp_lrp", {**ATTN_LRP.table, "attention_values": (None, 1.0)})
 
 

@@ -101,7 +101,7 @@ def identity(relevance: Tensor, saved: SavedElementwise) -> Tensor:
 
 
 def ratio(relevance: Tensor, saved: SavedElementwise) -> Tensor:
-    """f(x) / x in place of f'(x): all of f(x)'s relevance belongs to x (AttnLRP, eq. 9)."""
+    """f(x) / x in place of f'(x): all of f(x)'s relevance belongs to x (AttnLRP's identity rule)."""
     return relevance * saved.function.ratio(saved.x, saved.y)
 
 
@@ -109,7 +109,7 @@ def ratio(relevance: Tensor, saved: SavedElementwise) -> Tensor:
 
 
 def constant_deviation(relevance: Tensor, saved: SavedLayerNorm) -> Tensor:
-    """The standard deviation is a constant, the mean is not (Ali et al. 2022, eq. 12)."""
+    """The standard deviation is a constant, the mean is not (Ali et al. 2022; AttnLRP)."""
     scaled = relevance * saved.rstd if saved.weight is None else relevance * saved.weight * saved.rstd
     dimensions = tuple(range(-len(saved.shape), 0))
     return scaled - scaled.mean(dimensions, keepdim=True)

@@ -1,4 +1,4 @@
-"""Layerwise attention tracing (Wu and Ong 2020, section 3.4; Wu et al. 2020)."""
+"""Layerwise attention tracing (Wu and Ong 2020)."""
 
 from __future__ import annotations
 

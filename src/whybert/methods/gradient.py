@@ -1,4 +1,4 @@
-"""Gradient sensitivity and gradient x input (Wu and Ong 2020, sections 3.1 and 3.2)."""
+"""Gradient sensitivity and gradient x input (Wu and Ong 2020)."""
 
 from __future__ import annotations
 
