@@ -167,7 +167,7 @@ class Classifier:
             )
         model: Any
         tokenizer: PreTrainedTokenizerBase
-        with _quiet():
+        with quiet():
             if is_builtin:
                 model, tokenizer = builtin.load_builtin()
                 model = model.to(dtype=kind)
@@ -234,6 +234,71 @@ class Classifier:
                     "check its weights, or load it with dtype='float32'"
                 )
         return logits
+
+
+def load_encoder(
+    source: str, labels: Sequence[str], *, do_lower_case: bool | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """An encoder with a new classification head for `labels`, to be fine-tuned, and its tokenizer.
+
+    `source` is a folder, a file of weights in one, or a hub id; the head of a classifier is kept if it is
+    for the same labels and replaced otherwise.  `do_lower_case` overrides the tokenizer's own setting.
+
+    Raises ModelLoadError, also for a vocabulary that does not fit the weights.
+    """
+    path = Path(source).expanduser()
+    place = _folder(path.parent if path.is_file() and path.name in _WEIGHT_FILES else source)
+    if place is not None:
+        _check_folder(place)
+    step = "configuration"
+    try:
+        config = AutoConfig.from_pretrained(place or source)
+        saved = label_names(config)
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        step = "tokenizer"
+        lower_case = {} if do_lower_case is None else {"do_lower_case": do_lower_case}
+        tokenizer = AutoTokenizer.from_pretrained(place or source, **lower_case)
+        _check_loaded_tokenizer(tokenizer, place or source)
+        step = "model"
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            place or source,
+            config=config,
+            dtype=torch.float32,
+            weights_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except WhybertError:
+        raise
+    except Exception as error:  # as in `_load`
+        raise ModelLoadError(_explanation(error, place or source, step)) from error
+    lacking = [name for name in info["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    lacking = [name for name in lacking if "pooler" not in name]  # masked language models have none
+    wrong = [name for name, *_ in info["mismatched_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    if lacking or wrong:
+        raise ModelLoadError(
+            f"the weights of {source!r} do not fit its config.json: {', '.join(sorted(lacking + wrong)[:4])} "
+            "missing or of another shape; save config and weights together"
+        )
+    if info["mismatched_keys"] or tuple(saved) != tuple(labels):
+        _renew_head(model)
+    rows = len(model.get_input_embeddings().weight)
+    if len(tokenizer) > rows:
+        raise ModelLoadError(
+            f"the vocabulary of {source!r} has {len(tokenizer)} tokens, but its weights know only {rows}; "
+            "use the vocabulary that belongs to the checkpoint"
+        )
+    return model, tokenizer
+
+
+def _renew_head(model: PreTrainedModel) -> None:
+    """Draw the output layer anew: one for other labels, or of other order, is no start."""
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    output = layers[-1]
+    torch.nn.init.normal_(output.weight, std=getattr(model.config, "initializer_range", 0.02))
+    if output.bias is not None:
+        torch.nn.init.zeros_(output.bias)
 
 
 def probabilities(logits: torch.Tensor, config: PretrainedConfig) -> torch.Tensor:
@@ -551,7 +616,7 @@ def _more(count: int) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars, reports and warnings of transformers and the hub; errors are raised as ever.
 
     What a report would say about the weights is checked after the load, and raised.

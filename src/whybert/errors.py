@@ -10,6 +10,7 @@
     │   ├── UnsupportedModelError     train mode, wrapped, compiled, or no sequence classifier
     │   ├── UnsupportedOperationError the model calls an operation for which no rule is known
     │   └── NonFiniteError        logits or relevance are NaN or infinite
+    ├── TrainingError         a fine-tuning run could not go on
     └── MissingExtraError     an optional package is needed (also an ImportError)
 
 Every message is one line that says what was expected, what came, and the way out.
@@ -73,6 +74,10 @@ class UnsupportedOperationError(ModelError):
 
 class NonFiniteError(ModelError):
     """Logits or relevance are NaN or infinite."""
+
+
+class TrainingError(WhybertError):
+    """A fine-tuning run could not go on; the message says what is left of it."""
 
 
 class MissingExtraError(WhybertError, ImportError):

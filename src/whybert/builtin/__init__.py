@@ -98,6 +98,16 @@ def load_builtin(
     return model, tokenizer
 
 
+def encoder_folder() -> Path:
+    """The folder of the built-in model's encoder, its weights checked, to be fine-tuned anew.
+
+    Raises MissingExtraError and ModelLoadError, as `load_builtin` does.
+    """
+    folder = _find_encoder()
+    _checked_weights(folder / WEIGHTS)
+    return folder
+
+
 def merge_adapter(model: torch.nn.Module, folder: str | Path) -> None:
     """Change the weights of `model` by the low-rank adapter in `folder` (PEFT's format), in place.
 

