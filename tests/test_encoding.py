@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -165,8 +166,9 @@ def test_nothing_but_white_space_within_the_maximum() -> None:
     assert encode(TOKENIZERS["byte_level"], [text]).rows[0].words == ("film",)
     with pytest.raises(
         InputError, match="text 0 begins with more white space than max_length=9 has room for"
-    ):
+    ) as caught:
         encode(TOKENIZERS["byte_level"], [text], max_length=9)
+    assert caught.value.index == 0
 
 
 def test_pairs(tokenizer) -> None:
@@ -277,6 +279,9 @@ def test_bad_texts(bad, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         encode(TOKENIZERS["wordpiece"], bad)
     assert "\n" not in str(caught.value)
+    named = re.search(r"text (\d+)", str(caught.value))
+    assert caught.value.index == (None if named is None else int(named[1]))
+    assert named is None or caught.value.about("line 9") == str(caught.value).replace(named[0], "line 9", 1)
 
 
 @pytest.mark.parametrize(("length", "pair"), [(0, None), (2, None), (True, None), ("9", None), (4, "b")])

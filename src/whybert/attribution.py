@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, overload
 
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError, NonFiniteError, UnsupportedModelError
+from .anatomy import maximum_tokens, word_embeddings
+from .errors import InputError, NonFiniteError, UnsupportedModelError, UsageError
 from .interception import run
 from .methods import Method, create_all
 from .targets import ResolvedTarget, TargetLike, label_names, resolve
@@ -20,12 +21,16 @@ _NOT_FOR_THE_MODEL: Final = frozenset(
     {"offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels"}
 )
 
+# What a forward that passes **kwargs on may take; anything else would be ignored without a word.
+_TOKENIZER_OUTPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """What `attribute` found for a batch; all tensors are detached and on the model's device.
 
-    scores: (batch, seq), raw; a padding token's is 0.
+    scores: (batch, seq), raw.  A padding token's is 0, unless the model reads the token all the same: one
+        that classifies from the first position does so where the padding is on the left.
     relevance: (batch, seq, hidden), what the scores are reduced from; None for methods without one.
     logits: (batch, labels), the model's own.
     target: (batch,) the explained classes, or (batch, 2) for contrasts logit[a] - logit[b].
@@ -94,11 +99,29 @@ def attribute(
     NonFiniteError.
     """
     single = isinstance(method, str)
-    names: Sequence[Any] = [method] if isinstance(method, str) else list(method)
-    methods = create_all(names, options)
+    methods = create_all(method_names(method), options)
     check_model(model)
     tensors = _model_inputs(model, inputs)
 
+    device = next(model.parameters()).device
+    # What surrounds the call must not change its numbers: the caller's autocast, no_grad, inference_mode.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        found = _attribute(model, tensors, methods, target)
+    return next(iter(found.values())) if single else found
+
+
+def method_names(method: object) -> list[Any]:
+    """One name or several as a list.  Raises UsageError for anything else."""
+    if isinstance(method, str):
+        return [method]
+    if not isinstance(method, Iterable):
+        raise UsageError(f"expected a method by name, or a list of names, found {method!r}")
+    return list(method)
+
+
+def _attribute(
+    model: nn.Module, tensors: dict[str, Tensor], methods: Sequence[Method], target: TargetLike
+) -> dict[str, Attribution]:
     composites = list({c.name: c for m in methods for c in m.composites()}.values())
     forward = run(
         model,
@@ -115,7 +138,7 @@ def attribute(
     for each in methods:
         scores, relevance = each.attribute(forward, resolved)
         found[each.name] = _attribution(each, scores, relevance, logits, resolved)
-    return next(iter(found.values())) if single else found
+    return found
 
 
 def check_model(model: nn.Module) -> None:
@@ -123,17 +146,25 @@ def check_model(model: nn.Module) -> None:
     kind = type(model).__name__
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected a torch model, found {kind}")
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise UnsupportedModelError(f"the model is wrapped in {kind}: pass model.module")
-    if hasattr(model, "_orig_mod"):
-        raise UnsupportedModelError("the model is compiled: pass the model that torch.compile was given")
-    training = next((name for name, module in model.named_modules() if module.training), None)
-    if training is not None:
-        part = "the model" if training == "" else f"its part {training!r}"
-        raise UnsupportedModelError(f"{part} is in train mode, where dropout is random: call model.eval()")
-    if any(getattr(module, "gradient_checkpointing", False) is True for module in model.modules()):
+    for name, module in model.named_modules():
+        part = f"its part {name!r}" if name else "the model"
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = f"model.{name}.module" if name else "model.module"
+            raise UnsupportedModelError(f"{part} is wrapped in {type(module).__name__}: pass {inner}")
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+            raise UnsupportedModelError(f"{part} is compiled: pass the model as it was before torch.compile")
+        if module.training:
+            raise UnsupportedModelError(
+                f"{part} is in train mode, where dropout is random: call model.eval()"
+            )
+        if getattr(module, "gradient_checkpointing", False) is True:
+            raise UnsupportedModelError(
+                f"gradient checkpointing is on in {part}: call model.gradient_checkpointing_disable()"
+            )
+    if any(parameter.is_inference() for parameter in model.parameters()):
         raise UnsupportedModelError(
-            "gradient checkpointing is on: call model.gradient_checkpointing_disable()"
+            "the weights were made under torch.inference_mode(), which bars any backward pass: "
+            "load the model outside of it"
         )
 
 
@@ -155,7 +186,7 @@ def _model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tens
                 "expected input_ids, found inputs_embeds: some models compute other position ids for them, "
                 "so the explained logits would not be the model's own"
             )
-        if name not in parameters and not open_ended:
+        if name not in parameters and not (open_ended and name in _TOKENIZER_OUTPUTS):
             raise InputError(f"{type(model).__name__} takes no {name!r}; it takes {', '.join(parameters)}")
         try:
             tensors[name] = torch.as_tensor(value).to(device)
@@ -171,31 +202,43 @@ def _model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tens
         )
     if ids.dim() != 2 or ids.numel() == 0:
         raise InputError(f"expected input_ids of shape (batch, seq), found {tuple(ids.shape)}")
-    if ids.is_floating_point():
-        raise InputError(f"expected input_ids as integers, found {ids.dtype}")
-    _check_vocabulary(model, ids)
-    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if isinstance(limit, int) and 0 < limit < ids.shape[1]:
-        raise InputError(
-            f"expected at most {limit} tokens a text, found {ids.shape[1]}: "
-            "call the tokenizer with truncation=True"
-        )
     for name, tensor in tensors.items():
-        if tensor.dim() >= 2 and tensor.shape[:2] != ids.shape:
+        if tensor.dim() >= 2 and (
+            tensor.shape[0] not in {1, ids.shape[0]} or tensor.shape[1] != ids.shape[1]
+        ):
             raise InputError(
                 f"expected {name} of shape {tuple(ids.shape)} like input_ids, found {tuple(tensor.shape)}"
             )
+    config = getattr(model, "config", None)
+    rows = {
+        "input_ids": getattr(word_embeddings(model), "num_embeddings", None),
+        "token_type_ids": getattr(config, "type_vocab_size", None),
+        "position_ids": getattr(config, "max_position_embeddings", None),
+    }
+    for name in rows.keys() & tensors.keys():
+        tensors[name] = _checked_ids(name, tensors[name], rows[name])
+    limit = maximum_tokens(model)
+    if limit is not None and ids.shape[1] > limit and "position_ids" not in tensors:
+        raise InputError(
+            f"expected at most {limit} tokens a text, found {ids.shape[1]}: "
+            f"call the tokenizer with truncation=True, max_length={limit}"
+        )
     return tensors
 
 
-def _check_vocabulary(model: nn.Module, ids: Tensor) -> None:
-    words = getattr(model, "get_input_embeddings", lambda: None)()
-    size = getattr(words, "num_embeddings", None)
-    if size is not None and bool(((ids < 0) | (ids >= size)).any()):
+def _checked_ids(name: str, ids: Tensor, rows: int | None) -> Tensor:
+    """Ids as int64, each with a row in its table of `rows` rows."""
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise InputError(f"expected {name} as integers, found {ids.dtype}")
+    ids = ids.long()
+    if rows and bool(((ids < 0) | (ids >= rows)).any()):
+        what, reason = name, ""
+        if name == "input_ids":
+            what, reason = "token ids", ": the tokenizer does not belong to this model"
         raise InputError(
-            f"expected token ids from 0 to {size - 1}, found {int(ids.min())} to {int(ids.max())}: "
-            "the tokenizer does not belong to this model"
+            f"expected {what} from 0 to {rows - 1}, found {int(ids.min())} to {int(ids.max())}{reason}"
         )
+    return ids
 
 
 def _check_finite(model: nn.Module, logits: Tensor) -> None:
@@ -208,7 +251,7 @@ def _check_finite(model: nn.Module, logits: Tensor) -> None:
         if broken
         else f"the weights are finite, so {logits.dtype} is too narrow: try model.float()"
     )
-    raise NonFiniteError(f"the logits of row {row} are not finite ({logits[row].tolist()}): {cause}")
+    raise NonFiniteError(f"the logits of row {row} are not finite ({logits[row].tolist()}): {cause}", row)
 
 
 def _attribution(

@@ -5,6 +5,7 @@ This is the only module that calls the `Auto` classes of transformers.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import pickle
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from whybert import builtin, encoding
+from whybert.anatomy import reserved_positions
 from whybert.encoding import Encoding, Text
 from whybert.errors import (
     InputError,
@@ -49,6 +51,7 @@ _WEIGHT_FILES = (
 )
 # A tokenizer class without its files still loads, with its special tokens and up to this many others.
 _TOKENS_WITHOUT_FILES = 2
+_LIKE_BUILTIN = 0.75  # of the letters of a misspelt "builtin"; no model of the hub comes near it
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class Classifier:
                 f"{type(self.model).__name__}; if it is wrapped, pass the model inside (model.module)"
             )
         encoding.check_tokenizer(self.tokenizer)
-        reserved = _reserved_positions(self.model)
+        reserved = reserved_positions(self.model)
         limit = encoding.maximum_length(self.tokenizer, config, reserved)
         if self.max_length is None:
             object.__setattr__(self, "max_length", limit)
@@ -194,7 +197,7 @@ class Classifier:
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
         for indices, batch in batches(self, listed, batch_size):
-            logits = self._logits(batch)
+            logits = self._logits(batch, indices)
             rows = zip(indices, batch.rows, logits, probabilities(logits, self.model.config), strict=True)
             for index, row, row_logits, row_probabilities in rows:
                 best = int(row_logits.argmax())
@@ -209,8 +212,11 @@ class Classifier:
                 )
         return [found[index] for index in range(len(listed))]
 
-    def _logits(self, batch: Encoding) -> torch.Tensor:
-        """The logits of a batch, of shape (rows, labels), in float64 on the CPU."""
+    def _logits(self, batch: Encoding, indices: Sequence[int]) -> torch.Tensor:
+        """The logits of a batch, of shape (rows, labels), in float64 on the CPU.
+
+        indices: of the texts of its rows, for errors.
+        """
         if self.model.training:
             raise UnsupportedModelError(
                 "the model is in train mode, where dropout makes its answers random; call model.eval() first"
@@ -227,11 +233,12 @@ class Classifier:
                 f"{type(self.model).__name__} gave {got}; load it with AutoModelForSequenceClassification"
             )
         logits = logits.to("cpu", torch.float64)
-        for row, values in zip(batch.rows, logits, strict=True):
+        for index, row, values in zip(indices, batch.rows, logits, strict=True):
             if not bool(values.isfinite().all()):
                 raise NonFiniteError(
-                    f"the model's logits for {row.text[:40]!r} are {values.tolist()}; "
-                    "check its weights, or load it with dtype='float32'"
+                    f"the logits of text {index} ({row.text[:40]!r}) are {values.tolist()}; "
+                    "check the model's weights, or load it with dtype='float32'",
+                    index,
                 )
         return logits
 
@@ -381,23 +388,6 @@ _PROBABILITIES: dict[str | None, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def _reserved_positions(model: torch.nn.Module) -> int:
-    """How many rows of the table of positions no token can have.
-
-    A table with a row for padding numbers the tokens from the row after it.
-    """
-    rows = getattr(model.config, "max_position_embeddings", None)
-    for name, module in model.named_modules():
-        if (
-            isinstance(module, torch.nn.Embedding)
-            and "position" in name.rpartition(".")[2]
-            and module.num_embeddings == rows
-            and module.padding_idx is not None
-        ):
-            return module.padding_idx + 1
-    return 0
-
-
 def _device(device: str | torch.device | None) -> torch.device:
     try:
         place = torch.device("cpu" if device is None else device)
@@ -419,7 +409,10 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
 
 
 def _folder(source: str | os.PathLike[str]) -> Path | None:
-    """The folder that the source is, or None for "builtin" and for what can only be a hub id."""
+    """The folder that the source is, or None for "builtin" and for what can only be a hub id.
+
+    Raises ModelLoadError for what is none of them, a misspelt "builtin" included: the hub is not asked.
+    """
     if source == BUILTIN:
         return None
     path, text = Path(source).expanduser(), str(source)
@@ -438,6 +431,8 @@ def _folder(source: str | os.PathLike[str]) -> Path | None:
         raise ModelLoadError(
             f"there is no folder {text!r}; pass a folder that save_pretrained wrote, a hub id or 'builtin'"
         )
+    if "/" not in text and difflib.get_close_matches(text.casefold(), [BUILTIN], cutoff=_LIKE_BUILTIN):
+        raise ModelLoadError(f"there is no folder {text!r}; did you mean {BUILTIN!r}?")
     return None
 
 

@@ -169,10 +169,12 @@ def tokenize(
                 if one.overflowing:
                     raise InputError(
                         f"{name} {index} begins with more white space than max_length={max_length} has room "
-                        "for; strip it"
+                        "for; strip it",
+                        index,
                     )
                 raise InputError(
-                    f"{name} {index} has no character that the tokenizer knows as a token; leave it out"
+                    f"{name} {index} has no character that the tokenizer knows as a token; leave it out",
+                    index,
                 )
         word_ids, word_spans = _words(sequences, offsets, sequence_ids)
         features = {name: tuple(values[index]) for name, values in batch.items()}
@@ -249,19 +251,24 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def check_text(index: int, text: object) -> None:
-    """Raise InputError unless `text` is a string, or a tuple of two, with more in it than white space."""
+    """Raise InputError unless `text` is a string, or a tuple of two, with more in it than white space.
+
+    index: the text's, which the error names and carries.
+    """
     if isinstance(text, tuple):
         if len(text) != 2:
-            raise InputError(f"text {index} is a tuple of {len(text)}; a pair is a tuple of two strings")
+            raise InputError(
+                f"text {index} is a tuple of {len(text)}; a pair is a tuple of two strings", index
+            )
         for part, name in zip(text, ("first", "second"), strict=True):
             if not isinstance(part, str):
-                raise InputError(f"the {name} part of text {index} must be a str, not {_kind(part)}")
+                raise InputError(f"the {name} part of text {index} must be a str, not {_kind(part)}", index)
             if not part.strip():
-                raise InputError(f"the {name} part of text {index} is empty; leave this pair out")
+                raise InputError(f"the {name} part of text {index} is empty; leave this pair out", index)
     elif not isinstance(text, str):
-        raise InputError(f"text {index} must be a str or a tuple of two, not {_kind(text)}")
+        raise InputError(f"text {index} must be a str or a tuple of two, not {_kind(text)}", index)
     elif not text.strip():
-        raise InputError(f"text {index} is empty; leave it out")
+        raise InputError(f"text {index} is empty; leave it out", index)
 
 
 def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
@@ -277,7 +284,8 @@ def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
         if isinstance(text, tuple) != isinstance(texts[0], tuple):
             kinds = ("a pair", "a single text") if isinstance(text, tuple) else ("a single text", "a pair")
             raise InputError(
-                f"text {index} is {kinds[0]} but text 0 is {kinds[1]}; encode texts and pairs separately"
+                f"text {index} is {kinds[0]} but text 0 is {kinds[1]}; encode texts and pairs separately",
+                index,
             )
         if isinstance(text, tuple):
             firsts.append(text[0])

@@ -41,8 +41,23 @@ class UnknownNameError(UsageError, KeyError):
         return str(self.args[0])
 
 
-class InputError(UsageError, ValueError):
-    """A text or an encoding that cannot be explained."""
+class _IndexedError(WhybertError):
+    """An error that may be about one text of a list.
+
+    index: of that text, or of that row of a batch; None where the error is about something else.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+    def about(self, name: str) -> str:
+        """The message with `name` in place of "text <index>"."""
+        return str(self) if self.index is None else str(self).replace(f"text {self.index}", name, 1)
+
+
+class InputError(_IndexedError, UsageError, ValueError):
+    """A text or an encoding that cannot be explained; `index` is that of the text, if it is about one."""
 
 
 class TargetError(UsageError, ValueError):
@@ -72,8 +87,8 @@ class UnsupportedOperationError(ModelError):
         )
 
 
-class NonFiniteError(ModelError):
-    """Logits or relevance are NaN or infinite."""
+class NonFiniteError(_IndexedError, ModelError):
+    """Logits or relevance are NaN or infinite; `index` is that of the text or row, if it is known."""
 
 
 class TrainingError(WhybertError):

@@ -7,13 +7,13 @@ from typing import Any, overload
 
 from torch import Tensor
 
-from .attribution import Attribution, attribute, check_model
+from .attribution import Attribution, attribute, check_model, method_names
 from .classifier import BATCH_SIZE, Classifier, batches, normalise_texts, probabilities
 from .encoding import EncodedText, Text
-from .errors import TargetError
+from .errors import NonFiniteError, TargetError
 from .explanation import Completeness, Explanation, Target, Token
 from .methods import create_all
-from .targets import TargetLike
+from .targets import TargetLike, from_tensor
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
 
@@ -61,11 +61,12 @@ def explain(
 
     Returns one `Explanation` a text, in order; for a list of methods, a dict of such lists by name.
 
-    Raises what `attribute` raises, and InputError for a text that cannot be encoded, naming its index.
+    Raises what `attribute` raises, and InputError for a text that cannot be encoded; both it and
+    NonFiniteError name the text that they are about and have its `index`.
     """
     listed, _ = normalise_texts(texts)
     single = isinstance(method, str)
-    names = [method] if isinstance(method, str) else list(method)
+    names = method_names(method)
     found: dict[str, dict[int, Explanation]] = {m.name: {} for m in create_all(names, options)}
     for indices, explanations in explain_batches(
         classifier, listed, names, target, batch_size=batch_size, **options
@@ -93,7 +94,14 @@ def explain_batches(
     targets = _per_text(target, len(texts))
     for indices, batch in batches(classifier, texts, batch_size):
         wanted = target if targets is None else [targets[i] for i in indices]
-        attributions = attribute(classifier.model, batch.inputs, list(methods), wanted, **options)
+        try:
+            attributions = attribute(classifier.model, batch.inputs, list(methods), wanted, **options)
+        except NonFiniteError as error:
+            if error.index is None:
+                raise
+            text = indices[error.index]
+            message = str(error).replace(f"row {error.index}", f"text {text}", 1)
+            raise NonFiniteError(message, text) from error
         yield (
             indices,
             {name: _explanations(classifier, batch.rows, each) for name, each in attributions.items()},
@@ -103,7 +111,7 @@ def explain_batches(
 def _per_text(target: TargetLike, count: int) -> list[Any] | None:
     """One target a text, or None if the same holds for all."""
     if isinstance(target, Tensor):
-        target = [tuple(row) if isinstance(row, list) else row for row in target.tolist()]
+        target = from_tensor(target)
     if not isinstance(target, list):
         return None
     if len(target) != count:

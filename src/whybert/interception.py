@@ -12,6 +12,7 @@ of the graph there.  See `ForwardPass` for what is left when the block ends.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from .anatomy import embedding_block
 from .errors import UnsupportedModelError, UnsupportedOperationError
 from .lrp import operations as ops
 from .lrp.composites import REFUSED, Composite
@@ -202,10 +204,34 @@ class Interception(TorchFunctionMode):
             use(ops.PRODUCTS, Interception._product)
             use(ops.QUOTIENTS, Interception._quotient)
             use(ops.SUMS, Interception._sum)
+            use(ops.IN_PLACE, Interception._in_place)
         return used
 
     def _has_rule(self, kind: str) -> bool:
         return any(composite.rule(kind) is not None for composite in self.composites)
+
+    def check_graph(self, logits: Tensor) -> None:
+        """Refuse what the mode cannot see: scripted functions, `autograd.Function`s of the model, vmap.
+
+        Every node between the logits and the embedding must be one that a handler or a known function makes.
+        Raises UnsupportedOperationError.
+        """
+        if self._closed is None or logits.grad_fn is None:
+            return
+        allowed = _KNOWN_NODES | {
+            node for kind, nodes in _NODES_BY_KIND.items() if not self._has_rule(kind) for node in nodes
+        }
+        waiting, seen = [logits.grad_fn], {logits.grad_fn}
+        while waiting:
+            node = waiting.pop()
+            ours = getattr(node, "_forward_cls", None) in _FUNCTIONS
+            name = re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
+            if not ours and name not in allowed and not name.startswith("ScaledDotProduct"):
+                raise UnsupportedOperationError(node.name(), self._name())
+            for following, _ in node.next_functions:
+                if following is not None and following not in seen:
+                    seen.add(following)
+                    waiting.append(following)
 
     # --- linear layers, LayerNorm, convolutions ------------------------------------------------------
 
@@ -313,6 +339,8 @@ class Interception(TorchFunctionMode):
             return self._refuse(func, args, kwargs)
         if not _tracked(b):
             return self._scaled(torch.div, a, b)
+        if not _tracked(a):  # a constant over the input: all relevance would be dropped without a word
+            return self._refuse(func, args, kwargs)
         if self.sub_layers:
             self.sub_layers[-1].normalised = True  # a LayerNorm written out: (x - mean) / deviation
         return torch.div(self._share(a, ("quotient", 0)), self._share(b, ("quotient", 1)))
@@ -343,6 +371,18 @@ class Interception(TorchFunctionMode):
         elif _tracked(b) and _is_number(a):
             _note_elementwise(y, _origin(b)[0], None)
         return y
+
+    def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """x += y and the like: whatever was noted of x is no longer so."""
+        x = args[0]
+        if self._keep_sub_layers and any(
+            id(operand) in self._linear_inputs for operand in args if _tracked(operand)
+        ):
+            self.not_post_norm = "it adds to a layer's input in place"
+        for name in (_ELEMENTWISE, _ATTENTION):
+            if hasattr(x, name):
+                delattr(x, name)
+        return func(*_constants(args), **{name: _constant(value) for name, value in kwargs.items()})
 
     def _residual_sum(self, a: Tensor, b: Tensor, total: Tensor) -> None:
         """Tell whether a + b closes a sub-layer: one operand is what the sub-layer's first layers read."""
@@ -442,7 +482,28 @@ class Interception(TorchFunctionMode):
         return self._closed.name if self._closed is not None else "lat"
 
 
-_KNOWN: Final[frozenset[Any]] = ops.STRUCTURAL | ops.LINEAR | ops.IN_PLACE_SUMS | ops.SOFTMAXES
+_KNOWN: Final[frozenset[Any]] = ops.STRUCTURAL | ops.LINEAR | ops.IN_PLACE | ops.SOFTMAXES
+
+
+_FUNCTIONS: Final = (Activation, ComposedActivation, InnerFunction, LayerNorm, Linear, Share)
+
+# The names of autograd's nodes, without "Backward0", that the known functions leave in the graph.  Which
+# of several a function leaves depends on the device, the data type and the shapes.
+_KNOWN_NODES: Final = frozenset(
+    """
+    AccumulateGrad BackwardHookFunction
+    Add Addmm Baddbmm Addbmm Addmv Mv Bmm Mm Dot Linear MkldnnLinear T Mul Div Sub Rsub Neg Sum Mean
+    Convolution View UnsafeView ViewAs Reshape ReshapeAlias AsStrided Alias Transpose Permute Expand Repeat
+    Clone Copy CopySlices ToCopy To Contiguous Squeeze Unsqueeze Unflatten Flatten Slice Select Narrow Index
+    IndexSelect IndexPut Gather Chunk Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack
+    MaskedFill Where Softmax SafeSoftmax Detach
+    """.split()  # noqa: SIM905 - a list literal would be one name a line
+)
+# These are an operation's ordinary derivative: right only where no method of the call has a rule for it.
+_NODES_BY_KIND: Final = {
+    "layer_norm": ("NativeLayerNorm", "FusedLayerNorm"),
+    "power": ("Pow", "Sqrt", "Square"),
+}
 
 
 # --- the whole forward pass ----------------------------------------------------------------------------
@@ -463,14 +524,7 @@ def run(
     Raises UnsupportedModelError and UnsupportedOperationError.
     """
     mode = Interception(composites, attention=attention, sub_layers=sub_layers)
-    device = next(model.parameters()).device
-    with (
-        torch.inference_mode(False),
-        torch.set_grad_enabled(bool(mode.composites)),
-        torch.autocast(device.type, enabled=False),
-        _cut_at_embedding(model, mode),
-        mode,
-    ):
+    with torch.set_grad_enabled(bool(mode.composites)), _cut_at_embedding(model, mode), mode:
         output = model(**inputs)
     logits = getattr(output, "logits", output[0] if isinstance(output, tuple) else None)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
@@ -481,6 +535,7 @@ def run(
         )
     if mode.embedding is None:
         raise UnsupportedModelError(f"{type(model).__name__} did not call its embedding block")
+    mode.check_graph(logits)
     not_post_norm = mode.not_post_norm
     if sub_layers and not_post_norm is None and not mode.sub_layers:
         not_post_norm = "it has no residual sum of a layer's input and output"
@@ -507,27 +562,14 @@ def _cut_at_embedding(model: nn.Module, mode: Interception) -> Iterator[None]:
             )
         with torch._C.DisableTorchFunction():
             mode.embedding = output.detach().requires_grad_(bool(mode.composites))
-        return mode.embedding
+            # not the leaf itself: a model may change what it gets in place
+            return mode.embedding.clone()
 
     handle = block.register_forward_hook(cut)
     try:
         yield
     finally:
         handle.remove()
-
-
-def embedding_block(model: nn.Module) -> nn.Module:
-    """The module whose output is the attribution point: the one that holds the word embeddings."""
-    words = getattr(model, "get_input_embeddings", lambda: None)()
-    if isinstance(words, nn.Module):
-        for name, module in model.named_modules():
-            block: nn.Module = module
-            if name and any(child is words for child in block.children()):
-                return block
-    raise UnsupportedModelError(
-        f"{type(model).__name__} has no embedding block (a module around the word embeddings whose output "
-        "enters the first layer); supported are the classifiers of BERT's kind in transformers"
-    )
 
 
 # --- small tools -----------------------------------------------------------------------------------------
@@ -576,8 +618,7 @@ def _origin(x: Tensor) -> tuple[Tensor, float | None]:
 
 
 def _note_elementwise(y: Tensor, source: Tensor, scale: float | None) -> Tensor:
-    if y is not source:  # an object that referred to itself would only go with the cycle collector
-        setattr(y, _ELEMENTWISE, (source, scale))
+    setattr(y, _ELEMENTWISE, (source, scale))
     return y
 
 

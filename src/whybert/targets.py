@@ -54,8 +54,8 @@ def resolve(target: TargetLike, logits: Tensor, labels: Sequence[str]) -> Resolv
     """
     batch, count = logits.shape
     if isinstance(target, Tensor):
-        target = [tuple(row) if isinstance(row, list) else row for row in _as_list(target)]
-    if target is None or isinstance(target, int | str | tuple):
+        target = from_tensor(target)
+    if target is None or isinstance(target, str | tuple) or hasattr(target, "__index__"):
         rows: Sequence[Any] = [target] * batch
     elif isinstance(target, Sequence):
         rows = target
@@ -89,14 +89,15 @@ def label_names(config: Any, count: int | None = None) -> tuple[str, ...]:
     return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
 
 
-def _as_list(target: Tensor) -> list[Any]:
+def from_tensor(target: Tensor) -> list[Any]:
+    """The rows of a target tensor, (batch,) or (batch, 2) as in `ResolvedTarget.as_tensor`."""
     if target.dim() > 2 or target.is_floating_point():
         raise TargetError(
             "expected a target tensor of integers (batch,) or (batch, 2), "
             f"found {tuple(target.shape)} of {target.dtype}"
         )
-    values: list[Any] = target.reshape(1).tolist() if target.dim() == 0 else target.tolist()
-    return values
+    rows = target.reshape(1).tolist() if target.dim() == 0 else target.tolist()
+    return [(row[0] if row[1:] == [-1] else tuple(row)) if isinstance(row, list) else row for row in rows]
 
 
 def _resolve_row(row: Any, predicted: int, count: int, labels: Sequence[str]) -> tuple[int, int | None]:

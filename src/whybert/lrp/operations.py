@@ -126,7 +126,9 @@ QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
 SUMS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
 )
-IN_PLACE_SUMS: Final[frozenset[TorchFunction]] = frozenset({torch.Tensor.add_, torch.Tensor.__iadd__})
+IN_PLACE: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.Tensor.add_, torch.Tensor.__iadd__, torch.Tensor.masked_fill_}
+)
 DROPOUTS: Final[frozenset[TorchFunction]] = frozenset({F.dropout, torch.dropout})
 
 LINEAR: Final[frozenset[TorchFunction]] = frozenset(
@@ -187,7 +189,6 @@ STRUCTURAL: Final[frozenset[TorchFunction]] = frozenset(
         torch.stack,
         torch.Tensor.masked_fill,
         torch.masked_fill,
-        torch.Tensor.masked_fill_,
         torch.where,
         torch.Tensor.to,
         torch.Tensor.type,

@@ -218,7 +218,7 @@ class InnerFunction(torch.autograd.Function):
             inner = x.detach().requires_grad_(True)
             y = function(inner)
         ctx.set_materialize_grads(False)
-        ctx.inner, ctx.outer, ctx.name, ctx.sweep = inner, y, name, sweep
+        ctx.inner, ctx.outer, ctx.operation, ctx.sweep = inner, y, name, sweep
         return y.detach()
 
     @staticmethod
@@ -227,7 +227,7 @@ class InnerFunction(torch.autograd.Function):
         if relevance is None:
             return None, None, None, None
         if ctx.sweep.composite is not None and ctx.sweep.composite.closed:
-            raise UnsupportedOperationError(ctx.name, ctx.sweep.composite.name)
+            raise UnsupportedOperationError(ctx.operation, ctx.sweep.composite.name)
         (passed,) = torch.autograd.grad(ctx.outer, ctx.inner, relevance, retain_graph=True)
         return passed, None, None, None
 

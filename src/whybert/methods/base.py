@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args, get_type_hints
@@ -41,6 +42,10 @@ class Method(ABC):
             value = getattr(self, option.name)
             if allowed and value not in allowed:
                 raise UnknownNameError(f"{option.name} of {self.name}", value, map(str, allowed))
+            if hints[option.name] is float:
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                if not number or not math.isfinite(value):
+                    raise UsageError(f"expected {option.name} of {self.name} as a number, found {value!r}")
 
     @property
     def options(self) -> dict[str, Any]:

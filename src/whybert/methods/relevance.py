@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ..errors import UnsupportedModelError
+from ..errors import UnsupportedModelError, UsageError
 from ..interception import ForwardPass
 from ..lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
 from ..targets import ResolvedTarget
@@ -37,6 +37,11 @@ class ReleasedLRP(Method):
     residual: Literal["released", "once"] = "released"
     reduction: Reduction = "absolute"
     alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.alpha <= 1.0:
+            raise UsageError(f"expected alpha of lrp from 0 to 1, found {self.alpha}")
 
     @property
     def is_signed(self) -> bool:

@@ -1,0 +1,166 @@
+"""What is explained: classes, labels and contrasts, for all rows or for each."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import models
+from whybert import TargetError, UnknownNameError, UsageError, attribute
+from whybert.targets import ResolvedTarget, label_names, resolve
+
+LABELS = ("negative", "Neutral", "positive")
+# Row 0 predicts 1, row 1 predicts 0, row 2 predicts 2.
+LOGITS = torch.tensor([[0.5, 2.0, -1.0], [1.5, 0.25, 0.0], [-3.0, -2.0, -1.0]])
+
+
+def found(target: Any) -> list[Any]:
+    return resolve(target, LOGITS, LABELS).as_tensor().tolist()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (None, [1, 0, 2]),
+        (2, [2, 2, 2]),
+        (0, [0, 0, 0]),
+        ("positive", [2, 2, 2]),
+        ("POSITIVE", [2, 2, 2]),
+        ("neutral", [1, 1, 1]),
+        ((2, 0), [[2, 0]] * 3),
+        (("positive", "negative"), [[2, 0]] * 3),
+        (("Positive", 1), [[2, 1]] * 3),
+        ([0, 1, 2], [0, 1, 2]),
+        (["negative", 2, None], [0, 2, 2]),
+        ([None, None, None], [1, 0, 2]),
+        ([(0, 1), 2, None], [[0, 1], [2, -1], [2, -1]]),
+        ([("positive", 0), (1, 2), (0, "neutral")], [[2, 0], [1, 2], [0, 1]]),
+        (torch.tensor([2, 1, 0]), [2, 1, 0]),
+        (torch.tensor([2, 1, 0], dtype=torch.int32), [2, 1, 0]),
+        (torch.tensor([[2, 1], [0, 1], [1, 0]]), [[2, 1], [0, 1], [1, 0]]),
+        ([torch.tensor(2), 1, 0], [2, 1, 0]),
+    ],
+    ids=str,
+)
+def test_what_may_be_written(target: Any, expected: list[Any]) -> None:
+    assert found(target) == expected
+
+
+def test_an_exact_label_goes_before_case() -> None:
+    """Two labels that differ in case alone are both reachable, and a third spelling is ambiguous."""
+    labels = ("pos", "POS", "x")
+    assert resolve("POS", LOGITS, labels).index.tolist() == [1] * 3
+    assert resolve("pos", LOGITS, labels).index.tolist() == [0] * 3
+    with pytest.raises(UnknownNameError):
+        resolve("Pos", LOGITS, labels)
+
+
+def test_an_unknown_label_names_the_close_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown label 'positve'; did you mean 'positive'\?"):
+        found("positve")
+    with pytest.raises(UnknownNameError, match="known: negative, Neutral, positive"):
+        found("zzz")
+    with pytest.raises(KeyError):
+        found(("positive", "zzz"))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (3, "from 0 to 2, found 3"),
+        (-1, "from 0 to 2, found -1"),
+        ((0, 3), "from 0 to 2, found 3"),
+        (True, "an int or a label, found True"),
+        ([True, False, True], "an int or a label, found True"),
+        (torch.tensor([True, False, True]), "an int or a label, found True"),
+        (1.0, "found float"),
+        ([1.0, 0, 0], "found 1.0"),
+        ((0,), r"two classes \(a, b\), found \(0,\)"),
+        ((0, 1, 2), r"found \(0, 1, 2\)"),
+        ((1, 1), "two different classes"),
+        (("neutral", 1), "two different classes"),
+        ([0, 1], "3 rows, found 2; a contrast of two classes is a tuple"),
+        ([], "3 rows, found 0"),
+        (torch.tensor([1, 2]), "3 rows, found 2"),
+        (torch.tensor([[0, 1, 2]] * 3), "two classes"),
+        (torch.zeros(3), "integers"),
+        (torch.zeros(3, 2, 1, dtype=torch.long), "integers"),
+        ({0: 1}, "found dict"),
+        (object(), "found object"),
+        ([[0, 1], [1, 0], [0, 2]], r"found \[0, 1\]"),
+    ],
+    ids=str,
+)
+def test_what_may_not(target: Any, message: str) -> None:
+    with pytest.raises(TargetError, match=message) as caught:
+        found(target)
+    assert isinstance(caught.value, UsageError | ValueError)
+    assert "\n" not in str(caught.value)
+
+
+def test_output_and_seed() -> None:
+    """The explained number, and its derivative by the logits."""
+    mixed = resolve([1, (2, 0), (0, 1)], LOGITS, LABELS)
+    assert mixed.output(LOGITS).tolist() == [2.0, 0.0 - 1.5, -3.0 + 2.0]
+    assert mixed.seed(LOGITS).tolist() == [[0, 1, 0], [-1, 0, 1], [1, -1, 0]]
+    logits = LOGITS.clone().requires_grad_()
+    (derivative,) = torch.autograd.grad(mixed.output(logits).sum(), logits)
+    assert torch.equal(derivative, mixed.seed(LOGITS))
+
+
+def test_label_names() -> None:
+    assert label_names(SimpleNamespace(id2label={0: "a", 1: "b"}), 2) == ("a", "b")
+    assert label_names(SimpleNamespace(id2label={"1": "b", "0": "a"}), 2) == ("a", "b")  # as JSON has them
+    assert label_names(SimpleNamespace(id2label={0: "a"}), 3) == ("a", "LABEL_1", "LABEL_2")
+    assert label_names(SimpleNamespace(id2label=None), 1) == ("LABEL_0",)
+    assert label_names(None, 1) == ("LABEL_0",)
+
+
+def test_rows_are_explained_by_their_own_target() -> None:
+    """A mixed list through the whole engine: each row as if it had been asked for alone."""
+    model = models.shared_model("bert")
+    batch = models.inputs(model)
+    wanted: list[Any] = [2, (0, 1), None]
+    together = attribute(model, batch, target=wanted)
+    assert together.target[:, 1].tolist() == [-1, 1, -1]
+    for row, target in enumerate(wanted):
+        alone = attribute(model, {k: v[row : row + 1] for k, v in batch.items()}, target=target)
+        # The same float64 operations on a batch of another size: sums may be taken in another order.
+        torch.testing.assert_close(together.scores[row], alone.scores[0], rtol=1e-10, atol=1e-13)
+        torch.testing.assert_close(together.output[row], alone.output[0], rtol=1e-12, atol=1e-14)
+
+
+def test_labels_come_from_the_config() -> None:
+    model = models.make("bert")
+    model.config.id2label = dict(enumerate(LABELS))
+    batch = models.inputs(model)
+    by_name, by_index = attribute(model, batch, target="POSITIVE"), attribute(model, batch, target=2)
+    assert torch.equal(by_name.scores, by_index.scores)
+    with pytest.raises(UnknownNameError, match="did you mean 'positive'"):
+        attribute(model, batch, target="positiv")
+
+
+def test_a_contrast_is_the_difference_of_two_classes() -> None:
+    """The modern rules are linear in the seed, so a contrast's relevance is a difference."""
+    model = models.shared_model("bert", "sdpa")
+    batch = models.inputs(model)
+    for method in ("attnlrp", "cp_lrp"):
+        a, b, contrast = (attribute(model, batch, method, t) for t in (0, 2, (0, 2)))
+        assert contrast.relevance is not None
+        assert a.relevance is not None
+        assert b.relevance is not None
+        # Linear in exact arithmetic; 1e-12 is rounding in float64.
+        torch.testing.assert_close(contrast.relevance, a.relevance - b.relevance, rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(contrast.output, a.output - b.output, rtol=1e-13, atol=1e-14)
+
+
+def test_resolved_targets_do_not_compare_by_value() -> None:
+    """They key a cache of gradients; equality of tensors would make that key an error."""
+    index = torch.tensor([0])
+    first, second = ResolvedTarget(index), ResolvedTarget(index)
+    assert first == first
+    assert first != second
+    assert len({first, second}) == 2
