@@ -3,14 +3,19 @@
 
 The built-in model is the public MiniLM encoder (six layers, 22 million weights, not part of this
 repository) plus what this script makes: a low-rank adapter for every linear layer of the encoder
-and a classifier head, a few megabytes, fine-tuned on SST-2.
+and a classifier head, fine-tuned on SST-2 in two steps.
 
-    python scripts/train_builtin.py --data SST2 --output src/whybert/builtin
+    python scripts/train_builtin.py --data SST2 --output step1
+    python scripts/train_builtin.py --data SST2 --output src/whybert/builtin \\
+        --start step1 --sentences --learning-rate 1.5e-4 --seed 1
+
+Most of SST-2's training rows are phrases.  The first step learns from all of them, the second goes on with
+the whole sentences alone, which are what the model is for.
 
 `--data` holds `train.tsv` and `dev.tsv` of SST-2 (columns `sentence` and `label`, GLUE's format).
 `--reference` names a labelled file of the test sentences (`stsa.binary.test`: one `LABEL text` a
-line), which is only scored, never used for a decision.  The last epoch is the one that is kept:
-there is no choice of a checkpoint by its score on the development set.
+line), which is only scored, never used for a decision.  The last epoch of each step is the one that is
+kept: no checkpoint is chosen by its score.
 """
 
 from __future__ import annotations
@@ -20,12 +25,13 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import torch
 import transformers
-from peft import LoraConfig, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import (
@@ -65,6 +71,23 @@ def read_reference(path: Path, test: Path) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"text": [t for t, _ in found], "labels": [y for _, y in found]})
 
 
+def lora_config(args: argparse.Namespace) -> LoraConfig:
+    return LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=args.rank,
+        lora_alpha=args.alpha,
+        lora_dropout=args.dropout,
+        target_modules=["query", "key", "value", "dense"],
+        exclude_modules=".*pooler.*",
+        modules_to_save=["classifier", "pooler"],
+    )
+
+
+def is_sentence(row: dict[str, Any]) -> bool:
+    """Whether a training row is a whole sentence rather than a phrase of one."""
+    return row["text"][-1:] in ".!?" and len(row["text"].split()) >= 5
+
+
 def evaluate(
     adapter: Path, encoder: Path, splits: dict[str, datasets.Dataset]
 ) -> dict[str, dict[str, float]]:
@@ -84,11 +107,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--encoder", type=Path, help="default: the one of the extra `builtin`")
+    parser.add_argument("--start", type=Path, help="an adapter to go on from")
+    parser.add_argument("--sentences", action="store_true", help="train on whole sentences only")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--rank", type=int, default=32)
-    parser.add_argument("--alpha", type=int, default=64)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--alpha", type=int, default=32)
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--learning-rate", type=float, default=6e-4)
+    parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-length", type=int, default=128)
@@ -110,18 +135,10 @@ def main() -> None:
         id2label={0: "negative", 1: "positive"},
         label2id={"negative": 0, "positive": 1},
     )
-    adapted = get_peft_model(
-        model,
-        LoraConfig(
-            task_type=TaskType.SEQ_CLS,
-            r=args.rank,
-            lora_alpha=args.alpha,
-            lora_dropout=args.dropout,
-            target_modules=["query", "key", "value", "dense"],
-            exclude_modules=".*pooler.*",
-            modules_to_save=["classifier", "pooler"],
-        ),
-    )
+    if args.start:
+        adapted = PeftModel.from_pretrained(model, args.start, is_trainable=True)
+    else:
+        adapted = get_peft_model(model, lora_config(args))
     adapted.print_trainable_parameters()
 
     def encode(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
@@ -130,6 +147,8 @@ def main() -> None:
     splits = {"train": read_tsv(args.data / "train.tsv"), "dev": read_tsv(args.data / "dev.tsv")}
     if args.reference:
         splits["test"] = read_reference(args.reference, args.data / "test.tsv")
+    if args.sentences:
+        splits["train"] = splits["train"].filter(is_sentence)
     if args.limit:
         splits["train"] = splits["train"].shuffle(seed=args.seed).select(range(args.limit))
     evaluated = {name: rows for name, rows in splits.items() if name != "train"}
@@ -182,7 +201,7 @@ def main() -> None:
     recipe = {
         k: str(v) if isinstance(v, Path) else v
         for k, v in vars(args).items()
-        if k not in {"output", "encoder", "data", "reference"}
+        if k not in {"output", "encoder", "data", "reference", "start"}
     }
     report = {
         "recipe": recipe,
