@@ -97,11 +97,11 @@ def predict(run: Run, folder: str) -> Run:
     return lambda *arguments, **more: run("predict", "-m", folder, *arguments, **more)
 
 
-def process(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+def process(*arguments: str, module: str = "whybert", **options: Any) -> subprocess.Popen[bytes]:
     source = str(Path(whybert.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-m", "whybert", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, env=environment, **{**pipes, **options})
 
 
@@ -183,20 +183,17 @@ def test_a_group_of_commands(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "A group." in run("--help").out
     assert run("group", "say", "-h").code == 0
     one_error(run("group", "fail"), 2, "so")
-    one_error(run("group", "say"), 2, "missing argument 'WORD' (see whybert group say --help)")
+    one_error(run("group", "say"), 2, "missing argument", "(see whybert group say --help)")
     one_error(run("group", "sya"), 2, "'sya'", "(see whybert group --help)")
     result = run("group")
     assert (result.code, result.err) == (2, "")
     assert "say" in result.out
 
 
-def test_a_package_that_runs() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(whybert.__file__).parents[1])}
+def test_modules_that_run() -> None:
     for module in ("whybert", "whybert.cli"):
-        done = subprocess.run(
-            [sys.executable, "-m", module, "--version"], env=environment, capture_output=True
-        )
-        assert done.stdout.decode() == f"whybert {whybert.__version__}\n"
+        with process("--version", module=module) as running:
+            assert running.communicate() == (f"whybert {whybert.__version__}\n".encode(), b"")
 
 
 def test_a_file_error_is_one_of_whyberts() -> None:
@@ -550,6 +547,7 @@ def test_a_named_pipe_is_read_too(explain: Run, tmp_path: Path) -> None:
     try:
         assert [r["text"] for r in explain("pipe", "--format", "json").records] == ["a film"]
     finally:
+        writer.kill()  # where the pipe was not read it waits for a reader
         writer.wait()
 
 

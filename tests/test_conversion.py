@@ -450,6 +450,8 @@ def test_half_precision_is_written_as_float32(save: Save, tmp_path: Path) -> Non
         ("results", UNCASED, None, True),
         ("results", CASED, None, False),
         ("uncased_after_cased", CASED, None, False),
+        ("results", [*UNCASED, *(f"word{n}" for n in range(100)), "\u2126"], None, True),
+        ("results", [*UNCASED, *(f"word{n}" for n in range(100)), "\u2126", "Word"], None, False),
         ("uncased_L-2_H-8_A-2", CASED, True, True),
         ("uncased_L-2_H-8_A-2", UNCASED, False, False),
     ],

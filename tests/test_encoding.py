@@ -171,6 +171,11 @@ def test_nothing_but_white_space_within_the_maximum() -> None:
     assert caught.value.index == 0
 
 
+def test_a_part_without_a_token_is_not_said_to_be_cut() -> None:
+    with pytest.raises(InputError, match="second part of text 0 has no character"):
+        encode(TOKENIZERS["wordpiece"], [("the film was good and great", "\x1b")], max_length=6)
+
+
 def test_pairs(tokenizer) -> None:
     batch = encode(tokenizer, [("a good film", "a bad film"), ("good", "bad, bad")])
     for row, second in zip(batch.rows, ("a bad film", "bad, bad"), strict=True):

@@ -21,6 +21,7 @@ import torch
 from whybert.errors import InputError, UnsupportedModelError
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding as BackendEncoding
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 Text = str | tuple[str, str]
@@ -152,21 +153,11 @@ def tokenize(
         pair = None if seconds is None else seconds[index]
         one = batch.encodings[index]
         special = tuple(flag == 1 for flag in one.special_tokens_mask)
-        sequence_ids = tuple(
-            None if is_special else sequence or 0
-            for sequence, is_special in zip(one.sequence_ids, special, strict=True)
-        )
         sequences = (text,) if pair is None else (text, pair)
-        offsets = tuple(
-            (0, 0) if sequence is None else _stripped(sequences[sequence], span)
-            for sequence, span in zip(sequence_ids, one.offsets, strict=True)
-        )
+        sequence_ids, offsets = _places(one, sequences)
         for sequence, name in enumerate(("text", "second part of text")[: len(sequences)]):
-            if not any(
-                found == sequence and start < end
-                for found, (start, end) in zip(sequence_ids, offsets, strict=True)
-            ):
-                if one.overflowing:
+            if not _is_seen(sequence, sequence_ids, offsets):
+                if any(_is_seen(sequence, *_places(rest, sequences)) for rest in one.overflowing):
                     raise InputError(
                         f"{name} {index} begins with more white space than max_length={max_length} has room "
                         "for; strip it",
@@ -293,6 +284,28 @@ def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
         else:
             firsts.append(text)
     return firsts, seconds or None
+
+
+def _places(
+    encoded: BackendEncoding, sequences: Sequence[str]
+) -> tuple[tuple[int | None, ...], tuple[Span, ...]]:
+    """The sequence and the span of each token."""
+    sequence_ids = tuple(
+        None if is_special else sequence or 0
+        for sequence, is_special in zip(encoded.sequence_ids, encoded.special_tokens_mask, strict=True)
+    )
+    offsets = tuple(
+        (0, 0) if sequence is None else _stripped(sequences[sequence], span)
+        for sequence, span in zip(sequence_ids, encoded.offsets, strict=True)
+    )
+    return sequence_ids, offsets
+
+
+def _is_seen(sequence: int, sequence_ids: Sequence[int | None], offsets: Sequence[Span]) -> bool:
+    """Whether a token stands for more of the sequence than white space."""
+    return any(
+        found == sequence and start < end for found, (start, end) in zip(sequence_ids, offsets, strict=True)
+    )
 
 
 def _kind(value: object) -> str:

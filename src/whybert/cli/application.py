@@ -1,0 +1,216 @@
+"""The application: the table of its commands, and the one place where errors become messages and codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NoReturn, cast
+
+import typer
+
+from whybert import __version__
+from whybert.cli.output import note
+from whybert.errors import UsageError, WhybertError
+
+INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells count them
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command's name, the module and the name there of what runs, and examples for its help.
+
+    What runs is a function with the parameters that Typer reads or, for a group of commands, a Typer app.
+    Its module must not import torch, transformers or datasets: a command does that when it runs.
+    """
+
+    name: str
+    module: str
+    attribute: str
+    examples: tuple[str, ...]
+
+
+COMMANDS: Final = (
+    Command(
+        "explain",
+        "whybert.cli.explain",
+        "explain_command",
+        (
+            'whybert explain "a charming and often affecting journey"',
+            'whybert explain "not bad" --method attnlrp,lat --level token',
+            'whybert explain "not bad" --contrast positive negative --format html -o why.html',
+            "cat reviews.txt | whybert explain - --format json > why.jsonl",
+        ),
+    ),
+    Command(
+        "predict",
+        "whybert.cli.predict",
+        "predict_command",
+        (
+            'whybert predict "a charming journey" "a mess"',
+            "whybert predict reviews.txt --model ./my-model --format csv -o labels.csv",
+        ),
+    ),
+    Command(
+        "list",
+        "whybert.cli.listing",
+        "list_command",
+        ("whybert list methods", "whybert list models --format json"),
+    ),
+    Command(
+        "finetune",
+        "whybert.finetune",
+        "finetune_command",
+        (
+            "whybert finetune --task sst2 --data-dir SST2 --output-dir runs/sst2",
+            "whybert finetune --task reviews.csv --text-column text --label-column stars --lora "
+            "--output-dir runs/reviews",
+        ),
+    ),
+    Command(
+        "convert",
+        "whybert.conversion_command",
+        "convert_command",
+        (
+            "whybert convert --tf-checkpoint-path uncased_L-12_H-768_A-12/bert_model.ckpt "
+            "--output-dir bert-base",
+            "whybert convert --pytorch-checkpoint-path results/SST5/checkpoint.bin "
+            "--bert-config-file bert_config.json --vocab-file vocab.txt --output-dir sst5-classifier",
+        ),
+    ),
+    Command(
+        "datasets",
+        "whybert.datasets.commands",
+        "app",
+        ("whybert datasets list", "whybert datasets stats sst2 --data-dir SST2"),
+    ),
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"whybert {__version__}")
+        raise typer.Exit
+
+
+def _application(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Say why a BERT-style text classifier decided as it did."""
+
+
+def application() -> typer.Typer:
+    """The commands of COMMANDS as one application."""
+    settings = {"help_option_names": ["-h", "--help"]}
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings=settings,
+        epilog=_epilog(COMMANDS[0].examples[:1]),
+    )
+    app.callback()(_application)
+    for command, found in _available():
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=command.name, epilog=_epilog(command.examples))
+        else:
+            app.command(command.name, epilog=_epilog(command.examples))(found)
+    return app
+
+
+def _available() -> Iterator[tuple[Command, Any]]:
+    """The commands whose module is there, each with what runs."""
+    for command in COMMANDS:
+        try:
+            module = importlib.import_module(command.module)
+        except ModuleNotFoundError as error:
+            if f"{command.module}.".startswith(f"{error.name}."):
+                continue  # it is itself what is missing
+            raise
+        yield command, getattr(module, command.attribute)
+
+
+def _epilog(examples: Iterable[str]) -> str:
+    from rich.markup import escape
+
+    return "Examples:\n\n" + "\n".join(escape(f"$ {example}") for example in examples)
+
+
+# What Typer raises for wrong use: Click's UsageError, or that of the copy which newer versions carry.
+_WrongUse: Final = cast("type[Exception]", typer.BadParameter.__base__)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code; only an unexpected exception gets out."""
+    try:
+        code = _invoke(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return _failed("interrupted", INTERRUPTED)
+    except _WrongUse as error:
+        return _wrong_use(error)
+    except UsageError as error:
+        return _failed(f"error: {error}", 2)
+    except WhybertError as error:
+        return _failed(f"error: {error}", 1)
+    except OSError as error:
+        _abandon_stdout()
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)!r}: "
+        return _failed(f"error: {place}{error.strerror or error}", 1)
+    return code
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    command = typer.main.get_command(application())
+    try:
+        with command.make_context("whybert", list(arguments)) as context:
+            command.invoke(context)
+    except typer.Exit as leave:
+        return leave.exit_code
+    return 0
+
+
+def _wrong_use(error: Exception) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
+        return 2
+    message = str(cast(Any, error).format_message()).strip().replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    command = "whybert" if context is None else context.command_path
+    return _failed(f"error: {message[:1].lower()}{message[1:].removesuffix('.')} (see {command} --help)", 2)
+
+
+def _failed(message: str, code: int) -> int:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what was found before comes first
+    except OSError:
+        _abandon_stdout()
+    try:
+        note(message)
+    except OSError:  # nobody reads stderr
+        return code
+    return code
+
+
+def _abandon_stdout() -> None:
+    """Keep the interpreter from flushing, at its exit, into a pipe or a disk that takes no more."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):  # there is no such file to redirect
+        return
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The entry point of the command `whybert`; raises SystemExit."""
+    raise SystemExit(run(sys.argv[1:] if arguments is None else arguments))

@@ -1,0 +1,248 @@
+"""`whybert explain`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whybert.cli.answering import answers
+from whybert.cli.inputs import Inputs
+from whybert.cli.options import (
+    FORMAT_OPTION,
+    OUTPUT_PANEL,
+    BatchSizeOption,
+    DeviceOption,
+    DtypeOption,
+    MaxLengthOption,
+    ModelOption,
+    OutputOption,
+    PairOption,
+    TabPairsOption,
+    TextsArgument,
+)
+from whybert.cli.output import console_for, json_line, opened, show
+from whybert.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from whybert.classifier import Classifier
+    from whybert.encoding import Text
+    from whybert.explanation import Explanation
+
+DEFAULT_METHOD = "attnlrp"
+_PANEL = "Method"
+
+
+class Level(StrEnum):
+    WORD = "word"
+    TOKEN = "token"  # noqa: S105 - no password
+
+
+class ExplanationFormat(StrEnum):
+    TERMINAL = "terminal"
+    HTML = "html"
+    JSON = "json"
+    LATEX = "latex"
+
+
+def explain_command(
+    texts: TextsArgument,
+    pair: PairOption = None,
+    tab_pairs: TabPairsOption = False,
+    model: ModelOption = "builtin",
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    max_length: MaxLengthOption = None,
+    batch_size: BatchSizeOption = 32,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help=f"{DEFAULT_METHOD} unless given; several: repeat it, or use commas.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="LABEL|INDEX",
+            help="The label to explain, instead of the predicted one.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    contrast: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--contrast", metavar="A B", help="Why label A rather than B.", rich_help_panel=_PANEL),
+    ] = None,
+    residual: Annotated[
+        str | None,
+        typer.Option("--residual", metavar="released|once", help="Of lrp.", rich_help_panel=_PANEL),
+    ] = None,
+    reduction: Annotated[
+        str | None,
+        typer.Option(
+            "--reduction",
+            metavar="sum|absolute|squared_norm",
+            help="Of gi and lrp: from a token's vector to its score.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            "--alpha", metavar="NUMBER", help="Of lrp: weight of the positive part.", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    format: Annotated[ExplanationFormat, FORMAT_OPTION] = ExplanationFormat.TERMINAL,
+    output: OutputOption = None,
+    level: Annotated[
+        Level, typer.Option("--level", help="Whole words, or tokens.", rich_help_panel=OUTPUT_PANEL)
+    ] = Level.WORD,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            metavar="K",
+            min=1,
+            help="List only the K strongest words or tokens; in JSON, add them as top.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
+) -> None:
+    """Show which words made the classifier decide as it did."""
+    if target is not None and contrast is not None:
+        raise UsageError("--target and --contrast exclude each other; --contrast A B explains A against B")
+    if top is not None and format in (ExplanationFormat.HTML, ExplanationFormat.LATEX):
+        raise UsageError(f"--top is for the formats terminal and json, not {format.value}; leave it out")
+    inputs = Inputs(texts, pair or [], tab_pairs)
+    given = {"residual": residual, "reduction": reduction, "alpha": alpha}
+    options = {name: value for name, value in given.items() if value is not None}
+
+    with opened(output) as stream:
+        from whybert.classifier import Classifier
+        from whybert.explaining import explain_batches
+        from whybert.methods import create_all
+
+        names = [name.strip() for entry in method or [DEFAULT_METHOD] for name in entry.split(",")]
+        methods = [each.name for each in create_all(names, options)]
+        classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
+        wanted = _target(classifier, target, contrast)
+
+        def ask(batch: list[Text]) -> Iterator[tuple[int, list[Explanation]]]:
+            found = explain_batches(classifier, batch, methods, wanted, batch_size=batch_size, **options)
+            for indices, rows in found:
+                yield from ((index, [rows[m][i] for m in methods]) for i, index in enumerate(indices))
+
+        collects = format in (ExplanationFormat.HTML, ExplanationFormat.LATEX)
+        collected: list[Explanation] = []
+        console = console_for(stream)
+        first = True
+        for chunk in answers(inputs, classifier, ask, batch_size, collects or not stream.isatty()):
+            for item, explanations in chunk:
+                if collects:
+                    collected += explanations
+                elif format is ExplanationFormat.JSON:
+                    for explanation in explanations:
+                        stream.write(_explanation_line(item.index, explanation, level, top))
+                else:
+                    if not first:
+                        console.print()
+                    show(console, _explained(explanations, level, top))
+                first = False
+            stream.flush()
+        if collects:
+            if not collected:
+                raise InputError("there is no text to explain; give at least one")
+            stream.write(_document(format, collected, level))
+    inputs.finish()
+
+
+def _target(
+    classifier: Classifier, target: str | None, contrast: tuple[str, str] | None
+) -> int | str | tuple[int | str, int | str] | None:
+    """The options --target and --contrast as a target, once it is known to fit the classifier.
+
+    What looks like a number is a label if there is such a label, and else an index.
+    """
+    import torch
+
+    from whybert.targets import resolve
+
+    def one(name: str) -> int | str:
+        return int(name) if name not in classifier.labels and re.fullmatch(r"[+-]?[0-9]{1,9}", name) else name
+
+    found: int | str | tuple[int | str, int | str] | None
+    found = None if target is None else one(target)
+    if contrast is not None:
+        found = (one(contrast[0]), one(contrast[1]))
+    resolve(found, torch.zeros(1, len(classifier.labels)), classifier.labels)
+    return found
+
+
+def _explained(explanations: list[Explanation], level: Level, top: int | None) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text as RichText
+
+    from whybert.render.terminal import comparison, terminal
+
+    if top is not None:
+        parts: list[RenderableType] = []
+        for explanation in explanations:
+            parts += [RichText()] if parts else []
+            parts.append(_top_list(explanation, level, top))
+        return Group(*parts)
+    if len(explanations) == 1:
+        return terminal(explanations[0], level.value)
+    return comparison(explanations, level.value)
+
+
+def _top_list(explanation: Explanation, level: Level, top: int) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text as RichText
+
+    from whybert.render import method_line, number, prediction_line, shorten, target_line, visible
+
+    head = RichText(visible(prediction_line(explanation)), style="bold")
+    for fact in (target_line(explanation), f"method {method_line(explanation)}"):
+        head.append(visible(f" · {fact}") if fact else "", "not bold")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column()
+    for unit in explanation.top(top, level.value):
+        word = RichText(visible(shorten(" ".join(unit.text.split()))))
+        table.add_row(RichText(number(unit.score, explanation.signed)), word)
+    return Group(head, table)
+
+
+def _explanation_line(index: int, explanation: Explanation, level: Level, top: int | None) -> str:
+    record: dict[str, Any] = {"index": index, **explanation.to_dict()}
+    if top is not None:
+        record["top"] = [
+            {
+                "text": unit.text,
+                "start": unit.start,
+                "end": unit.end,
+                "sequence": unit.sequence,
+                "score": unit.score,
+            }
+            for unit in explanation.top(top, level.value)
+        ]
+    return json_line(record)
+
+
+def _document(format_: ExplanationFormat, explanations: list[Explanation], level: Level) -> str:
+    if format_ is ExplanationFormat.HTML:
+        from whybert.render.html import html
+
+        return html(explanations, level.value)
+    from whybert.render.latex import latex
+
+    return latex(explanations, level.value)

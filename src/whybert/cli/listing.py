@@ -1,0 +1,195 @@
+"""`whybert list`: the methods, and the models at hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whybert.cli.output import console_for, json_line, opened, show
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from whybert.methods import Method
+
+
+class ListFormat(StrEnum):
+    TERMINAL = "terminal"
+    JSON = "json"
+
+
+class Listed(StrEnum):
+    METHODS = "methods"
+    MODELS = "models"
+
+
+def list_command(
+    what: Annotated[Listed, typer.Argument(help="What to list.", show_default=False)],
+    format: Annotated[
+        ListFormat, typer.Option("--format", "-f", help="How to show it.")
+    ] = ListFormat.TERMINAL,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
+    ] = None,
+) -> None:
+    """List the attribution methods, or the models at hand; the network is never asked."""
+    with opened(output) as stream:
+        rows = _method_rows() if what is Listed.METHODS else _model_rows()
+        if format is ListFormat.JSON:
+            stream.writelines(json_line(row) for row in rows)
+        else:
+            table = _methods_table(rows) if what is Listed.METHODS else _models_table(rows)
+            show(console_for(stream), table)
+
+
+def _method_rows() -> list[dict[str, Any]]:
+    from whybert.methods import METHODS
+
+    return [
+        {
+            "name": name,
+            "summary": method.summary,
+            "source": method.source,
+            "signed": method().is_signed,
+            "signed_with": _signed_with(method),
+            "options": [
+                {"name": field.name, "default": field.default, "choices": _choices(method, field.name)}
+                for field in dataclasses.fields(method)
+            ],
+        }
+        for name, method in METHODS.items()
+    ]
+
+
+def _choices(method: type[Method], option: str) -> list[Any]:
+    from typing import get_args, get_type_hints
+
+    return list(get_args(get_type_hints(method)[option]))
+
+
+def _signed_with(method: type[Method]) -> list[str]:
+    """The choices of a method's options, `reduction=sum`, that make its magnitudes signed scores."""
+    if method().is_signed:
+        return []
+    return [
+        f"{field.name}={choice}"
+        for field in dataclasses.fields(method)
+        for choice in _choices(method, field.name)
+        if method(**{field.name: choice}).is_signed
+    ]
+
+
+def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
+    from rich.text import Text as RichText
+
+    table = _plain_table("name", "what it shows, and its source", "signed", "options, the default first")
+    for row in rows:
+        options = []
+        for option in row["options"]:
+            others = [choice for choice in option["choices"] if choice != option["default"]]
+            options.append(f"--{option['name']} " + " | ".join(map(str, [option["default"], *others])))
+        signed = "yes" if row["signed"] else "no"
+        for choice in row["signed_with"]:
+            signed += f"; yes if {choice.partition('=')[2]}"
+        what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
+        table.add_row(RichText(row["name"]), what, RichText(signed), RichText("\n".join(options)))
+    return table
+
+
+def _model_rows() -> list[dict[str, Any]]:
+    return [_builtin_row(), *_cached_rows()]
+
+
+def _builtin_row() -> dict[str, Any]:
+    from huggingface_hub import try_to_load_from_cache
+
+    from whybert import builtin
+
+    spec = importlib.util.find_spec(builtin.PACKAGE)
+    places = [Path(place) / "model" for place in (spec.submodule_search_locations or ())] if spec else []
+    installed = any((place / builtin.WEIGHTS).is_file() for place in places)
+    cached = isinstance(try_to_load_from_cache(builtin.REPOSITORY, builtin.WEIGHTS), str)
+    return {
+        "name": "builtin",
+        "kind": "builtin",
+        "summary": "MiniLM encoder, six layers, fine-tuned for the sentiment of English sentences",
+        "source": f"the adapter comes with whybert, the encoder is {builtin.REPOSITORY}",
+        "architecture": "BertForSequenceClassification",
+        "labels": list(builtin.LABELS.values()),
+        "encoder": "installed" if installed else "in the hub's cache" if cached else "missing",
+    }
+
+
+def _cached_rows() -> list[dict[str, Any]]:
+    """The sequence classifiers in the local cache of the hub."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repositories = scan_cache_dir().repos
+    except (CacheNotFound, OSError, ValueError):
+        return []
+    rows = {}
+    for repository in repositories:
+        if repository.repo_type != "model":
+            continue
+        for revision in repository.revisions:
+            config = next(
+                (file.file_path for file in revision.files if file.file_name == "config.json"), None
+            )
+            if config is None:
+                continue
+            try:
+                settings = json.loads(config.read_text(encoding="utf-8"))
+                kinds = [str(kind) for kind in settings.get("architectures") or []]
+                labels = [str(label) for label in (settings.get("id2label") or {}).values()]
+            except (OSError, ValueError, AttributeError, TypeError):
+                continue
+            kind = next((kind for kind in kinds if kind.endswith("ForSequenceClassification")), None)
+            if kind is not None:
+                rows[repository.repo_id] = {
+                    "name": repository.repo_id,
+                    "kind": "cached",
+                    "summary": "in the local cache of the hub",
+                    "source": f"https://huggingface.co/{repository.repo_id}",
+                    "architecture": kind,
+                    "labels": labels,
+                    "encoder": None,
+                }
+    return [rows[name] for name in sorted(rows)]
+
+
+def _models_table(rows: list[dict[str, Any]]) -> RenderableType:
+    from rich.text import Text as RichText
+
+    from whybert.render import shorten, visible
+
+    table = _plain_table("--model", "what it is", "labels", "state")
+    for row in rows:
+        state = row["summary"] if row["encoder"] is None else f"encoder {row['encoder']}"
+        if row["encoder"] == "missing":
+            state = "encoder missing: pip install 'whybert[builtin]'"
+        what = row["architecture"] if row["kind"] == "cached" else f"{row['summary']}; {row['source']}"
+        labels = ", ".join(shorten(label, 24) for label in row["labels"][:5])
+        labels += ", ..." if len(row["labels"]) > 5 else ""
+        table.add_row(*(RichText(visible(cell)) for cell in (row["name"], what, labels, state)))
+    table.add_row(RichText("FOLDER"), RichText("what save_pretrained wrote, with its tokenizer: ./my-model"))
+    table.add_row(RichText("OWNER/NAME"), RichText("a sequence classifier of the hub, downloaded once"))
+    return table
+
+
+def _plain_table(*headings: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=index == 0, overflow="fold")
+    return table

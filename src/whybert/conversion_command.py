@@ -1,0 +1,153 @@
+"""The command `whybert convert`: an old checkpoint as a folder that the other commands read.
+
+Every option has the spelling of the scripts of 2020 as well, with underscores.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from whybert.cli.output import console_for, note, opened, show
+from whybert.errors import UsageError
+
+_SOURCE, _OUTPUT = "Checkpoint", "Output"  # the panels of the help
+
+
+def convert_command(
+    tf_checkpoint_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--tf-checkpoint-path",
+            "--tf_checkpoint_path",
+            metavar="PREFIX|FOLDER",
+            help="A TensorFlow checkpoint with Google's names: bert_model.ckpt, its .index or its folder.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    pytorch_checkpoint_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--pytorch-checkpoint-path",
+            "--pytorch_checkpoint_path",
+            metavar="FILE",
+            help="Or a PyTorch state dict: pytorch_model.bin, checkpoint.bin.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    bert_config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--bert-config-file",
+            "--bert_config_file",
+            metavar="FILE",
+            help="The sizes of the model; bert_config.json beside the checkpoint unless given.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    vocab_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocab-file",
+            "--vocab_file",
+            metavar="FILE",
+            help="The tokens, one in each line; vocab.txt beside the checkpoint unless given.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="A,B,...",
+            help="The names of a fine-tuned model's labels, in the order of its training.",
+            rich_help_panel=_SOURCE,
+        ),
+    ] = None,
+    do_lower_case: Annotated[
+        bool | None,
+        typer.Option(
+            "--do-lower-case/--no-do-lower-case",
+            "--do_lower_case/--no_do_lower_case",
+            help="Whether the model is an uncased one; by its name and its vocabulary unless given.",
+            rich_help_panel=_SOURCE,
+            show_default=False,
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir",
+            "--output_dir",
+            metavar="FOLDER",
+            help="The folder to write; it must be new or empty.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    pytorch_dump_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--pytorch-dump-path",
+            "--pytorch_dump_path",
+            metavar="PATH",
+            help="The same; of FOLDER/pytorch_model.bin the FOLDER, or FOLDER/pytorch_model if that holds "
+            "other files.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace the folder of an earlier conversion.", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+) -> None:
+    """Turn a checkpoint of Google's BERT, or of PyTorch code of its time, into a Hugging Face folder."""
+    if tf_checkpoint_path is not None and pytorch_checkpoint_path is not None:
+        raise UsageError(
+            "--tf-checkpoint-path and --pytorch-checkpoint-path exclude each other; give the one to convert"
+        )
+    if output_dir is not None and pytorch_dump_path is not None:
+        raise UsageError("--output-dir and --pytorch-dump-path are the same; give one")
+    names = None if labels is None else [name.strip() for name in labels.split(",")]
+
+    from whybert.conversion import convert_pytorch, convert_tensorflow
+
+    if tf_checkpoint_path is not None:
+        convert, checkpoint = convert_tensorflow, tf_checkpoint_path
+    elif pytorch_checkpoint_path is not None:
+        convert, checkpoint = convert_pytorch, pytorch_checkpoint_path
+    else:
+        raise UsageError("nothing to convert; give --tf-checkpoint-path or --pytorch-checkpoint-path")
+    if output_dir is not None:
+        folder = output_dir
+    elif pytorch_dump_path is not None:
+        folder = _folder_of(pytorch_dump_path)
+    else:
+        raise UsageError("no place to write to; give --output-dir, a folder that does not exist yet")
+
+    conversion = convert(
+        checkpoint,
+        folder,
+        config=bert_config_file,
+        vocabulary=vocab_file,
+        labels=names,
+        lower_case=do_lower_case,
+        overwrite=overwrite,
+    )
+    with opened(None) as stream:
+        show(console_for(stream), conversion)
+
+
+def _folder_of(path: Path) -> Path:
+    """The folder to write for a path that may be that of the file pytorch_model.bin."""
+    from whybert.conversion import may_hold_conversion
+
+    if path.suffix != ".bin":
+        return path
+    # In the manner of 2020 the file was put beside the checkpoint.
+    folder = path.parent if may_hold_conversion(path.parent) else path.with_suffix("")
+    note(f"a folder with model.safetensors is written instead of the file {path.name}: {folder}", dim=True)
+    return folder

@@ -1,0 +1,106 @@
+"""Text classification data sets, from local files or from the Hugging Face hub.
+
+    from whybert.datasets import load, texts
+
+    sst2 = load("sst2", "downloads/SST-2")      # a folder, in whichever known format
+    imdb = load("imdb")                         # the hub
+    mine = load("reviews.csv", label_column="stars")
+    classifier.predict(texts(sst2.split("validation")))
+
+A data set is a `DatasetSpec` in the table `DATASETS`; `register` adds one.  Texts are kept as they are but
+for what the module of a data set says about it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from whybert.datasets import glue, imdb, semeval, sst, yelp
+from whybert.datasets.base import (
+    DATASETS,
+    DatasetError,
+    DatasetSpec,
+    FileLayout,
+    HubSource,
+    Layout,
+    TextDataset,
+    folded,
+    load_hub,
+    load_local,
+    register,
+    texts,
+    with_validation,
+)
+from whybert.datasets.tabular import READERS, Columns, load_table, table_layout
+from whybert.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "DATASETS",
+    "Columns",
+    "DatasetError",
+    "DatasetSpec",
+    "FileLayout",
+    "HubSource",
+    "Layout",
+    "TextDataset",
+    "load",
+    "register",
+    "table_layout",
+    "texts",
+    "with_validation",
+]
+
+for _spec in (*sst.SPECS, *semeval.SPECS, *imdb.SPECS, *yelp.SPECS, *glue.SPECS):
+    register(_spec)
+
+
+def load(
+    name: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+) -> TextDataset:
+    """Load a data set.
+
+    `name` is one of `DATASETS`, or the path of a CSV, TSV, JSON lines or Parquet file, or of a folder of
+    such files.  For a file or folder that is called like one of `DATASETS` write "./sst2".
+
+    `data_dir` is the folder that holds a named data set's files, in any of its layouts; None asks the
+    Hugging Face hub, at `revision` (a branch, a tag or a commit).  The columns are those of a table, and
+    are guessed where they are not given.
+
+    Raises UnknownNameError for a name that is neither, DatasetError, one line that names file and row, for
+    what cannot be loaded, UsageError for arguments that contradict each other, and MissingExtraError if
+    the library `datasets` is not installed.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(
+            f"expected the name of a data set or a path, not {type(name).__name__}; "
+            f"known: {', '.join(DATASETS)}"
+        )
+    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    spec = DATASETS.get(folded(name)) if isinstance(name, str) else None
+    if spec is not None:
+        for option, column in columns.items():
+            if column is not None:
+                raise UsageError(
+                    f"{option} is for tables; the columns of {spec.name} are known, leave it out"
+                )
+        if data_dir is None:
+            return load_hub(spec, revision)
+        if revision is not None:
+            raise UsageError("revision is for the hub, not for local files; leave it or data_dir out")
+        return load_local(spec, Path(data_dir))
+    path = Path(name).expanduser()
+    looks_like_path = os.sep in os.fspath(name) or path.suffix.lower() in READERS
+    if not (looks_like_path or path.exists()):
+        hint = f"; or give the path of a {', '.join(READERS)} file or of a folder of them"
+        raise UnknownNameError("data set", name, DATASETS, hint)
+    for option, value in (("data_dir", data_dir), ("revision", revision)):
+        if value is not None:
+            raise UsageError(f"{option} is for {', '.join(DATASETS)}; for a table give its path alone")
+    return load_table(path, **columns)

@@ -1,0 +1,279 @@
+"""The command line of the data sets: `whybert datasets list`, `show` and `stats`."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+    from whybert.datasets.base import TextDataset
+
+_PERCENTILES = (50, 90, 99)
+_LONGEST_TEXT = 400  # characters that `show` prints of a text; JSON has all of them
+
+
+class Format(StrEnum):
+    TERMINAL = "terminal"
+    JSON = "json"
+
+
+app = typer.Typer(
+    name="datasets",
+    help="Look at data sets: those that are known, or tables of your own.",
+    no_args_is_help=True,
+)
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A known name, or a CSV, TSV, JSON lines or Parquet file.")
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="FOLDER", help="The files of a known data set; else the hub is asked."
+    ),
+]
+RevisionOption = Annotated[
+    str | None, typer.Option("--revision", metavar="NAME", help="A branch, tag or commit of the hub.")
+]
+TextColumnOption = Annotated[
+    str | None, typer.Option("--text-column", metavar="NAME", help="Of a table: the texts.")
+]
+PairColumnOption = Annotated[
+    str | None, typer.Option("--pair-column", metavar="NAME", help="Of a table: the second texts.")
+]
+LabelColumnOption = Annotated[
+    str | None, typer.Option("--label-column", metavar="NAME", help="Of a table: the labels.")
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to show it.")]
+
+
+@app.command("list")
+def list_command(format: FormatOption = Format.TERMINAL) -> None:
+    """List the data sets that are known by name; nothing is loaded."""
+    from whybert.cli.output import json_line, opened
+    from whybert.datasets import DATASETS
+
+    rows = [
+        {
+            "name": spec.name,
+            "labels": list(spec.labels),
+            "task": spec.task,
+            "pairs": spec.is_pair,
+            "formats": [f"{layout.name}: {layout.expected}" for layout in spec.layouts],
+            "hub": None if spec.hub is None else str(spec.hub),
+            "source": spec.source,
+        }
+        for spec in DATASETS.values()
+    ]
+    with opened(None) as stream:
+        if format is Format.JSON:
+            stream.writelines(json_line(row) for row in rows)
+            return
+        cells = (
+            (
+                spec.name,
+                "\n".join(spec.labels),
+                spec.task,
+                "\n".join(layout.expected for layout in spec.layouts),
+                "-" if spec.hub is None else str(spec.hub),
+            )
+            for spec in DATASETS.values()
+        )
+        _print(stream, _table(("name", "labels", "task", "local files", "hub"), cells))
+
+
+@app.command("show")
+def show_command(
+    name: NameArgument,
+    data_dir: DataDirOption = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="train, validation, test; else the first.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows to show.")] = 5,
+    text_column: TextColumnOption = None,
+    pair_column: PairColumnOption = None,
+    label_column: LabelColumnOption = None,
+    revision: RevisionOption = None,
+    format: FormatOption = Format.TERMINAL,
+) -> None:
+    """Show the first rows of a split."""
+    from whybert.cli.output import json_line, opened
+    from whybert.datasets import load
+
+    dataset = load(
+        name,
+        data_dir,
+        revision=revision,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+    )
+    chosen = split or next(iter(dataset.splits))
+    rows = dataset.split(chosen)
+    shown = rows.select(range(min(limit, len(rows))))
+    with opened(None) as stream:
+        if format is Format.JSON:
+            for index, row in enumerate(shown):
+                label = row.get("label")
+                record = {
+                    "split": chosen,
+                    "index": index,
+                    "text": row["text"],
+                    "pair": row.get("pair"),
+                    "label": None if label is None else dataset.labels[label],
+                    "label_index": label,
+                }
+                stream.write(json_line(record))
+            return
+        texts = ("text", "pair") if "pair" in rows.column_names else ("text",)
+        cells = []
+        for index, row in enumerate(shown):
+            label = "-" if row.get("label") is None else dataset.labels[row["label"]]
+            cells.append([str(index), label, *(" ".join(row[column].split()) for column in texts)])
+        table = _table(("row", "label", *texts), cells)
+        _print(stream, f"{dataset.name}, {chosen}: {len(shown)} of {len(rows)} rows, {dataset.source}", table)
+
+
+@app.command("stats")
+def stats_command(
+    name: NameArgument,
+    data_dir: DataDirOption = None,
+    text_column: TextColumnOption = None,
+    pair_column: PairColumnOption = None,
+    label_column: LabelColumnOption = None,
+    revision: RevisionOption = None,
+    format: FormatOption = Format.TERMINAL,
+) -> None:
+    """Count rows, labels, lengths, repeated texts, and texts that splits share."""
+    from whybert.cli.output import json_line, opened
+    from whybert.datasets import load
+
+    dataset = load(
+        name,
+        data_dir,
+        revision=revision,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+    )
+    found = statistics(dataset)
+    with opened(None) as stream:
+        if format is Format.JSON:
+            stream.write(json_line(found))
+        else:
+            _print(stream, *_statistics_tables(dataset, found))
+
+
+def statistics(dataset: TextDataset) -> dict[str, Any]:
+    """What `stats` shows, as values that JSON can hold.
+
+    Lengths are of the text, and of pairs of both texts together; words are what white space separates.
+    `repeated` counts the rows whose text, or pair of texts, occurred before in the split, and `shared` the
+    rows of the one split whose text is in the other.
+    """
+    from whybert.datasets import texts
+
+    rows = {name: texts(split) for name, split in dataset.splits.items()}
+    distinct = {name: set[Any](found) for name, found in rows.items()}
+    splits = {name: _split_statistics(dataset, dataset.splits[name], rows[name]) for name in rows}
+    shared = [
+        {"split": name, "with": other, "rows": sum(text in distinct[other] for text in rows[name])}
+        for name, other in itertools.permutations(rows, 2)
+    ]
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "labels": list(dataset.labels),
+        "notes": list(dataset.notes),
+        "splits": splits,
+        "shared": shared,
+    }
+
+
+def _split_statistics(dataset: TextDataset, split: Dataset, rows: Sequence[Any]) -> dict[str, Any]:
+    parts = [row if isinstance(row, tuple) else (row,) for row in rows]
+    labels = None
+    if "label" in split.column_names:
+        counts = Counter(split["label"][:])
+        labels = {label: counts[index] for index, label in enumerate(dataset.labels)}
+    return {
+        "rows": len(rows),
+        "labels": labels,
+        "characters": _lengths([sum(map(len, part)) for part in parts]),
+        "words": _lengths([sum(len(text.split()) for text in part) for part in parts]),
+        "repeated": len(rows) - len(set(rows)),
+    }
+
+
+def _lengths(lengths: list[int]) -> dict[str, int]:
+    """Nearest-rank percentiles, and the longest."""
+    ordered = sorted(lengths)
+    found = {f"p{percent}": ordered[-(-percent * len(ordered) // 100) - 1] for percent in _PERCENTILES}
+    return {**found, "longest": ordered[-1]}
+
+
+def _statistics_tables(dataset: TextDataset, found: dict[str, Any]) -> list[RenderableType]:
+    splits: dict[str, dict[str, Any]] = found["splits"]
+    shared = {(entry["split"], entry["with"]): entry["rows"] for entry in found["shared"]}
+    rows = [["rows", *(split["rows"] for split in splits.values())]]
+    for label in dataset.labels:
+        counts = ("-" if split["labels"] is None else split["labels"][label] for split in splits.values())
+        rows.append([label, *counts])
+    for unit in ("characters", "words"):
+        for percent in _PERCENTILES:
+            lengths = (split[unit][f"p{percent}"] for split in splits.values())
+            rows.append([f"{unit}: {percent} % have up to", *lengths])
+        rows.append([f"{unit}: longest", *(split[unit]["longest"] for split in splits.values())])
+    rows.append(["repeated texts", *(split["repeated"] for split in splits.values())])
+    if len(splits) > 1:
+        rows += [
+            [f"texts also in {other}", *(shared.get((name, other), "-") for name in splits)]
+            for other in splits
+        ]
+    table = _table(("", *splits), ([str(cell) for cell in row] for row in rows), numbers=True)
+    return [f"{dataset.name}, {dataset.source}", table, *dataset.notes]
+
+
+def _shown(text: str) -> str:
+    """A text on one line, safe to print and not too long."""
+    from whybert.render import shorten, visible
+
+    return visible(shorten(" ".join(text[: 10 * _LONGEST_TEXT].split()), _LONGEST_TEXT))
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> Table:
+    """A table whose cells are text that is safe to print, and never markup.
+
+    `numbers` says that all columns but the first hold numbers.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for index, heading in enumerate(headings):
+        justify: Literal["left", "right"] = "right" if numbers and index else "left"
+        table.add_column(Text(_shown(heading)), overflow="fold", justify=justify)
+    for row in rows:
+        table.add_row(*(Text("\n".join(map(_shown, cell.splitlines()))) for cell in row))
+    return table
+
+
+def _print(stream: Any, *parts: RenderableType) -> None:
+    from rich.text import Text
+
+    from whybert.cli.output import console_for, show
+
+    console: Console = console_for(stream)
+    for part in parts:
+        show(console, Text(_shown(part)) if isinstance(part, str) else part)

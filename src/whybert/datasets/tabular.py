@@ -1,0 +1,474 @@
+"""Tables in files: CSV, TSV, JSON lines and Parquet, and data sets made of them.
+
+Text files are UTF-8, with or without a byte order mark, and their lines end with "\\n" or "\\r\\n" and with
+no other character: texts may hold U+0085 and U+2028.  In TSV, quotes are nothing special and a tab always
+ends a cell; in CSV, cells may be quoted and may then hold line breaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from whybert.datasets.base import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    DatasetError,
+    Example,
+    FileLayout,
+    Loaded,
+    TextDataset,
+    build,
+    hugging_face,
+)
+from whybert.errors import UsageError
+
+TEXT_COLUMNS = ("text", "sentence", "review", "text_a", "sentence1")
+PAIR_COLUMNS = ("pair", "text_b", "sentence2")
+LABEL_COLUMNS = ("label", "sentiment", "class")
+# The words by which the name of a file tells its split.
+_SPLIT_WORDS = {"train": TRAIN, "dev": VALIDATION, "val": VALIDATION, "valid": VALIDATION}
+_SPLIT_WORDS |= {"validation": VALIDATION, "test": TEST}
+_FIELD_LIMIT = 2**31 - 1  # the largest that the csv module takes on every system
+_FIELD_LIMIT_LOCK = threading.Lock()
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+Row = TypeVar("Row")
+
+
+# Reading.
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, with the number that each has in the file.
+
+    Fields:
+        path: the file.
+        columns: the names of the columns.
+        rows: number and cells of each row; a cell is a string, or what JSON and Parquet hold.
+        unit: what the numbers count, "line" or "row"; both from 1.
+        label_names: the names of the integers of a column, where the file tells them.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: Iterable[tuple[int, Sequence[Any]]]
+    unit: str = "line"
+    label_names: Mapping[str, tuple[str, ...]] | None = None
+
+    def error(self, number: int, problem: str) -> DatasetError:
+        """The error about a row."""
+        return DatasetError(f"{str(self.path)!r}, {self.unit} {number}: {problem}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.  Raises DatasetError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"cannot read {str(path)!r}: {error.strerror or error}; check the path") from error
+
+
+def decode(content: bytes, place: str) -> str:
+    """UTF-8 without its byte order mark.  Raises DatasetError with the first byte that is not UTF-8."""
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DatasetError(
+            f"{place}, line {line}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8; "
+            "save the file as UTF-8"
+        ) from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not blank, with their numbers from 1.
+
+    Raises DatasetError if the file cannot be read or is not UTF-8.
+    """
+    for number, line in enumerate(decode(read_bytes(path), repr(str(path))).split("\n"), 1):
+        line = line.removesuffix("\r")
+        if line.strip(" "):
+            yield number, line
+
+
+def read_tsv(path: Path) -> Table:
+    """A file with a header whose cells end with a tab.
+
+    Raises DatasetError if there is no header or a row has more or fewer cells.
+    """
+    lines = read_lines(path)
+    columns = tuple(name.strip() for name in _header(path, lines).split("\t"))
+
+    def rows() -> Iterator[tuple[int, Sequence[Any]]]:
+        for number, line in lines:
+            cells = line.split("\t")
+            _check_width(table, number, cells)
+            yield number, cells
+
+    table = Table(path, columns, rows())
+    return table
+
+
+def read_csv(path: Path, headerless: tuple[str, ...] = ()) -> Table:
+    """A file of comma-separated cells with a header.
+
+    `headerless` names the columns of a file without one: it is taken for such a file if its first row has
+    as many cells and begins with a whole number.
+
+    Raises DatasetError if there is no header, a row has more or fewer cells, or quotes are not closed.
+    """
+    records = _csv_records(path, decode(read_bytes(path), repr(str(path))))
+    number, first = _header(path, ((number, (number, cells)) for number, cells in records))
+    is_headerless = len(first) == len(headerless) > 0 and re.fullmatch(r"\s*[0-9]+\s*", first[0]) is not None
+    columns = headerless if is_headerless else tuple(name.strip() for name in first)
+
+    def rows() -> Iterator[tuple[int, Sequence[Any]]]:
+        if is_headerless:
+            yield number, first
+        for later, cells in records:
+            _check_width(table, later, cells)
+            yield later, cells
+
+    table = Table(path, columns, rows())
+    return table
+
+
+def read_json_lines(path: Path) -> Table:
+    """A file with one JSON object on each line; the columns are the names that occur in any of them.
+
+    Raises DatasetError for a line that is something else.
+    """
+    objects: list[tuple[int, dict[str, Any]]] = []
+    columns: dict[str, None] = {}
+    for number, line in read_lines(path):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DatasetError(f"{str(path)!r}, line {number}: not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise DatasetError(
+                f"{str(path)!r}, line {number}: expected a JSON object, found {type(value).__name__}"
+            )
+        objects.append((number, value))
+        columns.update(dict.fromkeys(value))
+    names = tuple(columns)
+    return Table(path, names, ((number, [value.get(name) for name in names]) for number, value in objects))
+
+
+def read_parquet(path: Path) -> Table:
+    """A Parquet file; label names that Hugging Face's library wrote into it are used.
+
+    Raises DatasetError if it is none.
+    """
+    library = hugging_face()  # pyarrow comes with it
+    parquet = importlib.import_module("pyarrow.parquet")
+    try:
+        content = parquet.read_table(io.BytesIO(read_bytes(path)))
+    except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own errors derive from these
+        reason = " ".join(str(error).split())[:200]
+        raise DatasetError(f"{str(path)!r} is not a Parquet file that can be read: {reason}") from error
+    names = {}
+    if content.schema.metadata and b"huggingface" in content.schema.metadata:
+        features = library.Features.from_arrow_schema(content.schema)
+        names = {
+            name: tuple(feature.names) for name, feature in features.items() if hasattr(feature, "names")
+        }
+    cells = [column.to_pylist() for column in content.columns]
+    rows = enumerate(zip(*cells, strict=True), 1)
+    return Table(path, tuple(content.column_names), rows, "row", names)
+
+
+READERS: Mapping[str, Callable[[Path], Table]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".parquet": read_parquet,
+}
+"""The reader of each suffix that `load` takes."""
+
+
+def _header(path: Path, rows: Iterator[tuple[int, Row]]) -> Row:
+    for _, row in rows:
+        return row
+    raise DatasetError(f"{str(path)!r} is empty; expected a header and rows")
+
+
+def _check_width(table: Table, number: int, cells: Sequence[Any]) -> None:
+    if len(cells) != len(table.columns):
+        raise table.error(
+            number,
+            f"expected {len(table.columns)} cells ({_listed(table.columns)}), found {len(cells)}",
+        )
+
+
+def _csv_records(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
+    """The records that are not blank, each with the number of its first line."""
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            with _long_fields():
+                record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DatasetError(
+                f"{str(path)!r}, line {start}: not CSV: {error}; "
+                "quote cells that hold quotes, and double those"
+            ) from error
+        if len(record) > 1 or (record and record[0].strip()):
+            yield start, record
+
+
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """The csv module has one limit for the whole process: lift it, and put it back."""
+    with _FIELD_LIMIT_LOCK:
+        before = csv.field_size_limit(_FIELD_LIMIT)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
+
+
+# From tables to rows.
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names that each column may have, the likeliest first; without `pair` the rows are single texts.
+
+    A number is a column by its position from 0, for files whose header is not known.
+    """
+
+    text: tuple[str | int, ...]
+    label: tuple[str | int, ...]
+    pair: tuple[str | int, ...] = ()
+
+
+def table_layout(
+    name: str,
+    files: Mapping[str, str],
+    columns: Columns,
+    values: Mapping[str, int | None],
+    read_table: Callable[[Path], Table] | None = None,
+    reason: str = "",
+) -> FileLayout:
+    """A layout of one table for each split.
+
+    `files` names the file of each split and `values` gives the index for what stands in the label column;
+    None leaves such rows out for the `reason` given.  A test split may come without labels.  Without
+    `read_table` the suffix of the file decides how it is read.
+    """
+
+    def read_file(path: Path, split: str) -> Iterator[Example | None]:
+        table = (read_table or reader_for(path))(path)
+        text = _find(table, "text", columns.text)
+        pair = _find(table, "pair", columns.pair) if columns.pair else None
+        is_unlabelled = split == TEST and not any(_position(table, label) for label in columns.label)
+        label = None if is_unlabelled else _find(table, "label", columns.label)
+        for number, cells in table.rows:
+            first = _text_of(table, number, cells, text)
+            second = None if pair is None else _text_of(table, number, cells, pair)
+            if label is None:
+                yield Example(first, second, None)
+                continue
+            value = _label_of(table, number, cells, label)
+            if value not in values:
+                raise table.error(number, f"unknown label {value!r}; known: {', '.join(values)}")
+            index = values[value]
+            yield None if index is None else Example(first, second, index)
+
+    return FileLayout(name, files, read_file, reason)
+
+
+def reader_for(path: Path) -> Callable[[Path], Table]:
+    """The reader for the suffix of a file.  Raises UsageError for a suffix that has none."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(
+            f"{str(path)!r} is none of the formats that can be read; expected a file that ends with "
+            f"{', '.join(READERS)}"
+        )
+    return reader
+
+
+def load_table(
+    place: Path,
+    text_column: str | None = None,
+    pair_column: str | None = None,
+    label_column: str | None = None,
+) -> TextDataset:
+    """Read any CSV, TSV, JSON lines or Parquet file, or a folder with such a file for each split.
+
+    The name of a file tells its split by one of the words train, dev, val, valid, validation and test; a
+    single file without one is the train split.  The columns are guessed where they are not given.  The
+    labels are the values of the label column in sorted order, whole numbers by their size; a column of a
+    Parquet file that carries label names keeps them.  A test split may have no label column.
+
+    Raises DatasetError, naming file and row, for what cannot be read, and UsageError for other files.
+    """
+    paths = _split_files(place)
+    tables = {split: reader_for(path)(path) for split, path in paths.items()}
+    splits: dict[str, list[tuple[str, str | None, Any]]] = {}
+    known: dict[str, tuple[str, ...]] = {}
+    for split, table in tables.items():
+        text = _find(table, "text", TEXT_COLUMNS, text_column)
+        pair = _pair_position(table, text_column, pair_column)
+        label = _label_position(table, split, label_column)
+        if label is not None and table.label_names:
+            names = table.label_names.get(table.columns[label])
+            known |= {split: names} if names else {}
+        rows = []
+        for number, cells in table.rows:
+            first = _text_of(table, number, cells, text)
+            second = None if pair is None else _text_of(table, number, cells, pair)
+            value = None if label is None else _label_of(table, number, cells, label)
+            rows.append((first, second, value))
+        if split == TEST and all(value == "-1" for _, _, value in rows):  # withheld labels
+            rows = [(first, second, None) for first, second, _ in rows]
+        splits[split] = rows
+    if len({rows[0][1] is None for rows in splits.values() if rows}) > 1:
+        raise DatasetError(
+            f"{str(place)!r}: some files have a column for the second text and others have not"
+        )
+    labels, indices = _label_table(place, splits, known)
+    examples = {
+        split: [Example(text, pair, None if value is None else indices[value]) for text, pair, value in rows]
+        for split, rows in splits.items()
+    }
+    return build(place.stem, labels, Loaded(examples), str(place))
+
+
+def _split_files(place: Path) -> dict[str, Path]:
+    if not place.exists():
+        raise DatasetError(f"there is no file or folder {str(place)!r}; check its path")
+    if place.is_file():
+        return {_split_of(place) or TRAIN: place}
+    found: dict[str, Path] = {}
+    for path in sorted(place.iterdir()):
+        split = _split_of(path)
+        if split is None or path.suffix.lower() not in READERS or not path.is_file():
+            continue
+        if split in found:
+            raise UsageError(
+                f"{str(place)!r} has two files for the split {split!r}: {found[split].name} and {path.name}; "
+                "keep one of them, or give the path of a file"
+            )
+        found[split] = path
+    if not found:
+        raise DatasetError(
+            f"no table in {str(place)!r}: expected train, validation or test files that end with "
+            f"{', '.join(READERS)}"
+        )
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _split_of(path: Path) -> str | None:
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+
+
+def _pair_position(table: Table, text_column: str | None, pair_column: str | None) -> int | None:
+    if pair_column is None and text_column is not None:
+        return None  # whoever names the columns names all that are to be used
+    if pair_column is not None or any(_position(table, name) for name in PAIR_COLUMNS):
+        return _find(table, "pair", PAIR_COLUMNS, pair_column)
+    return None
+
+
+def _label_position(table: Table, split: str, label_column: str | None) -> int | None:
+    names = LABEL_COLUMNS if label_column is None else (label_column,)
+    if split == TEST and not any(_position(table, name) for name in names):
+        return None
+    return _find(table, "label", LABEL_COLUMNS, label_column)
+
+
+def _label_table(
+    place: Path,
+    splits: Mapping[str, Sequence[tuple[str, str | None, Any]]],
+    known: Mapping[str, Sequence[str]],
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The names of the labels, and the index of each value."""
+    values = {value for rows in splits.values() for _, _, value in rows if value is not None}
+    if not values:
+        raise DatasetError(f"{str(place)!r} has no labels; expected a column of them, such as label")
+    named = set(map(tuple, known.values()))
+    if len(named) == 1:
+        [names] = named
+        numbers = {str(index): index for index in range(len(names))}
+        if values <= set(numbers):
+            return names, numbers
+    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", value) for value in values):
+        ordered = sorted(values, key=int)
+    else:
+        ordered = sorted(values)
+    return tuple(ordered), {value: index for index, value in enumerate(ordered)}
+
+
+def _position(table: Table, name: str | int) -> tuple[int, ...]:
+    """Where the columns of that name are, whatever their case."""
+    if isinstance(name, int):
+        return (name,) if name < len(table.columns) else ()
+    return tuple(index for index, column in enumerate(table.columns) if column.casefold() == name.casefold())
+
+
+def _find(table: Table, role: str, guesses: Sequence[str | int], name: str | None = None) -> int:
+    """The index of the column with that name, or without one of the first guess that there is."""
+    for candidate in guesses if name is None else (name,):
+        found = _position(table, candidate)
+        exact = tuple(index for index in found if table.columns[index] == candidate)
+        found = exact if len(exact) == 1 else found
+        if len(found) > 1:
+            raise DatasetError(f"{str(table.path)!r} has {len(found)} columns {candidate!r}; rename one")
+        if found:
+            return found[0]
+    names = [repr(guess) if isinstance(guess, str) else f"number {guess + 1}" for guess in guesses]
+    wanted = repr(name) if name is not None else " or ".join(names)
+    raise DatasetError(
+        f"{str(table.path)!r} has no column {wanted} for the {role}; found {_listed(table.columns)}"
+    )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    shown = [name if len(name) <= 40 else name[:39] + "…" for name in columns[:20]]
+    return ", ".join(shown) + ", ..." * (len(columns) > 20)
+
+
+def _text_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str:
+    text = cells[index]
+    if not isinstance(text, str):
+        raise table.error(number, f"{table.columns[index]} must be a text, not {text!r:.60}")
+    if not text.strip():
+        raise table.error(number, f"{table.columns[index]} is empty; expected a text, or remove the row")
+    if not text.isascii() and (found := _SURROGATE.search(text)):
+        raise table.error(
+            number, f"{table.columns[index]} holds the lone surrogate {found[0]!a}; expected text"
+        )
+    return text
+
+
+def _label_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str:
+    """What stands in the label column, as a string without white space at its ends."""
+    value = cells[index]
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str | int) and str(value).strip():
+        return str(value).strip()
+    raise table.error(number, f"{table.columns[index]} must be a word or a whole number, not {value!r:.60}")
