@@ -37,9 +37,11 @@ def reserved_positions(model: nn.Module) -> int:
     """How many rows of the table of positions no token can have.
 
     A table with a row for padding numbers the tokens from the row after it, as RoBERTa's does.
+
+    Raises UnsupportedModelError if the model has no embedding block.
     """
     rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    for name, module in model.named_modules():
+    for name, module in embedding_block(model).named_modules():
         if (
             isinstance(module, nn.Embedding)
             and "position" in name.rpartition(".")[2]

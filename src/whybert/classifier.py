@@ -246,66 +246,107 @@ class Classifier:
 def load_encoder(
     source: str, labels: Sequence[str], *, do_lower_case: bool | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """An encoder with a new classification head for `labels`, to be fine-tuned, and its tokenizer.
+    """An encoder with a classification head for `labels`, to be fine-tuned, and its tokenizer.
 
     `source` is a folder, a file of weights in one, or a hub id; the head of a classifier is kept if it is
     for the same labels and replaced otherwise.  `do_lower_case` overrides the tokenizer's own setting.
+    New weights are drawn from torch's random numbers.
 
-    Raises ModelLoadError, also for a vocabulary that does not fit the weights.
+    Raises ModelLoadError, also for a vocabulary that does not fit the weights, and UsageError if the
+    tokenizer cannot be told `do_lower_case`.
     """
     path = Path(source).expanduser()
     place = _folder(path.parent if path.is_file() and path.name in _WEIGHT_FILES else source)
     if place is not None:
         _check_folder(place)
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": place is not None}
+    model: Any
     step = "configuration"
     try:
-        config = AutoConfig.from_pretrained(place or source)
-        saved = label_names(config)
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
-        step = "tokenizer"
-        lower_case = {} if do_lower_case is None else {"do_lower_case": do_lower_case}
-        tokenizer = AutoTokenizer.from_pretrained(place or source, **lower_case)
-        _check_loaded_tokenizer(tokenizer, place or source)
-        step = "model"
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            place or source,
-            config=config,
-            dtype=torch.float32,
-            weights_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        with quiet():
+            config = AutoConfig.from_pretrained(place or source, **options)
+            saved = label_names(config)
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: index for index, label in enumerate(labels)}
+            config.problem_type = "single_label_classification"
+            step = "tokenizer"
+            tokenizer = AutoTokenizer.from_pretrained(place or source, **options)
+            _check_loaded_tokenizer(tokenizer, place or source)
+            step = "model"
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                place or source,
+                config=config,
+                dtype=torch.float32,
+                weights_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # a head for another number of labels; others are refused
+                **options,
+            )
     except WhybertError:
         raise
     except Exception as error:  # as in `_load`
         raise ModelLoadError(_explanation(error, place or source, step)) from error
-    lacking = [name for name in info["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
-    lacking = [name for name in lacking if "pooler" not in name]  # masked language models have none
-    wrong = [name for name, *_ in info["mismatched_keys"] if name.startswith(f"{model.base_model_prefix}.")]
-    if lacking or wrong:
-        raise ModelLoadError(
-            f"the weights of {source!r} do not fit its config.json: {', '.join(sorted(lacking + wrong)[:4])} "
-            "missing or of another shape; save config and weights together"
-        )
-    if info["mismatched_keys"] or tuple(saved) != tuple(labels):
-        _renew_head(model)
+    _check_encoder(model, info, source)
+    if do_lower_case is not None:
+        _set_lower_case(tokenizer, do_lower_case, source)
     rows = len(model.get_input_embeddings().weight)
     if len(tokenizer) > rows:
         raise ModelLoadError(
             f"the vocabulary of {source!r} has {len(tokenizer)} tokens, but its weights know only {rows}; "
             "use the vocabulary that belongs to the checkpoint"
         )
+    if info["mismatched_keys"] or saved != tuple(labels):
+        _renew_output(model, len(labels))
     return model, tokenizer
 
 
-def _renew_head(model: PreTrainedModel) -> None:
-    """Draw the output layer anew: one for other labels, or of other order, is no start."""
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    output = layers[-1]
-    torch.nn.init.normal_(output.weight, std=getattr(model.config, "initializer_range", 0.02))
-    if output.bias is not None:
-        torch.nn.init.zeros_(output.bias)
+def _check_encoder(model: PreTrainedModel, info: dict[str, Any], source: str) -> None:
+    """Refuse weights of which a part of the encoder is missing; a head may be, it is drawn anew."""
+    prefix = f"{model.base_model_prefix}."
+    if info["error_msgs"]:
+        raise ModelLoadError(
+            f"the weights of {source!r} could not be used: {_one_line(info['error_msgs'][0])}; "
+            "save the model again"
+        )
+    # Masked language models have no pooler.
+    missing = [name for name in info["missing_keys"] if name.startswith(prefix) and "pooler" not in name]
+    misshapen = [name for name, *_ in info["mismatched_keys"] if name.startswith(prefix)]
+    wrong = sorted({*missing, *misshapen})
+    if wrong:
+        raise ModelLoadError(
+            f"the weights of {source!r} do not fit its config.json: {', '.join(wrong[:4])} missing or of "
+            f"another shape{_more(len(wrong) - 4)}; save config and weights together"
+        )
+
+
+def _set_lower_case(tokenizer: PreTrainedTokenizerBase, lower_case: bool, source: str) -> None:
+    """Let the tokenizer lower-case texts or not, and remember it where it is saved."""
+    normalizer: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    if hasattr(normalizer, "lowercase"):
+        normalizer.lowercase = lower_case
+        # Whatever the saved settings say, a tokenizer that is built from them does the same.
+        tokenizer.init_kwargs["do_lower_case"] = lower_case
+        if hasattr(tokenizer, "do_lower_case"):
+            tokenizer.do_lower_case = lower_case
+        return
+    lowers = normalizer is not None and normalizer.normalize_str("A") == "a"
+    if lowers != lower_case:
+        raise UsageError(
+            f"the tokenizer of {source!r} {'lower-cases' if lowers else 'keeps the case of'} every text, and "
+            "has no setting for it (only BERT's have); leave do_lower_case out"
+        )
+
+
+def _renew_output(model: PreTrainedModel, count: int) -> None:
+    """Draw the output layer anew: one for other labels, or for another order of them, is no start."""
+    layers = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module.out_features == count
+    ]
+    torch.nn.init.normal_(layers[-1].weight, std=getattr(model.config, "initializer_range", 0.02))
+    if layers[-1].bias is not None:
+        torch.nn.init.zeros_(layers[-1].bias)
 
 
 def probabilities(logits: torch.Tensor, config: PretrainedConfig) -> torch.Tensor:

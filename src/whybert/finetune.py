@@ -109,8 +109,6 @@ def finetune_command(
     ] = False,
 ) -> None:
     """Fine-tune an encoder on a data set; the same command again goes on where it was stopped."""
-    from rich.console import Console
-
     from whybert.training import Settings, finetune
 
     result = finetune(
@@ -144,7 +142,21 @@ def finetune_command(
         overwrite=overwrite,
     )
     if _is_first_process():
-        Console().print(_summary(result))
+        from whybert.cli.output import console_for, note, opened, show
+
+        for line in result.metrics.get("notes", ()):
+            note(line, dim=True)
+        with opened(None) as stream:
+            show(console_for(stream), _summary(result))
+    _leave_the_group()
+
+
+def _leave_the_group() -> None:
+    """Tell the other processes that this one is done, where there are others."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _is_first_process() -> bool:

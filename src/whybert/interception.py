@@ -586,20 +586,18 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
 
 
 def _constant(value: Any) -> Any:
-    """A parameter as a constant; anything else as it is."""
-    if isinstance(value, nn.Parameter) and value.requires_grad:
+    """A parameter, or any other leaf that requires a gradient, as a constant; anything else as it is."""
+    if isinstance(value, Tensor) and value.requires_grad and value.grad_fn is None:
         return value.detach()
     return value
 
 
 def _constants(args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
-        [_constant(a) for a in arg]
-        if isinstance(arg, list)
-        else tuple(_constant(a) for a in arg)
-        if type(arg) is tuple
-        else _constant(arg)
-        for arg in args
+        [
+            type(arg)(_constant(item) for item in arg) if type(arg) in (list, tuple) else _constant(arg)
+            for arg in args
+        ]
     )
 
 

@@ -10,23 +10,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import math
 import os
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import TrainerCallback
+
 from whybert import __version__
+from whybert.anatomy import maximum_tokens
 from whybert.builtin import encoder_folder
 from whybert.classifier import BUILTIN, load_encoder, quiet
 from whybert.errors import InputError, MissingExtraError, TrainingError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
     from whybert.datasets import TextDataset
@@ -34,6 +41,12 @@ if TYPE_CHECKING:
 SETTINGS_FILE: Final = "finetune.json"
 METRICS_FILE: Final = "metrics.json"
 CHECKPOINTS: Final = "checkpoints"
+
+_STAGING = ".staging"
+_WITHOUT_EFFECT = ("output_dir", "eval_batch_size")  # on what comes out
+_LARGEST_SEED = 2**32 - 1  # that numpy takes
+_LOGGED_LOSSES = 50  # points of the loss curve
+_MEGA_BATCH = 50  # batches among which texts of like length are put together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +96,31 @@ class Settings:
     train_limit: int | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_seq_length",
-            "train_batch_size",
-            "eval_batch_size",
-            "gradient_accumulation_steps",
-            "lora_rank",
-        ):
-            if getattr(self, name) < 1:
-                raise UsageError(f"expected {name} of at least 1, found {getattr(self, name)}")
-        for name, value in (("num_train_epochs", self.num_train_epochs), ("learning_rate", self.rate)):
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"expected {name} above 0, found {value}")
+        least = {
+            "max_seq_length": 1,
+            "train_batch_size": 1,
+            "eval_batch_size": 1,
+            "gradient_accumulation_steps": 1,
+            "lora_rank": 1,
+            "early_stopping": 1,
+            "train_limit": 2,
+            "seed": 0,
+        }
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise UsageError(f"expected {name} of at least {lowest}, found {value}")
+        if self.seed > _LARGEST_SEED:
+            raise UsageError(f"expected seed of at most {_LARGEST_SEED}, found {self.seed}")
+        for name, number in (("num_train_epochs", self.num_train_epochs), ("learning_rate", self.rate)):
+            if not (math.isfinite(number) and number > 0):
+                raise UsageError(f"expected {name} above 0, found {number}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"expected weight_decay of at least 0, found {self.weight_decay}")
+        if not 0.0 <= self.warmup_ratio < 1.0:
+            raise UsageError(
+                f"expected warmup_ratio, the part of the steps, from 0 to below 1, found {self.warmup_ratio}"
+            )
         if not 0.0 < self.validation_fraction < 1.0:
             raise UsageError(
                 f"expected validation_fraction between 0 and 1, found {self.validation_fraction}"
@@ -108,10 +134,9 @@ class Settings:
         return 6e-4 if self.lora else 5e-5
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that decide about the result, as JSON types; the output folder is not one."""
+        """The settings that decide about the result, as JSON types."""
         values = dataclasses.asdict(self) | {"learning_rate": self.rate}
-        del values["output_dir"]
-        return values
+        return {name: value for name, value in values.items() if name not in _WITHOUT_EFFECT}
 
 
 @dataclass(frozen=True)
@@ -133,104 +158,131 @@ class FineTuned:
 def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
     """Fine-tune as `settings` say, or go on where a run with the same settings was stopped.
 
-    Raises UsageError (settings that do not fit, an output folder that holds something else), InputError
-    (data), ModelLoadError (the encoder) and TrainingError (no space left, a loss that is not a number).
+    overwrite: begin anew in the folder of an earlier run.  With several processes (accelerate launch)
+    each of them calls this.
+
+    Raises UsageError (settings that do not fit, an output folder that holds something else), DatasetError
+    and InputError (data), ModelLoadError (the encoder) and TrainingError (no space left, a loss that is
+    not a number).
     """
     _require_extra()
     from accelerate import PartialState
 
-    output = Path(settings.output_dir)
-    first = PartialState().is_main_process
-    if first:
-        _prepare_folder(output, settings, overwrite)
-    PartialState().wait_for_everyone()
-    done = _finished(output, settings)
-    if done is not None:
+    processes = PartialState()
+    _check_batch(settings, processes.num_processes)
+    output = Path(settings.output_dir).expanduser().resolve()
+    _check_folder(output, settings, overwrite)
+    if not overwrite and (done := _finished(output)) is not None:
         return done
 
-    data = _load_data(settings)
-    with quiet():
+    with quiet(), _progress_of_datasets():
+        data = _load_data(settings)
         model, tokenizer = _load_model(settings, data)
-    trainer = _trainer(settings, model, tokenizer, data, output / CHECKPOINTS)
-    checkpoint = last_checkpoint(output / CHECKPOINTS, clean=first)
-    PartialState().wait_for_everyone()
-
-    started = time.perf_counter()
-    with _training_errors(output / CHECKPOINTS):
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        seconds = time.perf_counter() - started
-        metrics = _metrics(settings, trainer, data, seconds, resumed=checkpoint is not None)
-        if first:
-            _write_result(output, settings, trainer, data, metrics)
-    PartialState().wait_for_everyone()
+        trainer = _trainer(settings, model, tokenizer, data, output / CHECKPOINTS)
+        if processes.is_main_process:
+            _prepare_folder(output, settings, overwrite)
+        processes.wait_for_everyone()
+        # All look before anybody writes.
+        checkpoint = last_checkpoint(output / CHECKPOINTS)
+        processes.wait_for_everyone()
+        started = time.perf_counter()
+        with _training_errors(output / CHECKPOINTS, processes.is_main_process):
+            _train(settings, trainer, checkpoint, processes.is_main_process)
+            seconds = time.perf_counter() - started
+            metrics = _metrics(settings, trainer, data, seconds, resumed=checkpoint is not None)
+            if processes.is_main_process:
+                _write_result(output, settings, trainer, data, metrics)
+        processes.wait_for_everyone()
     return FineTuned(output, data.labels, metrics, resumed=checkpoint is not None)
 
 
-def last_checkpoint(folder: Path, *, clean: bool = False) -> Path | None:
-    """The newest checkpoint in `folder` that was written to its end.
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in `folder` that was written to its end."""
+    return next((path for path in reversed(_checkpoints(folder)) if _is_complete(path)), None)
 
-    The Trainer writes its state file last, so one that lacks it was cut off, by a kill or a full disk.
-    clean: remove such remains, which the Trainer itself would trip over.
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether nothing of the checkpoint was cut off, by a kill or a full disk.
+
+    The Trainer writes its state last.  The other files are looked at as well, by their tables of
+    contents, since a machine that stops may lose what was written before.
     """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    complete = []
-    for path in found:
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            if clean:
-                shutil.rmtree(path, ignore_errors=True)
-        else:
-            complete.append(path)
-    return complete[-1] if complete else None
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        weights = [*checkpoint.glob("*.safetensors")]
+        for path in weights:
+            with safe_open(path, framework="pt"):
+                pass
+    except (OSError, ValueError, SafetensorError):
+        return False
+    archives = (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt")
+    return bool(weights) and all(zipfile.is_zipfile(path) for path in archives)
 
 
 # --- the output folder ----------------------------------------------------------------------------------
 
 
-def _prepare_folder(output: Path, settings: Settings, overwrite: bool) -> None:
-    """Make the folder ours, or refuse it."""
-    mark = output / SETTINGS_FILE
+def _check_folder(output: Path, settings: Settings, overwrite: bool) -> None:
+    """Refuse a folder that is not a run's with the same settings; nothing is written."""
     if output.exists() and not output.is_dir():
         raise UsageError(f"expected a folder to write to, found the file {str(output)!r}")
-    if output.is_dir() and any(output.iterdir()):
-        if not mark.is_file():
-            raise UsageError(
-                f"{str(output)!r} holds something that no fine-tuning wrote; name another --output-dir"
-            )
-        if overwrite:
-            for entry in output.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        else:
-            _check_same(mark, settings)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        if not mark.exists():
-            _write_json(mark, settings.to_dict())
-    except OSError as error:
-        raise UsageError(f"cannot write to {str(output)!r}: {error.strerror or error}") from error
-
-
-def _check_same(mark: Path, settings: Settings) -> None:
-    try:
-        before = json.loads(mark.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{str(mark)!r} cannot be read; use --overwrite or another --output-dir") from error
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    mark = output / SETTINGS_FILE
+    if not mark.is_file():
+        raise UsageError(
+            f"{str(output)!r} holds something that no fine-tuning wrote; name another --output-dir"
+        )
+    if overwrite or not (_checkpoints(output / CHECKPOINTS) or (output / METRICS_FILE).exists()):
+        return  # there is nothing that could be lost
+    before = _read_json(mark)
     wanted = json.loads(json.dumps(settings.to_dict()))
     changed = [name for name in wanted if before.get(name) != wanted[name]]
     if changed:
         listed = ", ".join(f"{name} {before.get(name)!r} (now {wanted[name]!r})" for name in changed)
         raise UsageError(
-            f"{str(mark.parent)!r} holds a run with other settings: {listed}; "
+            f"{str(output)!r} holds a run with other settings: {listed}; "
             "use --overwrite or another --output-dir"
         )
 
 
-def _finished(output: Path, settings: Settings) -> FineTuned | None:
+def _prepare_folder(output: Path, settings: Settings, overwrite: bool) -> None:
+    """Make the folder ours, without what an earlier run left there if it is to be overwritten."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(output / _STAGING, ignore_errors=True)
+        if overwrite:
+            files = _result_files(output)
+            shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+            for name in (METRICS_FILE, *files, SETTINGS_FILE):
+                (output / name).unlink(missing_ok=True)
+        _write_json(output / SETTINGS_FILE, settings.to_dict())
+    except OSError as error:
+        raise UsageError(f"cannot write to {str(output)!r}: {error.strerror or error}") from error
+    for path in _checkpoints(output / CHECKPOINTS):
+        if not _is_complete(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _result_files(output: Path) -> list[str]:
+    """The names of the files that an earlier run wrote there; files of other origin stay."""
+    try:
+        names = json.loads((output / METRICS_FILE).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if isinstance(name, str) and Path(name).name == name]
+
+
+def _finished(output: Path) -> FineTuned | None:
     path = output / METRICS_FILE
     if not path.is_file():
         return None
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+    metrics = _read_json(path)
     return FineTuned(output, tuple(metrics["labels"]), metrics, already_done=True)
 
 
@@ -241,19 +293,33 @@ def _write_result(
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     if settings.lora:
         model = model.merge_and_unload()
-    model.config.problem_type = "single_label_classification"
-    staging = output / ".staging"
+    tokenizer: Any = trainer.processing_class
+    tokenizer.backend_tokenizer.no_truncation()  # state of the last call, not a setting
+    tokenizer.backend_tokenizer.no_padding()
+    # What cuts texts when the model is used is what cut them here, so that its scores come out again.
+    tokenizer.model_max_length = settings.max_seq_length
+    staging = output / _STAGING
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     model.save_pretrained(staging)
-    processing: Any = trainer.processing_class
-    processing.save_pretrained(staging)
+    tokenizer.save_pretrained(staging)
     (staging / "README.md").write_text(_model_card(settings, data, metrics), encoding="utf-8")
-    for path in staging.iterdir():
-        os.replace(path, output / path.name)
+    files = sorted(path.name for path in staging.iterdir())
+    for name in files:
+        os.replace(staging / name, output / name)
     staging.rmdir()
-    _write_json(output / METRICS_FILE, metrics)  # last: it is what says that the run is done
+    _write_json(output / METRICS_FILE, {**metrics, "files": files})  # last: it says that the run is done
     shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(path)!r} cannot be read; use --overwrite or another --output-dir") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{str(path)!r} is not of a run; use --overwrite or another --output-dir")
+    return value
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -268,15 +334,15 @@ def _model_card(settings: Settings, data: TextDataset, metrics: Mapping[str, Any
         for name, split in metrics["splits"].items()
     )
     recipe = "\n".join(f"| {name} | `{value}` |" for name, value in settings.to_dict().items())
-    encoder = "the built-in MiniLM encoder" if settings.model == BUILTIN else f"`{settings.model}`"
+    encoder = "The built-in MiniLM encoder" if settings.model == BUILTIN else f"`{settings.model}`"
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
 ---
 # {data.name} classifier
 
-{encoder[0].upper()}{encoder[1:]}, fine-tuned on `{data.name}` ({metrics["train_rows"]} texts) with whybert
-{__version__}. Labels: {", ".join(data.labels)}.
+{encoder}, fine-tuned on `{data.name}` ({metrics["train_rows"]} texts) with whybert {__version__}.
+Labels: {", ".join(data.labels)}.  Texts are cut to {settings.max_seq_length} tokens, as in training.
 
 | split | texts | accuracy | macro-F1 |
 |---|---|---|---|
@@ -294,12 +360,20 @@ The checkpoint is the one with the best macro-F1 on the validation split.
 
 
 def _require_extra() -> None:
-    try:
-        import accelerate  # noqa: F401
-        import datasets  # noqa: F401
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("fine-tuning", "train") from error
+    for name in ("accelerate", "datasets", "peft", "sklearn"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise MissingExtraError("fine-tuning", "train") from error
+
+
+def _check_batch(settings: Settings, processes: int) -> None:
+    parts = processes * settings.gradient_accumulation_steps
+    if settings.train_batch_size % parts:
+        raise UsageError(
+            f"expected train_batch_size to be a multiple of {parts} ({processes} processes times "
+            f"{settings.gradient_accumulation_steps} accumulation steps), found {settings.train_batch_size}"
+        )
 
 
 def _load_data(settings: Settings) -> TextDataset:
@@ -313,20 +387,26 @@ def _load_data(settings: Settings) -> TextDataset:
         label_column=settings.label_column,
     )
     train = data.split("train")
-    if "label" not in train.column_names:
-        raise InputError(f"the training rows of {data.name} have no labels")
+    for name in ("train", "validation", *(["test"] if settings.eval_test else [])):
+        if name in data.splits and "label" not in data.split(name).column_names:
+            way_out = "leave eval_test out" if name == "test" else "give a file with a label column"
+            raise InputError(f"expected labels in the {name} split of {data.name}, found none; {way_out}")
+    if settings.eval_test and "test" not in data.splits:
+        raise InputError(
+            f"expected a test split in {data.name}, found only {', '.join(data.splits)}; leave eval_test out"
+        )
     if settings.train_limit is not None and settings.train_limit < len(train):
         train = train.shuffle(seed=settings.seed).select(range(settings.train_limit))
         data = dataclasses.replace(data, splits={**data.splits, "train": train})
-    if "validation" not in data.splits:
-        data = with_validation(data, settings.validation_fraction, settings.seed)
-    classes = set(data.split("train")["label"])
+    classes = set(train["label"][:])
     if len(classes) < 2:
-        named = ", ".join(data.labels[index] for index in sorted(classes)) or "none"
+        named = ", ".join(data.labels[index] for index in sorted(classes))
         raise InputError(
-            f"expected training rows of at least two classes, found only {named} in {data.name}: "
+            f"expected training rows of at least two labels, found only {named} in {data.name}; "
             "there is nothing to tell apart"
         )
+    if "validation" not in data.splits:
+        data = with_validation(data, settings.validation_fraction, settings.seed)
     return data
 
 
@@ -336,39 +416,108 @@ def _load_model(settings: Settings, data: TextDataset) -> tuple[PreTrainedModel,
     transformers.set_seed(settings.seed)  # before the head's weights are drawn
     source = str(encoder_folder()) if settings.model == BUILTIN else settings.model
     model, tokenizer = load_encoder(source, data.labels, do_lower_case=settings.do_lower_case)
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and settings.max_seq_length > positions:
+    positions = maximum_tokens(model)
+    if positions is not None and settings.max_seq_length > positions:
         raise UsageError(
             f"expected max_seq_length of at most {positions}, the positions of the model, "
             f"found {settings.max_seq_length}"
         )
+    special = tokenizer.num_special_tokens_to_add(pair=data.is_pair)
+    if settings.max_seq_length <= special:
+        raise UsageError(
+            f"expected max_seq_length above {special}, the special tokens of a text, "
+            f"found {settings.max_seq_length}"
+        )
     if settings.lora:
-        model = _with_lora(model, settings)
+        model = _with_lora(model, settings.lora_rank)
     return model, tokenizer
 
 
-def _with_lora(model: PreTrainedModel, settings: Settings) -> Any:
-    import torch
+def _with_lora(model: PreTrainedModel, rank: int) -> Any:
+    """The model with low-rank changes of the encoder's linear layers; pooler and head are trained whole."""
     from peft import LoraConfig, TaskType, get_peft_model
 
-    head = [
+    base = f"{model.base_model_prefix}."
+    whole = [
         name
-        for name, _ in model.named_children()
-        if name != model.base_model_prefix and not isinstance(getattr(model, name), torch.nn.Dropout)
+        for name, module in model.named_modules()
+        if any(True for _ in module.parameters())
+        and (name.endswith(".pooler") if name.startswith(base) else "." not in name and name + "." != base)
+        and name
     ]
-    # "all-linear" leaves the head of a sequence classifier out; a pooler is newly used too
-    pooler = [name for name, _ in model.named_modules() if name.endswith(".pooler")]
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name.startswith(base) and "pooler" not in name.split(".")
+    ]
     return get_peft_model(
         model,
         LoraConfig(
             task_type=TaskType.SEQ_CLS,
-            r=settings.lora_rank,
-            lora_alpha=2 * settings.lora_rank,
-            target_modules="all-linear",
-            exclude_modules=r".*pooler.*",
-            modules_to_save=head + [name.rpartition(".")[2] for name in pooler],
+            r=rank,
+            lora_alpha=2 * rank,
+            target_modules=targets,
+            modules_to_save=whole,
         ),
     )
+
+
+def _encoded(rows: Any, tokenizer: Any, settings: Settings) -> Any:
+    """Rows of a data set as token ids, unpadded: each batch is padded to its own longest text."""
+
+    def encode(batch: Mapping[str, list[str]]) -> dict[str, Any]:
+        encoded = tokenizer(
+            batch["text"],
+            batch.get("pair"),
+            truncation=True,
+            max_length=settings.max_seq_length,
+            padding=False,
+        )
+        return {**encoded, "labels": batch["label"]}
+
+    return rows.map(
+        encode, batched=True, remove_columns=rows.column_names, keep_in_memory=True, desc="tokenizing"
+    )
+
+
+class Order(torch.utils.data.Sampler[int]):
+    """The order of the training rows: each epoch another one, the same for the same seed and epoch.
+
+    It does not depend on what else draws random numbers, so that each of several processes finds the same
+    order, and a run that goes on finds that of the run that was stopped.
+
+    lengths: of the texts, in tokens.  group: whether texts of like length share a batch, to save padding;
+    the longest text is then in the first batch, where a lack of memory shows early.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, *, group: bool) -> None:
+        self.lengths, self.batch_size, self.seed, self.group = lengths, batch_size, seed, group
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+        rows = torch.randperm(len(self.lengths), generator=generator).tolist()
+        if not self.group:
+            yield from rows
+            return
+        size = self.batch_size
+        batches = []
+        for start in range(0, len(rows), _MEGA_BATCH * size):
+            mega = sorted(rows[start : start + _MEGA_BATCH * size], key=lambda row: -self.lengths[row])
+            batches += [mega[i : i + size] for i in range(0, len(mega), size)]
+        rest = batches.pop() if len(batches[-1]) < size else []  # only the last batch may be a small one
+        shuffled = [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        if shuffled:
+            longest = max(range(len(shuffled)), key=lambda i: self.lengths[shuffled[i][0]])
+            shuffled.insert(0, shuffled.pop(longest))
+        for batch in [*shuffled, rest]:
+            yield from batch
 
 
 # --- the Trainer -----------------------------------------------------------------------------------------
@@ -381,21 +530,26 @@ def _trainer(
     data: TextDataset,
     checkpoints: Path,
 ) -> Trainer:
-    import torch
     from accelerate import PartialState
-    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, TrainingArguments
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers.trainer_callback import PrinterCallback
+
+    class OrderedTrainer(Trainer):  # here, since it cannot be imported without the extra
+        def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+            return order
 
     splits = {name: _encoded(data.split(name), tokenizer, settings) for name in ("train", "validation")}
-    parts = PartialState().num_processes * settings.gradient_accumulation_steps
-    if settings.train_batch_size % parts:
-        raise UsageError(
-            f"expected train_batch_size to be a multiple of {parts} (processes times accumulation steps), "
-            f"found {settings.train_batch_size}"
-        )
-    bf16 = settings.bf16 if settings.bf16 is not None else _has_bf16()
+    order = Order(
+        [len(ids) for ids in splits["train"]["input_ids"]],
+        settings.train_batch_size,
+        settings.seed,
+        group=settings.group_by_length,
+    )
+    steps = math.ceil(len(order) / settings.train_batch_size) * settings.num_train_epochs
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
-        per_device_train_batch_size=settings.train_batch_size // parts,
+        per_device_train_batch_size=settings.train_batch_size
+        // (PartialState().num_processes * settings.gradient_accumulation_steps),
         per_device_eval_batch_size=settings.eval_batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         learning_rate=settings.rate,
@@ -403,128 +557,255 @@ def _trainer(
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         lr_scheduler_type="linear",
-        train_sampling_strategy="group_by_length" if settings.group_by_length else "random",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,  # the best and the last
         load_best_model_at_end=True,
         metric_for_best_model="macro_f1",
         greater_is_better=True,
-        logging_steps=50,
+        logging_steps=max(1, int(steps / _LOGGED_LOSSES)),
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,  # `_Progress` shows it, on stderr
         report_to="none",
         seed=settings.seed,
         data_seed=settings.seed,
-        bf16=bf16,
+        bf16=_has_bf16() if settings.bf16 is None else settings.bf16,
         use_cpu=not torch.accelerator.is_available(),
         dataloader_pin_memory=torch.accelerator.is_available(),
         ddp_find_unused_parameters=False,
     )
-    callbacks: list[Any] = []
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # one process, one device; several come from accelerate launch
+    callbacks: list[TrainerCallback] = [_Watch()]
     if settings.early_stopping is not None:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=settings.early_stopping))
-    return Trainer(
+        callbacks.append(_EarlyStopping(settings.early_stopping))
+    if PartialState().is_main_process:
+        callbacks.append(_Progress())
+    trainer = OrderedTrainer(
         model=model,
         args=arguments,
         train_dataset=splits["train"],
         eval_dataset=splits["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda prediction: _scores(prediction.predictions, prediction.label_ids),
+        compute_loss_func=_loss,
+        compute_metrics=lambda prediction: _scores(data.labels, prediction),
         callbacks=callbacks,
     )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout
+    return trainer
+
+
+def _loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """The mean cross entropy of an optimiser step's texts.
+
+    num_items_in_batch: how many these are, over all parts of the batch.  The mean of the parts' means is
+    another number where the last part is smaller.
+    """
+    losses = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="sum")
+    return losses / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
 def _has_bf16() -> bool:
-    import torch
-
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
-def _scores(logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> dict[str, float]:
-    from sklearn.metrics import accuracy_score, f1_score
+def _scores(labels: Sequence[str], prediction: Any) -> dict[str, float]:
+    from whybert.reports import classification_report
 
-    predicted = logits.argmax(-1)
-    return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0.0)),
-    }
+    report = classification_report(labels, prediction.label_ids, prediction.predictions.argmax(-1))
+    return {"accuracy": report.accuracy, "macro_f1": report.macro_f1}
+
+
+class _EarlyStopping(TrainerCallback):
+    """Stop after so many evaluations without a better macro-F1.
+
+    It counts in the history of the run, which a checkpoint keeps; transformers' own callback counts by
+    itself, and would begin anew in a run that goes on.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def is_over(self, history: Sequence[Mapping[str, Any]]) -> bool:
+        scores = [entry["eval_macro_f1"] for entry in history if "eval_macro_f1" in entry]
+        return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.is_over(state.log_history):
+            control.should_training_stop = True
+
+
+class _Watch(TrainerCallback):
+    """Stop at a loss that is not a number: nothing good comes after it."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        for name in ("loss", "grad_norm"):
+            value = (logs or {}).get(name)
+            if value is not None and not math.isfinite(value):
+                what = "loss" if name == "loss" else "norm of the gradient"
+                raise TrainingError(
+                    f"the {what} is {value} at step {state.global_step}; use a lower --learning-rate, "
+                    "or --no-bf16, with --overwrite"
+                )
+
+
+class _Progress(TrainerCallback):
+    """A bar on stderr if it is a terminal, and a line for each evaluation."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm  # type: ignore[import-untyped]
+
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step", file=sys.stderr)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if self.bar is not None and "loss" in (logs or {}):
+            self.bar.set_postfix(loss=f"{logs['loss']:.4f}")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
+        if "eval_macro_f1" not in (metrics or {}) or sys.stderr is None:
+            return
+        line = (
+            f"epoch {state.epoch:.2f}: validation loss {metrics['eval_loss']:.4f}, "
+            f"accuracy {metrics['eval_accuracy']:.4f}, macro-F1 {metrics['eval_macro_f1']:.4f}"
+        )
+        if self.bar is None:
+            print(line, file=sys.stderr)
+        else:
+            self.bar.write(line, file=sys.stderr)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+@contextlib.contextmanager
+def _progress_of_datasets() -> Iterator[None]:
+    """The bars of the library datasets only where somebody sees them."""
+    import datasets
+
+    shown = datasets.utils.is_progress_bar_enabled()
+    if sys.stderr is None or not sys.stderr.isatty():
+        datasets.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.utils.enable_progress_bars()
+
+
+def _train(settings: Settings, trainer: Trainer, checkpoint: Path | None, is_main_process: bool) -> None:
+    """Train to the end, from the checkpoint if there is one; the trainer then has the best weights."""
+    from accelerate import PartialState
+    from transformers import TrainerState
+
+    if checkpoint is None:
+        trainer.train()
+        return
+    state_file = checkpoint / "trainer_state.json"
+    if is_main_process:
+        _adopt(state_file)
+    PartialState().wait_for_everyone()
+    state = TrainerState.load_from_json(str(state_file))
+    if settings.early_stopping and _EarlyStopping(settings.early_stopping).is_over(state.log_history):
+        # It was stopped between its last epoch and its result.
+        trainer.state = state
+        trainer._load_best_model()
+        return
+    trainer.train(resume_from_checkpoint=str(checkpoint))
+
+
+def _adopt(state_file: Path) -> None:
+    """Let a checkpoint find the best one again where the folder was moved meanwhile."""
+    state = json.loads(state_file.read_text(encoding="utf-8"))
+    if state.get("best_model_checkpoint"):
+        best = state_file.parents[1] / Path(state["best_model_checkpoint"]).name
+        if best.is_dir() and str(best) != state["best_model_checkpoint"]:
+            _write_json(state_file, {**state, "best_model_checkpoint": str(best)})
 
 
 def _metrics(
     settings: Settings, trainer: Trainer, data: TextDataset, seconds: float, *, resumed: bool
 ) -> dict[str, Any]:
-    wanted = ["validation", *(["test"] if settings.eval_test else [])]
-    splits = {}
-    for name in wanted:
-        rows = data.splits.get(name)
-        if rows is None or "label" not in rows.column_names:
-            raise UsageError(f"{data.name} has no labelled {name} split; leave --eval-test out")
-        scored = trainer.evaluate(_encoded(rows, trainer.processing_class, settings), metric_key_prefix=name)
-        splits[name] = {
-            "rows": len(rows),
-            "accuracy": scored[f"{name}_accuracy"],
-            "macro_f1": scored[f"{name}_macro_f1"],
-            "loss": scored[f"{name}_loss"],
-        }
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    history: list[dict[str, Any]] = list(trainer.state.log_history)
+    scored = {
+        "validation": next(
+            {key.removeprefix("eval_"): value for key, value in entry.items()}
+            for entry in history
+            if "eval_macro_f1" in entry and entry["step"] == trainer.state.best_global_step
+        )
+    }
+    if settings.eval_test:
+        test = _encoded(data.split("test"), trainer.processing_class, settings)
+        found = trainer.evaluate(test, metric_key_prefix="test")
+        scored["test"] = {key.removeprefix("test_"): value for key, value in found.items()}
     rows = len(data.split("train"))
+    epochs = float(trainer.state.epoch or 0.0)
     return {
         "task": data.name,
         "labels": list(data.labels),
         "source": data.source,
+        "notes": list(data.notes),
         "train_rows": rows,
-        "splits": splits,
-        "best_validation_macro_f1": trainer.state.best_metric,
-        "epochs": trainer.state.epoch,
+        "splits": {
+            name: {
+                "rows": len(data.split(name)),
+                **{key: scores[key] for key in ("accuracy", "macro_f1", "loss")},
+            }
+            for name, scores in scored.items()
+        },
+        "epochs": epochs,
         "steps": trainer.state.global_step,
-        "loss_curve": losses,
+        "loss_curve": [[entry["step"], entry["loss"]] for entry in history if "loss" in entry],
         "seconds": round(seconds, 1),
-        "texts_per_second": None if resumed else round(rows * (trainer.state.epoch or 0) / seconds, 1),
+        "texts_per_second": None if resumed else round(rows * epochs / seconds, 1),
         "versions": _versions(),
     }
 
 
-def _encoded(rows: Any, tokenizer: Any, settings: Settings) -> Any:
-    """Rows of a data set as token ids, unpadded: each batch is padded to its own longest text."""
-
-    def encode(batch: dict[str, list[str]]) -> dict[str, Any]:
-        encoded = tokenizer(
-            batch["text"],
-            batch.get("pair"),
-            truncation=True,
-            max_length=settings.max_seq_length,
-            padding=False,
-        )
-        return {**encoded, "labels": batch["label"], "length": [len(ids) for ids in encoded["input_ids"]]}
-
-    return rows.map(encode, batched=True, remove_columns=rows.column_names, desc="tokenizing")
-
-
 def _versions() -> dict[str, str]:
-    import torch
     import transformers
 
     return {"whybert": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 @contextlib.contextmanager
-def _training_errors(checkpoints: Path) -> Iterator[None]:
-    """A failure while training or saving as one line that says what is left."""
+def _training_errors(checkpoints: Path, is_main_process: bool) -> Iterator[None]:
+    """A failure while training or saving as one line that says what is left and how to go on."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _is_io(error):
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "the device has too little memory for this batch; give more --gradient-accumulation-steps "
+            "(the same steps in smaller parts) or a smaller --max-seq-length, with --overwrite"
+        ) from error
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and not _is_of_a_file(error):
             raise
+        if is_main_process:
+            for path in _checkpoints(checkpoints):  # what was cut off takes space, and is of no use
+                if not _is_complete(path):
+                    shutil.rmtree(path, ignore_errors=True)
         kept = last_checkpoint(checkpoints)
         state = (
-            "no checkpoint was written yet"
+            "no checkpoint was complete yet, the same command begins anew"
             if kept is None
-            else f"the last good checkpoint is {str(kept)!r}, and the same command goes on from it"
+            else f"the last good checkpoint is {str(kept)!r}, the same command goes on from it"
         )
-        raise TrainingError(f"saving failed: {' '.join(str(error).split())[:200]}; {state}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise TrainingError(f"saving failed: {' '.join(reason.split())[:200]}; {state}") from error
 
 
-def _is_io(error: RuntimeError) -> bool:
-    """torch and safetensors report a full disk as errors of their own."""
+def _is_of_a_file(error: RuntimeError) -> bool:
+    """Whether it is torch's own error for a file that cannot be written."""
     text = str(error).lower()
-    return any(sign in text for sign in ("no space", "disk", "write", "i/o", "enforce fail"))
+    return any(sign in text for sign in ("no space", "file write failed", "inline_container", "parent dir"))

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 import torch
@@ -36,7 +37,7 @@ class Method(ABC):
     needs_attention: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _type_hints(type(self))
         for option in dataclasses.fields(self):
             allowed = get_args(hints[option.name])
             value = getattr(self, option.name)
@@ -66,6 +67,11 @@ class Method(ABC):
     @abstractmethod
     def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, Tensor | None]:
         """Scores (batch, seq) and the relevance (batch, seq, hidden) they come from, or None."""
+
+
+@cache
+def _type_hints(method: type[Method]) -> dict[str, Any]:
+    return get_type_hints(method)  # evaluates the annotations anew each time it is asked
 
 
 def reduce_hidden(relevance: Tensor, reduction: Reduction) -> Tensor:
