@@ -178,10 +178,10 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
     with quiet(), _progress_of_datasets():
         data = _load_data(settings)
         model, tokenizer = _load_model(settings, data)
-        trainer = _trainer(settings, model, tokenizer, data, output / CHECKPOINTS)
         if processes.is_main_process:
             _prepare_folder(output, settings, overwrite)
         processes.wait_for_everyone()
+        trainer = _trainer(settings, model, tokenizer, data, output / CHECKPOINTS)
         # All look before anybody writes.
         checkpoint = last_checkpoint(output / CHECKPOINTS)
         processes.wait_for_everyone()

@@ -1,17 +1,26 @@
-"""`whybert predict`."""
+"""`whybert predict`: of texts, of lines, and of the rows of a labelled data set."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO, cast
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TextIO, cast
+
+import typer
 
 from whybert.cli.answering import answers
 from whybert.cli.inputs import Inputs, Item
 from whybert.cli.options import (
     FORMAT_OPTION,
+    INPUT_PANEL,
+    OUTPUT_PANEL,
     BatchSizeOption,
     DeviceOption,
     DtypeOption,
@@ -20,13 +29,19 @@ from whybert.cli.options import (
     OutputOption,
     PairOption,
     TabPairsOption,
-    TextsArgument,
 )
-from whybert.cli.output import console_for, json_line, opened, show
+from whybert.cli.output import console_for, json_line, note, opened, show
+from whybert.errors import InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from whybert.classifier import Classifier, Prediction
+    from whybert.datasets import TextDataset
     from whybert.encoding import Text
+
+_LOST = re.compile("[\ud800-\udfff]")  # surrogates, which UTF-8 cannot hold
+_SUFFIXES: Final = (".parquet", ".csv", ".jsonl")
 
 
 class PredictionFormat(StrEnum):
@@ -35,31 +50,105 @@ class PredictionFormat(StrEnum):
     CSV = "csv"
 
 
+def _data_option(name: str, metavar: str, help_: str) -> Any:
+    return typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel=INPUT_PANEL)
+
+
 def predict_command(
-    texts: TextsArgument,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT]...",
+            help="A text; - reads lines from stdin; the name of a file reads its lines.",
+            show_default=False,
+        ),
+    ] = None,
     pair: PairOption = None,
     tab_pairs: TabPairsOption = False,
+    data: Annotated[
+        str | None,
+        _data_option("data", "NAME", "The rows of a data set: a known name or a table; instead of TEXT."),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        _data_option("data-dir", "FOLDER", "The files of a known data set; else the hub is asked."),
+    ] = None,
+    split: Annotated[
+        str | None, _data_option("split", "NAME", "Of the data set; default: test, or the only one.")
+    ] = None,
+    text_column: Annotated[str | None, _data_option("text-column", "NAME", "Of a table: the texts.")] = None,
+    pair_column: Annotated[
+        str | None, _data_option("pair-column", "NAME", "Of a table: the second texts.")
+    ] = None,
+    label_column: Annotated[
+        str | None, _data_option("label-column", "NAME", "Of a table: the labels.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Only the first rows of --data.", rich_help_panel=INPUT_PANEL
+        ),
+    ] = None,
     model: ModelOption = "builtin",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     max_length: MaxLengthOption = None,
     batch_size: BatchSizeOption = 32,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Accuracy, F1 and confusions on --data; -o writes the predictions too.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = False,
     format: Annotated[PredictionFormat, FORMAT_OPTION] = PredictionFormat.TERMINAL,
     output: OutputOption = None,
 ) -> None:
-    """Show what the classifier says, without explaining it."""
-    inputs = Inputs(texts, pair or [], tab_pairs)
-    with opened(output) as stream:
+    """Show what the classifier says, without explaining it.
+
+    Of a data set, -o writes a row for each text as the file's name says: .parquet, .csv or .jsonl.
+    """
+
+    def classifier() -> Classifier:
         from whybert.classifier import Classifier
 
-        classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
+        return Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
 
-        def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
-            return enumerate(classifier.predict(cast(Any, batch), batch_size))
-
-        chunks = answers(inputs, classifier, ask, batch_size, not stream.isatty())
-        _WRITERS[format](chunks, classifier, stream)
+    if data is not None:
+        if texts or pair or tab_pairs:
+            raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
+        source = _Source(data, data_dir, split, text_column, pair_column, label_column, limit)
+        _predict_rows(source, classifier, batch_size, report, format, output)
+        return
+    options = {
+        "--data-dir": data_dir,
+        "--split": split,
+        "--text-column": text_column,
+        "--pair-column": pair_column,
+        "--label-column": label_column,
+        "--limit": limit,
+        "--report": report or None,
+    }
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"{name} is for data sets; give --data NAME_OR_FILE, or leave it out")
+    if not texts:
+        raise UsageError("missing argument 'TEXT', or --data (see whybert predict --help)")
+    inputs = Inputs(texts, pair or [], tab_pairs)
+    with opened(output) as stream:
+        asked = classifier()
+        _WRITERS[format](_predictions(inputs, asked, batch_size, not stream.isatty()), asked, stream)
     inputs.finish()
+
+
+def _predictions(
+    inputs: Inputs, classifier: Classifier, batch_size: int, show_progress: bool
+) -> Iterator[list[tuple[Item, Prediction]]]:
+    def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
+        return enumerate(classifier.predict(cast(Any, batch), batch_size))
+
+    return answers(inputs, classifier, ask, batch_size, show_progress)
 
 
 _Predictions = Iterator[list[tuple[Item, "Prediction"]]]
@@ -122,7 +211,7 @@ def _write_csv(chunks: _Predictions, classifier: Classifier, stream: TextIO) -> 
     for chunk in chunks:
         for item, found in chunk:
             cells = [found.text, found.pair or "", found.label]
-            cells = [re.sub("[\ud800-\udfff]", "\ufffd", cell) for cell in cells]
+            cells = [_LOST.sub("\ufffd", cell) for cell in cells]
             writer.writerow([item.index, *cells, found.probability, str(found.truncated).lower()])
         stream.flush()
 
@@ -131,4 +220,176 @@ _WRITERS: Final = {
     PredictionFormat.TERMINAL: _write_table,
     PredictionFormat.JSON: _write_lines,
     PredictionFormat.CSV: _write_csv,
+}
+
+
+# The rows of a data set.
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the rows come from, as the command line says."""
+
+    name: str
+    data_dir: str | None
+    split: str | None
+    text_column: str | None
+    pair_column: str | None
+    label_column: str | None
+    limit: int | None
+
+    def load(self) -> tuple[TextDataset, str, Dataset]:
+        """The data set, the name of the split, and its rows as far as they are wanted."""
+        from whybert.datasets import load
+
+        found = load(
+            self.name,
+            self.data_dir,
+            text_column=self.text_column,
+            pair_column=self.pair_column,
+            label_column=self.label_column,
+        )
+        only = next(iter(found.splits)) if len(found.splits) == 1 else "test"
+        name = self.split or only
+        rows = found.split(name)
+        return found, name, rows.select(range(min(self.limit or len(rows), len(rows))))
+
+
+class _Rows(Inputs):
+    """The rows of a split in the place of lines."""
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        super().__init__([], [], False)
+        self.rows = rows
+
+    def total(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (Item(index, f"row {index + 1}", text) for index, text in enumerate(self.rows))
+
+
+def _predict_rows(
+    source: _Source,
+    load_classifier: Callable[[], Classifier],
+    batch_size: int,
+    report: bool,
+    format: PredictionFormat,
+    output: Path | None,
+) -> None:
+    """Ask for every row; the report goes to stdout, the predictions to the file, or to stdout without one."""
+    from whybert.datasets import texts
+
+    suffix = "" if output is None else output.suffix.lower()
+    if output is not None and suffix not in _SUFFIXES:
+        raise UsageError(
+            f"expected a file of predictions that ends with {', '.join(_SUFFIXES)}, found {str(output)!r}"
+        )
+    data, split, rows = source.load()
+    has_labels = "label" in rows.column_names
+    if report and not has_labels:
+        raise InputError(
+            f"expected labels in the {split} split of {data.name} for --report, found none; "
+            "name another --split, or leave --report out"
+        )
+    classifier = load_classifier()
+    table = _match(classifier.labels, data.labels, split, data.name) if has_labels else ()
+    truth = [table[index] for index in rows["label"][:]] if has_labels else None
+    inputs = _Rows(texts(rows))
+    true: list[int] = []
+    predicted: list[int] = []
+
+    def noted(chunks: _Predictions) -> _Predictions:
+        for chunk in chunks:
+            if truth is not None:
+                true.extend(truth[item.index] for item, _ in chunk)
+                predicted.extend(classifier.labels.index(found.label) for _, found in chunk)
+            yield chunk
+
+    with nullcontext() if output is None and report else opened(output) as stream:
+        quiet = stream is not None and stream.isatty()
+        chunks = noted(_predictions(inputs, classifier, batch_size, not quiet))
+        if stream is None:
+            for _ in chunks:
+                pass
+        elif output is None and format is PredictionFormat.TERMINAL:
+            _write_table(chunks, classifier, stream)
+        else:
+            kind = suffix or {PredictionFormat.CSV: ".csv", PredictionFormat.JSON: ".jsonl"}[format]
+            _ROW_WRITERS[kind](_records(chunks, classifier, truth), classifier, stream)
+    if report and true:
+        from whybert.reports import classification_report
+
+        found = classification_report(classifier.labels, true, predicted)
+        with opened(None) as stream:
+            if format is PredictionFormat.JSON:
+                stream.write(json_line(found.to_dict()))
+            else:
+                show(console_for(stream), cast(Any, found))
+    inputs.finish()
+
+
+def _match(model: Sequence[str], data: Sequence[str], split: str, name: str) -> tuple[int, ...]:
+    """For each label of the data set the index of the model's: by name, else by index."""
+    for fold in (str, str.casefold):
+        known = {fold(label): index for index, label in enumerate(model)}
+        if len(known) == len(model) == len(data) and {fold(label) for label in data} == set(known):
+            return tuple(known[fold(label)] for label in data)
+    if len(model) != len(data):
+        raise InputError(
+            f"the model has {len(model)} labels ({', '.join(model[:20])}), but {name} has {len(data)} "
+            f"({', '.join(data[:20])}); give a model that was trained for these, or another --data"
+        )
+    pairs = ", ".join(f"{there} is {here}" for there, here in zip(data, model, strict=True))
+    note(f"the labels of {name} and of the model have other names and are matched by index: {pairs}")
+    return tuple(range(len(data)))
+
+
+_Records = Iterator[dict[str, Any]]
+
+
+def _records(chunks: _Predictions, classifier: Classifier, truth: Sequence[int] | None) -> _Records:
+    for chunk in chunks:
+        for item, found in chunk:
+            label = None if truth is None else classifier.labels[truth[item.index]]
+            cells = (item.index, found.text, found.pair, label, found.label, found.probability)
+            yield dict(zip(_columns(classifier), (*cells, *found.probabilities), strict=True))
+
+
+def _columns(classifier: Classifier) -> list[str]:
+    fixed = ["index", "text", "pair", "label", "predicted", "probability"]
+    return [*fixed, *(f"probability_{label}" for label in classifier.labels)]
+
+
+def _write_rows_as_lines(records: _Records, classifier: Classifier, stream: TextIO) -> None:
+    for record in records:
+        stream.write(json_line(record))
+
+
+def _write_rows_as_csv(records: _Records, classifier: Classifier, stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_columns(classifier))
+    for record in records:
+        writer.writerow([_LOST.sub("\ufffd", v) if isinstance(v, str) else v for v in record.values()])
+
+
+def _write_rows_as_parquet(records: _Records, classifier: Classifier, stream: TextIO) -> None:
+    try:
+        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtraError("a Parquet file", "train") from error
+    texts = {"text", "pair", "label", "predicted"}
+    types = {"index": arrow.int64(), **dict.fromkeys(texts, arrow.string())}
+    schema = arrow.schema([(name, types.get(name, arrow.float64())) for name in _columns(classifier)])
+    binary: BinaryIO = cast(Any, stream).buffer
+    with parquet.ParquetWriter(binary, schema) as writer:
+        while chunk := list(islice(records, _ROW_GROUP)):
+            writer.write_table(arrow.Table.from_pylist(chunk, schema))
+
+
+_ROW_GROUP: Final = 8192
+_ROW_WRITERS: Final = {
+    ".jsonl": _write_rows_as_lines,
+    ".csv": _write_rows_as_csv,
+    ".parquet": _write_rows_as_parquet,
 }

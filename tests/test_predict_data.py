@@ -1,0 +1,245 @@
+"""`whybert predict --data`: predictions on the rows of a labelled data set."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+import tiny
+from whybert import Classifier
+from whybert.cli import run
+from whybert.reports import classification_report
+
+ROWS = [
+    ("a good film", "good"),
+    ("a bad film, well", "bad"),
+    ("the actors were great", "good"),
+    ("don't you think so?", "bad"),
+    ("so", "bad"),
+]
+COLUMNS = [
+    "index",
+    "text",
+    "pair",
+    "label",
+    "predicted",
+    "probability",
+    "probability_good",
+    "probability_bad",
+]
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+def save(folder: Path, labels: Sequence[str]) -> str:
+    tokenizer = tiny.wordpiece()
+    names = dict(enumerate(labels))
+    model = tiny.bert(tokenizer, id2label=names, label2id={name: i for i, name in names.items()})
+    return str(tiny.save(folder, model, tokenizer))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model whose labels have another order than those of the data."""
+    return save(tmp_path_factory.mktemp("model"), ("good", "bad"))
+
+
+def write(path: Path, header: Sequence[str] = ("text", "label"), rows: Sequence[Sequence[str]] = ROWS) -> str:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    return write(tmp_path / "mine.csv")
+
+
+@pytest.fixture
+def predict(folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def call(*arguments: str, model: str = folder) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(["predict", "-m", model, *arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def expected(folder: str) -> list[dict[str, Any]]:
+    found = Classifier.load(folder).predict([text for text, _ in ROWS])
+    return [
+        dict(
+            zip(
+                COLUMNS,
+                (index, text, None, label, one.label, one.probability, *one.probabilities),
+                strict=True,
+            )
+        )
+        for index, ((text, label), one) in enumerate(zip(ROWS, found, strict=True))
+    ]
+
+
+def check(found: Sequence[dict[str, Any]], folder: str) -> None:
+    for mine, theirs in zip(found, expected(folder), strict=True):
+        assert list(mine) == COLUMNS
+        assert mine == pytest.approx(theirs, abs=1e-6)
+
+
+def test_a_report(predict: Call, data: str, folder: str) -> None:
+    code, out, err = predict("--data", data, "--report")
+    true = [["good", "bad"].index(label) for _, label in ROWS]
+    guesses = [["good", "bad"].index(row["predicted"]) for row in expected(folder)]
+    report = classification_report(("good", "bad"), true, guesses)
+    assert (code, err) == (0, "")
+    assert f"accuracy {report.accuracy:.4f} · macro F1 {report.macro_f1:.4f} · 5 texts" in out
+    assert "label \\ predicted" in out
+    code, out, err = predict("--data", data, "--report", "--format", "json")
+    assert json.loads(out) == report.to_dict()
+
+
+def test_a_report_and_a_file(predict: Call, data: str, folder: str, tmp_path: Path) -> None:
+    code, out, err = predict("--data", data, "--report", "-o", str(tmp_path / "out.jsonl"))
+    assert (code, err) == (0, "")
+    assert "accuracy" in out
+    check([json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()], folder)
+
+
+def test_files_by_their_suffix(predict: Call, data: str, folder: str, tmp_path: Path) -> None:
+    for suffix in ("parquet", "csv", "jsonl"):
+        assert predict("--data", data, "-o", str(tmp_path / f"out.{suffix}"), "--batch-size", "2") == (
+            0,
+            "",
+            "",
+        )
+    check([json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()], folder)
+    check(pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist(), folder)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        assert line["pair"] == ""
+    numbers = ("probability", "probability_good", "probability_bad")
+    check(
+        [
+            {
+                **line,
+                "index": int(line["index"]),
+                "pair": None,
+                **{name: float(line[name]) for name in numbers},
+            }
+            for line in lines
+        ],
+        folder,
+    )
+    code, out, err = predict("--data", data, "-o", str(tmp_path / "out.xlsx"))
+    assert (code, out) == (2, "")
+    assert ".parquet, .csv, .jsonl, found" in err
+
+
+def test_stdout(predict: Call, data: str, folder: str) -> None:
+    code, out, _ = predict("--data", data, "--format", "json", "--limit", "5")
+    assert code == 0
+    check([json.loads(line) for line in out.splitlines()], folder)
+    assert predict("--data", data, "--format", "csv")[1].splitlines()[0] == ",".join(COLUMNS)
+    assert predict("--data", data, "--limit", "2")[1].count("film") == 2
+
+
+def test_pairs_and_columns(predict: Call, tmp_path: Path) -> None:
+    rows = [(text, "the film", label) for text, label in ROWS]
+    path = write(tmp_path / "pairs.csv", ("a", "b", "kind"), rows)
+    columns = ("--text-column", "a", "--pair-column", "b", "--label-column", "kind")
+    code, out, err = predict("--data", path, *columns, "--format", "json", "--limit", "1")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["pair"] == "the film"
+    assert json.loads(out)["label"] == "good"
+
+
+def test_splits(predict: Call, tmp_path: Path) -> None:
+    for name, count in (("train", 3), ("test", 2)):
+        write(tmp_path / f"{name}.csv", rows=ROWS[:count])
+    assert predict("--data", str(tmp_path), "--format", "json")[1].count("\n") == 2
+    assert predict("--data", str(tmp_path), "--split", "train", "--format", "json")[1].count("\n") == 3
+    code, _, err = predict("--data", str(tmp_path), "--split", "dev")
+    assert code == 2
+    assert "unknown split" in err
+
+
+def test_a_known_data_set(predict: Call, tmp_path: Path) -> None:
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\na good film\t1\na bad film\t0\n")
+    code, out, err = predict("--data", "sst2", "--data-dir", str(tmp_path), "--format", "json")
+    assert code == 0
+    assert [json.loads(line)["label"] for line in out.splitlines()] == ["bad", "good"]  # by index
+    assert err.count("\n") == 1
+    assert "matched by index: negative is good, positive is bad" in err
+
+
+def test_names_whatever_their_case(predict: Call, data: str, tmp_path: Path) -> None:
+    model = save(tmp_path / "model", ("Good", "BAD"))
+    code, out, err = predict("--data", data, "--format", "json", model=model)
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["label"] for line in out.splitlines()] == ["Good", "BAD", "Good", "BAD", "BAD"]
+
+
+def test_another_number_of_labels(predict: Call, data: str, tmp_path: Path) -> None:
+    code, out, err = predict(
+        "--data", data, "--report", model=save(tmp_path / "model", ("good", "bad", "so"))
+    )
+    assert (code, out) == (2, "")
+    assert "the model has 3 labels (good, bad, so), but mine has 2 (bad, good)" in err
+    assert err.count("\n") == 1
+
+
+def test_without_labels(predict: Call, tmp_path: Path) -> None:
+    write(tmp_path / "train.csv")
+    write(tmp_path / "test.csv", ("text",), [(text,) for text, _ in ROWS])
+    code, out, _ = predict("--data", str(tmp_path), "--format", "json")
+    assert code == 0
+    assert {json.loads(line)["label"] for line in out.splitlines()} == {None}
+    code, out, err = predict("--data", str(tmp_path), "--report")
+    assert (code, out) == (2, "")
+    assert "expected labels in the test split" in err
+    assert "--split" in err
+
+
+def test_a_row_without_tokens(predict: Call, tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", rows=[*ROWS, ("\u200b", "bad")])
+    code, out, err = predict("--data", path, "--report")
+    assert code == 1
+    assert "5 texts" in out
+    assert err.startswith("row 6: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("a text", "--data", "x.csv"), "exclude each other"),
+        (("--tab-pairs", "--data", "x.csv"), "exclude each other"),
+        (("a text", "--report"), "--report is for data sets; give --data"),
+        (("a text", "--limit", "3"), "--limit is for data sets"),
+        (("--split", "test"), "--split is for data sets"),
+        ((), "missing argument 'TEXT'"),
+        (("--data", "nowhere.csv"), "there is no file"),
+    ],
+)
+def test_wrong_use(predict: Call, arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = predict(*arguments)
+    assert code in (1, 2)
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_a_failed_run_leaves_the_file_as_it_was(predict: Call, data: str, tmp_path: Path) -> None:
+    (tmp_path / "out.parquet").write_text("before")
+    code, _, _ = predict("--data", data, "-o", str(tmp_path / "out.parquet"), "--max-length", "1")
+    assert code == 2
+    assert (tmp_path / "out.parquet").read_text() == "before"
