@@ -60,7 +60,7 @@ FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to sho
 @app.command("list")
 def list_command(format: FormatOption = Format.TERMINAL) -> None:
     """List the data sets that are known by name; nothing is loaded."""
-    from whybert.cli.output import json_line, opened
+    from whybert.cli.output import json_line, note, opened
     from whybert.datasets import DATASETS
 
     rows = [
@@ -80,16 +80,12 @@ def list_command(format: FormatOption = Format.TERMINAL) -> None:
             stream.writelines(json_line(row) for row in rows)
             return
         cells = (
-            (
-                spec.name,
-                "\n".join(spec.labels),
-                spec.task,
-                "\n".join(layout.expected for layout in spec.layouts),
-                "-" if spec.hub is None else str(spec.hub),
-            )
+            (spec.name, f"{spec.task}\n{', '.join(spec.labels)}", "-" if spec.hub is None else str(spec.hub))
             for spec in DATASETS.values()
         )
-        _print(stream, _table(("name", "labels", "task", "local files", "hub"), cells))
+        _print(stream, _table(("name", "task and labels", "on the hub"), cells))
+        if stream.isatty():
+            note("the files that each may have in a folder: whybert datasets list --format json", dim=True)
 
 
 @app.command("show")
