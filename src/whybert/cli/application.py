@@ -51,6 +51,7 @@ COMMANDS: Final = (
         (
             'whybert predict "a charming journey" "a mess"',
             "whybert predict reviews.txt --model ./my-model --format csv -o labels.csv",
+            "whybert predict --data sst2 --data-dir SST2 --split validation --report",
         ),
     ),
     Command(
