@@ -30,7 +30,14 @@ import tiny
 from whybert import Classifier
 from whybert.classifier import load_encoder
 from whybert.cli import run
-from whybert.errors import InputError, MissingExtraError, ModelLoadError, TrainingError, UsageError
+from whybert.errors import (
+    InputError,
+    MissingExtraError,
+    ModelLoadError,
+    TrainingError,
+    UnknownNameError,
+    UsageError,
+)
 from whybert.training import CHECKPOINTS, Order, Settings, _with_lora, finetune, last_checkpoint
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -907,3 +914,13 @@ def test_quiet_is_over_after_a_run(settings: Settings) -> None:
         assert transformers.utils.logging.get_verbosity() == transformers.utils.logging.WARNING
     finally:
         transformers.utils.logging.set_verbosity_error()
+
+
+def test_another_split_to_learn_from(settings: Settings) -> None:
+    """A data set without a training file: its validation split is learnt from, and a part of it held out."""
+    result = finetune(replace(settings, train_split="validation", num_train_epochs=1))
+    plain = finetune(replace(settings, num_train_epochs=1, output_dir=f"{settings.output_dir}-plain"))
+    held_out = result.metrics["splits"]["validation"]["rows"]
+    assert result.metrics["train_rows"] + held_out == plain.metrics["splits"]["validation"]["rows"]
+    with pytest.raises(UnknownNameError, match="'nowhere'"):
+        finetune(replace(settings, train_split="nowhere", output_dir=f"{settings.output_dir}-none"))

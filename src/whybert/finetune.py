@@ -46,6 +46,7 @@ def finetune_command(
     validation_fraction: Annotated[
         float, _option("validation-fraction", "Of the training rows, where there is no such split.", _DATA)
     ] = 0.1,
+    train_split: Annotated[str, _option("train-split", "The split to learn from.", _DATA)] = "train",
     train_limit: Annotated[
         int | None, _option("train-limit", "Use so many training rows, drawn at random.", _DATA)
     ] = None,
@@ -120,6 +121,7 @@ def finetune_command(
             pair_column=pair_column,
             label_column=label_column,
             validation_fraction=validation_fraction,
+            train_split=train_split,
             train_limit=train_limit,
             model=model,
             max_seq_length=max_seq_length,

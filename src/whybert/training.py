@@ -67,6 +67,7 @@ class Settings:
     validation_fraction: the part of the training rows to choose the checkpoint by, where the data set
         has no validation split.
     eval_test: score the test split too, once, at the end.
+    train_split: the split to learn from, where the data set has none called train.
     """
 
     task: str
@@ -93,6 +94,7 @@ class Settings:
     text_column: str | None = None
     pair_column: str | None = None
     label_column: str | None = None
+    train_split: str = "train"
     train_limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -386,6 +388,9 @@ def _load_data(settings: Settings) -> TextDataset:
         pair_column=settings.pair_column,
         label_column=settings.label_column,
     )
+    if settings.train_split != "train":
+        others = {k: v for k, v in data.splits.items() if k not in {settings.train_split, "train"}}
+        data = dataclasses.replace(data, splits={"train": data.split(settings.train_split), **others})
     train = data.split("train")
     for name in ("train", "validation", *(["test"] if settings.eval_test else [])):
         if name in data.splits and "label" not in data.split(name).column_names:
