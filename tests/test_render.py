@@ -342,9 +342,11 @@ def test_terminal_tells_the_whole_story_without_colour() -> None:
 
 def test_terminal_paints_words_by_score() -> None:
     output = RENDERERS["colour"](explain("good bad none", [2.0, -2.0, 0.0]), "word")
-    assert re.search(r"\x1b\[[\d;]*48;2;178;24;43mgood", output)
-    assert re.search(r"\x1b\[[\d;]*48;2;33;102;172mbad", output)
-    assert re.search(r"\x1b\[[\d;]*48;2;255;255;255mnone", output)
+    # In true colour, or in the nearest of 256: rich keeps the codes with which a style was first printed in
+    # this process, and that may have been another test.
+    assert re.search(r"\x1b\[[\d;]*48;(2;178;24;43|5;124)mgood", output)
+    assert re.search(r"\x1b\[[\d;]*48;(2;33;102;172|5;25)mbad", output)
+    assert re.search(r"\x1b\[[\d;]*48;(2;255;255;255|5;231)mnone", output)
 
 
 def test_terminal_paints_nothing_where_all_scores_are_zero() -> None:

@@ -153,8 +153,9 @@ def modified_derivative(function: Any, x: Tensor) -> Tensor:
     leaf = x.clone().requires_grad_()
     mode = Interception([ATTN_LRP])
     mode.embedding = leaf
+    inner = leaf.clone()  # inside, a leaf counts as a parameter, which is a constant
     with mode:
-        y = function(leaf)
+        y = function(inner)
     mode.sweep.composite = ATTN_LRP
     (passed,) = torch.autograd.grad(y, leaf, torch.ones_like(y))
     return passed

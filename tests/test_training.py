@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import functools
 import gc
 import json
 import os
@@ -392,6 +393,8 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 def test_ctrl_c_is_one_line(settings: Settings) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "whybert", *command_line(replace(settings, num_train_epochs=500))],
+        # a shell that starts the tests in its background has them, and their children, ignore the signal
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
