@@ -11,7 +11,7 @@ import os
 import pickle
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from whybert import builtin, encoding
 from whybert.anatomy import maximum_tokens, reserved_positions
-from whybert.encoding import Encoding, Text
+from whybert.encoding import EncodedText, Encoding, Text
 from whybert.errors import (
     InputError,
     ModelLoadError,
@@ -198,7 +198,12 @@ class Classifier:
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
         for indices, batch in batches(self, listed, batch_size):
-            logits = self._logits(batch, indices)
+            try:
+                logits = self._logits(batch.inputs)
+            except NonFiniteError as error:
+                row, text = batch.rows[error.index or 0], indices[error.index or 0]
+                named = f"text {text} ({row.text[:40]!r})"
+                raise NonFiniteError(str(error).replace(f"row {error.index}", named, 1), text) from error
             rows = zip(indices, batch.rows, logits, probabilities(logits, self.model.config), strict=True)
             for index, row, row_logits, row_probabilities in rows:
                 best = int(row_logits.argmax())
@@ -213,20 +218,36 @@ class Classifier:
                 )
         return [found[index] for index in range(len(listed))]
 
-    def _logits(self, batch: Encoding, indices: Sequence[int]) -> torch.Tensor:
-        """The logits of a batch, of shape (rows, labels), in float64 on the CPU.
+    def tokenize(self, texts: Sequence[Text]) -> tuple[EncodedText, ...]:
+        """The texts as the model reads them, unpadded, cut to `max_length`.
 
-        indices: of the texts of its rows, for errors.
+        Raises InputError for texts that cannot be encoded.
         """
+        with self._tokenizing:
+            return encoding.tokenize(self.tokenizer, texts, self.max_length)
+
+    def logits(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> torch.Tensor:
+        """The logits (rows, labels) of model inputs, in float64 on the CPU, as one batch without padding.
+
+        rows: for each row the integers of every input by its name, as `EncodedText.features` holds them; all
+            rows are of one length.  Inputs that the model's forward does not take are left out.
+
+        Raises what `predict` raises, without naming a text.
+        """
+        inputs = {name: torch.tensor([row[name] for row in rows], dtype=torch.long) for name in rows[0]}
+        return self._logits(_accepted(self.model, Encoding(inputs, ())).inputs)
+
+    def _logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The logits of a batch, of shape (rows, labels), in float64 on the CPU."""
         if self.model.training:
             raise UnsupportedModelError(
                 "the model is in train mode, where dropout makes its answers random; call model.eval() first"
             )
         device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
         with torch.inference_mode():
-            output = self.model(**batch.to(device).inputs)
+            output = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
         logits = getattr(output, "logits", None)
-        expected = (len(batch.rows), len(self.labels))
+        expected = (len(inputs["input_ids"]), len(self.labels))
         if not isinstance(logits, torch.Tensor) or logits.shape != expected:
             got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else "none"
             raise UnsupportedModelError(
@@ -234,13 +255,12 @@ class Classifier:
                 f"{type(self.model).__name__} gave {got}; load it with AutoModelForSequenceClassification"
             )
         logits = logits.to("cpu", torch.float64)
-        for index, row, values in zip(indices, batch.rows, logits, strict=True):
-            if not bool(values.isfinite().all()):
-                raise NonFiniteError(
-                    f"the logits of text {index} ({row.text[:40]!r}) are {values.tolist()}; "
-                    "check the model's weights, or load it with dtype='float32'",
-                    index,
-                )
+        for index in (~logits.isfinite().all(-1)).nonzero()[:1, 0].tolist():
+            raise NonFiniteError(
+                f"the logits of row {index} are {logits[index].tolist()}; "
+                "check the model's weights, or load it with dtype='float32'",
+                index,
+            )
         return logits
 
 
@@ -395,8 +415,7 @@ def batches(
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     if not texts:
         return
-    with classifier._tokenizing:
-        rows = encoding.tokenize(classifier.tokenizer, texts, classifier.max_length)
+    rows = classifier.tokenize(texts)
     order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
     for start in range(0, len(order), batch_size):
         indices = tuple(order[start : start + batch_size])

@@ -1,0 +1,183 @@
+"""What a metric is, and the text that it judges explanations of."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from whybert.encoding import EncodedText
+from whybert.errors import InputError
+from whybert.explanation import Explanation, Level
+
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
+
+Group = Literal["faithfulness", "plausibility", "sanity", "agreement", "cost"]
+GROUPS: Final[tuple[Group, ...]] = ("faithfulness", "plausibility", "sanity", "agreement", "cost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(ABC):
+    """A number that judges explanations; each is a callable, see its kind.
+
+    Fields:
+        name: as the command line spells it.
+        summary: one line for people.
+        source: the paper.
+        higher_is_better: False where the lowest number wins.
+        group: the kind of question it answers.
+        texts: how many texts it is computed on at most, the first ones of the sample; None for all.
+    """
+
+    name: str
+    summary: str
+    source: str
+    higher_is_better: bool
+    group: Group
+    texts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a metric says about one explanation.
+
+    Fields:
+        value: NaN where the metric is not defined for the text.
+        curve: the values at the metric's `grid`, for metrics that walk along one; else empty.
+    """
+
+    value: float
+    curve: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A text whose explanations are judged: as the model reads it, and what the model makes of it.
+
+    Fields:
+        index: the row of the data; errors name it.
+        row: the text as tokens, unpadded.
+        logits, probabilities: the model's own, one for each label.
+        target: the class whose explanation is judged.
+        label: the true class, None where it is not known.
+        seed: of the run; ties between scores are broken by it and the text.
+    """
+
+    index: int
+    row: EncodedText
+    logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    target: int
+    label: int | None = None
+    seed: int = 0
+    _units: dict[str, tuple[tuple[int, ...], ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @cached_property
+    def prediction(self) -> int:
+        """The class with the highest logit."""
+        return max(range(len(self.logits)), key=self.logits.__getitem__)
+
+    @cached_property
+    def tie_seed(self) -> int:
+        """The seed that breaks ties in this text; the same for each method, and in each run with one seed."""
+        words = f"{self.seed}\x00{self.row.text}\x00{self.row.pair}"
+        return zlib.crc32(words.encode("utf-8", "surrogatepass"))
+
+    def units(self, level: Level) -> tuple[tuple[int, ...], ...]:
+        """The tokens of each word, or each token by itself; special tokens are in none."""
+        if level not in self._units:
+            self._units[level] = _units(self.row, level)
+        return self._units[level]
+
+    def unit_scores(self, explanation: Explanation, level: Level) -> tuple[float, ...]:
+        """The score of each unit: the sum over its tokens.
+
+        Raises InputError if the explanation is of another text or of other tokens, or has a NaN score.
+        """
+        check_explanation(self, explanation)
+        scores = explanation.scores
+        return tuple(sum(scores[token] for token in unit) for unit in self.units(level))
+
+
+def _units(row: EncodedText, level: Level) -> tuple[tuple[int, ...], ...]:
+    if level == "token":
+        return tuple((token,) for token, special in enumerate(row.special) if not special)
+    members: dict[int, list[int]] = {}
+    for token, (word, special) in enumerate(zip(row.word_ids, row.special, strict=True)):
+        if word is not None and not special:
+            members.setdefault(word, []).append(token)
+    return tuple(tuple(members[word]) for word in sorted(members))
+
+
+def check_explanation(subject: Subject, explanation: Explanation) -> None:
+    """Raise InputError unless the explanation is of the subject's text and tokens and has no NaN."""
+    name = f"text {subject.index}"
+    if (explanation.text, explanation.pair) != (subject.row.text, subject.row.pair):
+        raise InputError(
+            f"expected an explanation of {name} ({subject.row.text[:40]!r}), found one of "
+            f"{explanation.text[:40]!r}; give explanations in the order of the texts",
+            subject.index,
+        )
+    if tuple(token.text for token in explanation.tokens) != subject.row.tokens:
+        raise InputError(
+            f"expected the explanation of {name} to have the model's {len(subject.row.tokens)} tokens, found "
+            f"{len(explanation.tokens)} others; explain it with the same model and the same max_length",
+            subject.index,
+        )
+    for token in explanation.tokens:
+        if token.score != token.score:
+            raise InputError(
+                f"expected scores that are numbers, found NaN for the token {token.text!r} of {name} by "
+                f"{explanation.method!r}; leave this text out",
+                subject.index,
+            )
+
+
+Explanations = Mapping[str, Sequence[Explanation]]
+"""Explanations by method, each a list in the order of the subjects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetric(Metric):
+    """A metric that explains the texts again: with a changed model, a changed input, or the clock running.
+
+    It is for methods of `whybert.methods.METHODS` only, not for explanations that come from elsewhere.
+    """
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """Where the values of a score's `curve` lie; empty without a curve."""
+        return ()
+
+    @property
+    def curve_of(self) -> str:
+        """What the curve shows, for the axis of a plot."""
+        return ""
+
+    @abstractmethod
+    def __call__(
+        self,
+        classifier: Classifier,
+        subjects: Sequence[Subject],
+        explanations: Explanations,
+        *,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        batch_size: int = 32,
+        advance: Callable[[], None] = lambda: None,
+    ) -> dict[str, list[Score]]:
+        """The scores of each method, in the order of the subjects.
+
+        explanations: by the name of the method, made with the intact model, its `options` and the subjects'
+            targets.  advance: called `steps` times, for a progress bar.
+        """
+
+    def steps(self, classifier: Classifier, methods: Sequence[str]) -> int:
+        """How often a call calls `advance`."""
+        return 1

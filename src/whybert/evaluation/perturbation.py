@@ -1,0 +1,255 @@
+"""What a model says when some tokens of a text are taken away.
+
+A *removal* is a set of units (words or tokens) of one text, written as the bits of an integer: bit i stands
+for unit i.  Removals of many texts, methods and metrics are answered together: equal ones once, those of one
+length in one batch, so that no batch holds padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from whybert.classifier import BATCH_SIZE, probabilities
+from whybert.errors import NonFiniteError, UnknownNameError, UsageError
+from whybert.evaluation.metric import Score, Subject
+from whybert.evaluation.statistics import Floats
+from whybert.explanation import Level
+
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
+
+Features = Mapping[str, Sequence[int]]
+_TOKENS_PER_TEXT: Final = 64  # how long a text is taken to be when a batch is filled up by its tokens
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A way to take tokens away.
+
+    apply: (inputs of a text, positions, tokenizer) -> inputs without these tokens.
+    """
+
+    name: str
+    summary: str
+    apply: Callable[[Features, Sequence[int], Any], dict[str, Sequence[int]]]
+
+
+def _replaced(features: Features, name: str, positions: Sequence[int], value: int) -> list[int]:
+    column = list(features[name])
+    for position in positions:
+        column[position] = value
+    return column
+
+
+def _mask(features: Features, positions: Sequence[int], tokenizer: Any) -> dict[str, Sequence[int]]:
+    if tokenizer.mask_token_id is None:
+        raise UsageError(
+            "the perturbation 'mask' needs a tokenizer with a mask token, and this one has none; use 'delete'"
+        )
+    ids = _replaced(features, "input_ids", positions, tokenizer.mask_token_id)
+    return {**features, "input_ids": ids}
+
+
+def _delete(features: Features, positions: Sequence[int], tokenizer: Any) -> dict[str, Sequence[int]]:
+    gone = set(positions)
+    return {
+        name: [value for position, value in enumerate(column) if position not in gone]
+        for name, column in features.items()
+    }
+
+
+def _pad(features: Features, positions: Sequence[int], tokenizer: Any) -> dict[str, Sequence[int]]:
+    if tokenizer.pad_token_id is None or "attention_mask" not in features:
+        raise UsageError(
+            "the perturbation 'pad' needs a tokenizer with a padding token that returns an attention mask, "
+            "and this one does not; use 'delete'"
+        )
+    return {
+        **features,
+        "input_ids": _replaced(features, "input_ids", positions, tokenizer.pad_token_id),
+        "attention_mask": _replaced(features, "attention_mask", positions, 0),
+    }
+
+
+def _zero(features: Features, positions: Sequence[int], tokenizer: Any) -> dict[str, Sequence[int]]:
+    return {**features, "input_ids": _replaced(features, "input_ids", positions, 0)}
+
+
+PERTURBATIONS: Final[Mapping[str, Perturbation]] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            Perturbation("delete", "the tokens are left out, and the text is shorter", _delete),
+            Perturbation("mask", "the tokens become the tokenizer's mask token", _mask),
+            Perturbation("pad", "the tokens become padding, their attention mask 0", _pad),
+            Perturbation(
+                "zero", "the tokens get the id 0, the attention mask stays 1 (the 2020 code)", _zero
+            ),
+        )
+    }
+)
+
+
+def perturbation(name: str) -> Perturbation:
+    """The perturbation of that name.  Raises UnknownNameError."""
+    if name not in PERTURBATIONS:
+        raise UnknownNameError("perturbation", name, PERTURBATIONS)
+    return PERTURBATIONS[name]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the model says for each of a list of removals.
+
+    logits, probabilities: (removals, labels), float64.
+    """
+
+    logits: Floats
+    probabilities: Floats
+
+    def kept(self, prediction: int) -> Floats:
+        """(removals,) 1 where the class with the highest logit is still `prediction`, else 0."""
+        kept: Floats = (self.logits.argmax(1) == prediction).astype(np.float64)
+        return kept
+
+
+Walk = Generator[Sequence[int], Outcomes, Score]
+"""A metric at work on one explanation: it yields removals, is sent their outcomes, and returns a score."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A walk, and what its removals mean."""
+
+    subject: Subject
+    level: Level
+    perturbation: str
+    walk: Walk
+
+
+class _Removals:
+    """The removals of one text under one perturbation and level, and the logits that are known of them."""
+
+    def __init__(self, subject: Subject, level: Level) -> None:
+        self.units = [sum(1 << token for token in unit) for unit in subject.units(level)]
+        self.tokens: dict[int, int] = {0: 0}  # from units to tokens, both as bits
+
+    def of(self, removal: int) -> int:
+        found = self.tokens.get(removal)
+        if found is None:
+            lowest = removal & -removal
+            found = self.of(removal ^ lowest) | self.units[lowest.bit_length() - 1]
+            self.tokens[removal] = found
+        return found
+
+
+def run(
+    classifier: Classifier,
+    jobs: Iterable[Job],
+    *,
+    batch_size: int = BATCH_SIZE,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[Score]:
+    """Let all walks come to their end, in step, and return their scores in order.
+
+    batch_size: how many texts of 64 tokens a batch is as large as.  advance: called with the number of
+    removals that were just answered.
+
+    Raises NonFiniteError, naming the text, for logits that are not numbers.
+    """
+    listed = list(jobs)
+    scores: dict[int, Score] = {}
+    known: dict[tuple[int, str], dict[int, Floats]] = {}  # (subject, perturbation) -> tokens -> logits
+    tables: dict[tuple[int, str], _Removals] = {}
+    subjects: dict[int, Subject] = {}
+    for job in listed:
+        subjects[id(job.subject)] = job.subject
+        key = (id(job.subject), job.perturbation)
+        known.setdefault(key, {0: np.asarray(job.subject.logits, dtype=np.float64)})
+        table = (id(job.subject), job.level)
+        if table not in tables:
+            tables[table] = _Removals(job.subject, job.level)
+
+    waiting: dict[int, list[int]] = {}  # job -> its removals, as tokens
+
+    def step(number: int, answer: Outcomes | None) -> None:
+        job = listed[number]
+        try:
+            removals = next(job.walk) if answer is None else job.walk.send(answer)
+        except StopIteration as stop:
+            scores[number] = stop.value
+            return
+        table = tables[id(job.subject), job.level]
+        waiting[number] = [table.of(removal) for removal in removals]
+
+    for number in range(len(listed)):
+        step(number, None)
+    while waiting:
+        wanted = {
+            (id(listed[number].subject), listed[number].perturbation, tokens)
+            for number, removals in waiting.items()
+            for tokens in removals
+            if tokens not in known[id(listed[number].subject), listed[number].perturbation]
+        }
+        _answer(classifier, wanted, subjects, known, batch_size, advance)
+        asked, waiting = waiting, {}
+        for number, removals in asked.items():
+            answers = known[id(listed[number].subject), listed[number].perturbation]
+            logits = np.stack([answers[tokens] for tokens in removals])
+            step(number, outcomes(logits, classifier))
+    return [scores[number] for number in range(len(listed))]
+
+
+def outcomes(logits: Floats, classifier: Classifier) -> Outcomes:
+    """Logits (removals, labels) with the probabilities that the model's problem type makes of them."""
+    return Outcomes(logits, probabilities(torch.from_numpy(logits), classifier.model.config).numpy())
+
+
+def _answer(
+    classifier: Classifier,
+    wanted: Iterable[tuple[int, str, int]],
+    subjects: Mapping[int, Subject],
+    known: Mapping[tuple[int, str], dict[int, Floats]],
+    batch_size: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Ask the model for the wanted removals and put the logits into `known`."""
+    # Built batch by batch, so that memory holds the removals as integers and not as inputs.
+    by_length: dict[int, list[tuple[int, str, int]]] = {}
+    for key, name, tokens in wanted:
+        length = subjects[key].row.token_count - (tokens.bit_count() if name == "delete" else 0)
+        by_length.setdefault(length, []).append((key, name, tokens))
+    for length in sorted(by_length, reverse=True):
+        entries = sorted(by_length[length], key=lambda entry: (subjects[entry[0]].index, *entry[1:]))
+        size = max(1, batch_size * _TOKENS_PER_TEXT // length)
+        for start in range(0, len(entries), size):
+            part = entries[start : start + size]
+            features = [
+                perturbation(name).apply(subjects[key].row.features, _bits(tokens), classifier.tokenizer)
+                for key, name, tokens in part
+            ]
+            try:
+                logits = classifier.logits(features).numpy()
+            except NonFiniteError as error:
+                index = subjects[part[error.index or 0][0]].index
+                message = str(error).replace(f"row {error.index}", f"text {index}, perturbed,", 1)
+                raise NonFiniteError(message, index) from error
+            for (key, name, tokens), row in zip(part, logits, strict=True):
+                known[key, name][tokens] = row
+            advance(len(part))
+
+
+def _bits(number: int) -> list[int]:
+    """The places of the bits that are 1, in order."""
+    places = []
+    while number:
+        lowest = number & -number
+        places.append(lowest.bit_length() - 1)
+        number ^= lowest
+    return places

@@ -1,0 +1,124 @@
+"""Rankings, rank correlations and intervals: what several metrics share.  Nothing here knows a model."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whybert.errors import InputError, MissingExtraError
+
+Floats = NDArray[np.float64]
+
+RESAMPLES: Final = 2000
+CONFIDENCE: Final = 0.95
+
+
+def scipy_stats() -> Any:
+    """The module `scipy.stats`.  Raises MissingExtraError if it is not installed."""
+    try:
+        return importlib.import_module("scipy.stats")
+    except ImportError as error:
+        raise MissingExtraError("rank correlations", "evaluate") from error
+
+
+def ranking(scores: Sequence[float], seed: int, *, ascending: bool = False) -> tuple[int, ...]:
+    """Indices of `scores`, the highest first; equal scores come in an order that `seed` draws.
+
+    A fixed rule, such as the order in the text, would favour methods that give many equal scores wherever
+    the important words tend to stand at one end.
+
+    Raises InputError for a score that is NaN.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if np.isnan(values).any():
+        place = int(np.isnan(values).nonzero()[0][0])
+        raise InputError(f"expected scores that are numbers, found NaN at place {place}; leave this text out")
+    tie_break = np.random.default_rng(seed).permutation(len(values))
+    order = np.lexsort((tie_break, values if ascending else -values))
+    return tuple(int(index) for index in order)
+
+
+def has_ties(scores: Sequence[float]) -> bool:
+    """Whether two of the scores are equal, so that the seed decides about their order."""
+    return len(set(scores)) < len(scores)
+
+
+def kendall(first: Sequence[float], second: Sequence[float]) -> float:
+    """Kendall's tau-b; NaN where one side has fewer than two different values."""
+    if not _both_vary(first, second):
+        return math.nan
+    return float(scipy_stats().kendalltau(first, second).statistic)
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rho, ties with their mean rank; NaN where one side has fewer than two different values."""
+    if not _both_vary(first, second):
+        return math.nan
+    return float(scipy_stats().spearmanr(first, second).statistic)
+
+
+def pearson(first: Sequence[float], second: Sequence[float]) -> float:
+    """Pearson's r; NaN where one side has fewer than two different values."""
+    if not _both_vary(first, second):
+        return math.nan
+    return float(np.corrcoef(np.asarray(first, float), np.asarray(second, float))[0, 1])
+
+
+def _both_vary(first: Sequence[float], second: Sequence[float]) -> bool:
+    if len(first) != len(second):
+        raise InputError(f"expected as many numbers on both sides, found {len(first)} and {len(second)}")
+    return len(set(first)) > 1 and len(set(second)) > 1
+
+
+class Interval(NamedTuple):
+    """A mean with its percentile bootstrap interval.
+
+    size: how many values are numbers.  undefined: how many are NaN and were left out.
+    """
+
+    mean: float
+    low: float
+    high: float
+    size: int
+    undefined: int
+
+
+def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """The mean of `values`, and the interval that holds 95 % of the means of resamples with replacement.
+
+    NaN stands for an undefined value and is left out.  Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    given = np.asarray(values, dtype=np.float64)
+    known = given[~np.isnan(given)]
+    undefined = len(given) - len(known)
+    if not len(known):
+        return Interval(math.nan, math.nan, math.nan, 0, undefined)
+    means = _resampled(known, np.mean, seed, resamples)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(known.mean()), float(low), float(high), len(known), undefined)
+
+
+def differs(first: Sequence[float], second: Sequence[float], seed: int = 0) -> bool:
+    """Whether the interval of the mean difference of pairs leaves 0 out; pairs with a NaN are ignored."""
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    interval = bootstrap(difference.tolist(), seed)
+    return interval.size > 0 and not interval.low <= 0.0 <= interval.high
+
+
+def _resampled(
+    values: Floats, statistic: Callable[..., Any], seed: int, resamples: int, at_once: int = 2**22
+) -> Floats:
+    """The statistic of each draw, in parts, so that memory does not grow with the number of texts."""
+    generator = np.random.default_rng(seed)
+    size = len(values)
+    rows = max(1, at_once // size)
+    parts = []
+    for start in range(0, resamples, rows):
+        indices = generator.integers(0, size, size=(min(rows, resamples - start), size))
+        parts.append(np.asarray(statistic(values[indices], axis=1), dtype=np.float64))
+    return np.concatenate(parts)
