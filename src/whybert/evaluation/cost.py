@@ -1,0 +1,200 @@
+"""Cost: how long an explanation takes, and how much memory."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import torch
+from torch.autograd.profiler import profile
+
+from whybert.attribution import attribute
+from whybert.classifier import BATCH_SIZE, batches
+from whybert.encoding import Encoding, Text
+from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject
+from whybert.explaining import explain_batches
+from whybert.methods import create_all
+
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
+
+# Above the highest level that the profiler's library logs at.
+_SILENT: Final = "99"
+_LOG_LEVEL: Final = "KINETO_LOG_LEVEL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostMetric(ModelMetric):
+    """A cost of one text: that of the batch that it is in, over the number of the batch's texts.
+
+    Each method is measured by itself, so what several methods of one call would share is counted for each.
+    """
+
+    higher_is_better: bool = False
+    group: Literal["cost"] = "cost"
+    texts: int | None = 25
+
+    def steps(self, classifier: Classifier, methods: Sequence[str]) -> int:
+        return len(methods)
+
+    def __call__(
+        self,
+        classifier: Classifier,
+        subjects: Sequence[Subject],
+        explanations: Explanations,
+        *,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        batch_size: int = BATCH_SIZE,
+        advance: Callable[[], None] = lambda: None,
+    ) -> dict[str, list[Score]]:
+        if not subjects or not explanations:
+            return {method: [] for method in explanations}
+        texts = [_text(subject) for subject in subjects]
+        prepared = list(batches(classifier, texts, batch_size))
+        own_options = {each.name: each.options for each in create_all(list(explanations), options)}
+        found = {}
+        for method in explanations:
+            cost = self.measure(classifier, method, own_options[method])
+            scores = [Score(math.nan)] * len(subjects)
+            for place, (indices, batch) in enumerate(prepared):
+                judged = [subjects[index] for index in indices]
+                if place == 0:
+                    cost(judged, batch)  # what only a first call does, such as the choice of kernels
+                score = Score(cost(judged, batch) / len(judged))
+                for index in indices:
+                    scores[index] = score
+            found[method] = scores
+            advance()
+        return found
+
+    @abstractmethod
+    def measure(
+        self, classifier: Classifier, method: str, options: Mapping[str, Any]
+    ) -> Callable[[Sequence[Subject], Encoding], float]:
+        """What says the cost of a batch: its subjects, and the same as tensors on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seconds(CostMetric):
+    """Wall clock from the text to the finished explanation, after one untimed batch, in seconds a text."""
+
+    def measure(
+        self, classifier: Classifier, method: str, options: Mapping[str, Any]
+    ) -> Callable[[Sequence[Subject], Encoding], float]:
+        device = next(classifier.model.parameters()).device
+
+        def cost(subjects: Sequence[Subject], batch: Encoding) -> float:
+            texts = [_text(subject) for subject in subjects]
+            targets = [subject.target for subject in subjects]
+            _synchronise(device)
+            start = time.perf_counter()
+            for _ in explain_batches(classifier, texts, [method], targets, batch_size=len(texts), **options):
+                pass
+            _synchronise(device)
+            return time.perf_counter() - start
+
+        return cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeakMemory(CostMetric):
+    """Bytes a text that attribution needs at its peak, beyond the model and all else that is there before.
+
+    Measured is what torch's allocator gives out for tensors: on CUDA by the allocator's own peak, which is
+    set back before, elsewhere on the CPU by the profiler, see `peak_of_allocations`.  NaN on other devices
+    and where the profiler says nothing.
+    """
+
+    def measure(
+        self, classifier: Classifier, method: str, options: Mapping[str, Any]
+    ) -> Callable[[Sequence[Subject], Encoding], float]:
+        device = next(classifier.model.parameters()).device
+
+        def cost(subjects: Sequence[Subject], batch: Encoding) -> float:
+            targets = [subject.target for subject in subjects]
+
+            def run() -> None:
+                attribute(classifier.model, batch.inputs, method, targets, **options)
+
+            return peak_memory(run, device)
+
+        return cost
+
+
+def peak_memory(run: Callable[[], object], device: torch.device) -> float:
+    """The most bytes that tensors take while `run` is called, beyond those before; NaN where unknown."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return float(torch.cuda.max_memory_allocated(device) - before)
+    return peak_of_allocations(run) if device.type == "cpu" else math.nan
+
+
+def peak_of_allocations(run: Callable[[], object]) -> float:
+    """The highest running sum of what tensors on the CPU allocate and release during `run`, in bytes.
+
+    A tensor of before that is released meanwhile counts negative.  NaN if the profiler saw no allocation.
+    """
+    with _quiet_profiler(), profile(profile_memory=True) as profiler:
+        run()
+    results: Any = profiler.kineto_results
+    events = results.events() if results is not None else ()
+    changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
+    if not changes:
+        return math.nan
+    changes.sort(key=lambda change: change[0])
+    total = peak = 0
+    for _, size in changes:
+        total += size
+        peak = max(peak, total)
+    return float(peak)
+
+
+@contextmanager
+def _quiet_profiler() -> Iterator[None]:
+    """The profiler's library writes to the terminal that it starts and stops, and asks only this variable."""
+    before = os.environ.get(_LOG_LEVEL)
+    os.environ.setdefault(_LOG_LEVEL, _SILENT)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_LOG_LEVEL, None)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _text(subject: Subject) -> Text:
+    return subject.row.text if subject.row.pair is None else (subject.row.text, subject.row.pair)
+
+
+COST: Final[Mapping[str, ModelMetric]] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Seconds(
+                name="seconds",
+                summary="wall clock of one text in seconds, each method by itself",
+                source="-",
+            ),
+            PeakMemory(
+                name="peak-memory",
+                summary="bytes a text that attribution needs at its peak, beyond the model",
+                source="-",
+            ),
+        )
+    }
+)
