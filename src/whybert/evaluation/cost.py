@@ -143,7 +143,7 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> float:
 def peak_of_allocations(run: Callable[[], object]) -> float:
     """The highest running sum of what tensors on the CPU allocate and release during `run`, in bytes.
 
-    A tensor of before that is released meanwhile counts negative.  NaN if the profiler saw no allocation.
+    Tensors of before do not count, released or not.  NaN if the profiler saw no allocation.
     """
     with _quiet_profiler(), profile(profile_memory=True) as profiler:
         run()
