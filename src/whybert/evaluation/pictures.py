@@ -1,0 +1,212 @@
+"""The pictures of a study as SVG text: functions of what was found.
+
+A picture has no background and draws its ink as `currentColor`, so that it fits light and dark pages; methods
+differ in colour (Okabe and Ito's, safe for colour-blind people), in line style and in marker.  The same
+values give the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+
+from whybert.errors import MissingExtraError
+from whybert.evaluation.agreement import WordScore, word_correlation
+from whybert.evaluation.given import RANDOM
+from whybert.evaluation.statistics import Interval
+from whybert.methods import METHODS
+from whybert.render import shorten, visible
+
+COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+_MARKERS: Final = "osD^vP"
+_LINES: Final = ("-", "--", "-.", "-", "--", "-.")
+_INK: Final = "#010203"  # stands for the colour of the text around; nothing else is drawn in it
+_POINTS: Final = 300  # of a scatter; more would make the file large and the picture no clearer
+_SETTINGS: Final = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.titlecolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.unicode_minus": True,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method's curve: `points` are means with their intervals at the places `x`."""
+
+    method: str
+    x: tuple[float, ...]
+    points: tuple[Interval, ...]
+
+
+def curves(name: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str, text: str) -> str:
+    """One curve a method, with a band for its 95 % interval.
+
+    name: unique among the pictures of a page.  title: what is shown.  text: the same in words.
+
+    Raises MissingExtraError if matplotlib is not installed.
+    """
+    with _matplotlib() as figure_of:
+        figure = figure_of(5.4, 3.7)
+        axes = figure.subplots()
+        for line in lines:
+            colour, style = _style(line.method)
+            means = [point.mean for point in line.points]
+            axes.fill_between(
+                line.x,
+                [point.low for point in line.points],
+                [point.high for point in line.points],
+                color=colour,
+                alpha=0.12,
+                linewidth=0,
+            )
+            axes.plot(line.x, means, color=colour, label=visible(line.method), markersize=4, **style)
+        axes.set_xlabel(visible(x_label))
+        axes.set_ylabel(visible(y_label))
+        axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
+        figure.legend(loc="outside lower center", ncols=4, handlelength=2.6)
+        return _svg(figure, name, title, text)
+
+
+def word_grid(
+    name: str, title: str, scores: Mapping[str, Mapping[str, WordScore]], method: str, *, text: str
+) -> str:
+    """Word scores of one method on several data sets, two by two.
+
+    Below the diagonal a point for each word that both have (300 at most, evenly taken), on the diagonal how
+    the scores are spread, above it Pearson's r over all shared words.  Axes are cut at the 99.5 % quantile.
+
+    scores: by the name of the run, two or more.  Raises MissingExtraError if matplotlib is not installed.
+    """
+    names = list(scores)
+    count = len(names)
+    colour, _ = _style(method)
+    with _matplotlib() as figure_of:
+        size = 1.9 * count
+        figure = figure_of(size, size * 0.94)
+        grid = figure.subplots(count, count, squeeze=False)
+        limits = [_limits(scores[each]) for each in names]
+        for row, column in np.ndindex(count, count):
+            axes = grid[row, column]
+            first, second = scores[names[column]], scores[names[row]]
+            axes.tick_params(labelsize=7, length=2)
+            axes.locator_params(nbins=3)
+            if row == column:
+                low, high = limits[row]
+                values = [min(max(score.mean, low), high) for score in first.values()]
+                if values:
+                    axes.hist(values, bins=20, range=(low, high), color=colour, alpha=0.75)
+                axes.set_xlim(low, high)
+                axes.set_yticks([])
+            elif row > column:
+                shared = sorted(first.keys() & second.keys())
+                taken = shared[:: math.ceil(len(shared) / _POINTS)] if shared else []
+                axes.plot(
+                    [first[word].mean for word in taken],
+                    [second[word].mean for word in taken],
+                    linestyle="none",
+                    marker="o",
+                    markersize=2.4,
+                    markeredgewidth=0,
+                    color=colour,
+                    alpha=0.55,
+                )
+                axes.set_xlim(limits[column])
+                axes.set_ylim(limits[row])
+            else:
+                r, words = word_correlation(first, second)
+                shown = "-" if math.isnan(r) else f"{r:.2f}"
+                axes.set_axis_off()
+                axes.text(0.5, 0.56, shown, ha="center", va="center", fontsize=17, transform=axes.transAxes)
+                axes.text(
+                    0.5, 0.3, f"{words} words", ha="center", va="center", fontsize=8, transform=axes.transAxes
+                )
+            if row == count - 1:
+                axes.set_xlabel(shorten(visible(names[column]), 20))
+            if column == 0:
+                axes.set_ylabel(shorten(visible(names[row]), 20))
+        return _svg(figure, name, title, text)
+
+
+def _limits(scores: Mapping[str, WordScore]) -> tuple[float, float]:
+    values = [score.mean for score in scores.values()]
+    if not values:
+        return 0.0, 1.0
+    low, high = np.quantile(values, [0.005, 0.995])
+    margin = 0.04 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
+
+
+def _style(method: str) -> tuple[str, dict[str, Any]]:
+    if method == RANDOM or method not in METHODS:
+        return _INK, {"linestyle": ":", "linewidth": 2.0}
+    place = list(METHODS).index(method)
+    style = {"linestyle": _LINES[place % 6], "marker": _MARKERS[place % 6], "linewidth": 1.6}
+    return COLOURS[place % 6], style
+
+
+@contextmanager
+def _matplotlib() -> Iterator[Callable[[float, float], Any]]:
+    """What makes a figure of a width and height in inches; inside, figures are drawn in one style."""
+    try:
+        matplotlib = importlib.import_module("matplotlib")
+        figures = importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise MissingExtraError("a picture", "evaluate") from error
+    with matplotlib.rc_context(_SETTINGS):
+        yield lambda width, height: figures.Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Any, name: str, title: str, text: str) -> str:
+    """The figure as an SVG element for an HTML page, its ids made unique by the picture's name."""
+    matplotlib = importlib.import_module("matplotlib")
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        # Only the width of such a letter is unknown: the text is drawn by whoever shows the picture.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    raw = stream.getvalue()
+    raw = raw[raw.index("<svg") :].strip()
+    raw = re.sub(r"<metadata>.*?</metadata>\s*", "", raw, count=1, flags=re.DOTALL)
+    raw = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", raw, count=1, flags=re.DOTALL)
+    raw = re.sub(r"<!--.*?-->\s*", "", raw, flags=re.DOTALL)
+    key = re.sub(r"[^a-zA-Z0-9-]", "-", name)
+    raw = re.sub(r'(?<= )id="', f'id="{key}-', raw)
+    raw = raw.replace('xlink:href="#', f'href="#{key}-').replace("url(#", f"url(#{key}-")
+    raw = re.sub(r"(?<=px )'[^;\"]*sans-serif", "system-ui, sans-serif", raw).replace(_INK, "currentColor")
+    view = re.search(r'viewBox="[^"]*"', raw)
+    body = raw[raw.index(">") + 1 :]
+    box = view[0] if view else ""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" stroke-linejoin="round" '
+        f'aria-labelledby="{key}-title {key}-text"><title id="{key}-title">{_escape(title)}</title>'
+        f'<desc id="{key}-text">{_escape(text)}</desc>{body}'
+    )
+
+
+def _escape(text: str) -> str:
+    return escape(visible(text), quote=True)
