@@ -55,10 +55,20 @@ COMMANDS: Final = (
         ),
     ),
     Command(
+        "evaluate",
+        "whybert.cli.evaluate",
+        "evaluate_command",
+        (
+            "whybert evaluate --data sst2 --data-dir SST2 --split validation --limit 200 -o runs/evaluation",
+            "whybert evaluate --model ./my-model --data reviews.csv --method attnlrp,gi --metric aopc,abpc",
+            "whybert evaluate --annotations ERASER_movies.tar.gz --split test --metric plausibility",
+        ),
+    ),
+    Command(
         "list",
         "whybert.cli.listing",
         "list_command",
-        ("whybert list methods", "whybert list models --format json"),
+        ("whybert list methods", "whybert list metrics", "whybert list models --format json"),
     ),
     Command(
         "finetune",

@@ -13,16 +13,23 @@ from whybert.cli.answering import answers
 from whybert.cli.inputs import Inputs
 from whybert.cli.options import (
     FORMAT_OPTION,
+    METHOD_PANEL,
     OUTPUT_PANEL,
+    AlphaOption,
     BatchSizeOption,
     DeviceOption,
     DtypeOption,
     MaxLengthOption,
+    MethodOption,
     ModelOption,
     OutputOption,
     PairOption,
+    ReductionOption,
+    ResidualOption,
     TabPairsOption,
     TextsArgument,
+    listed,
+    method_options,
 )
 from whybert.cli.output import console_for, json_line, opened, show
 from whybert.errors import InputError, UsageError
@@ -35,7 +42,6 @@ if TYPE_CHECKING:
     from whybert.explanation import Explanation
 
 DEFAULT_METHOD = "attnlrp"
-_PANEL = "Method"
 
 
 class Level(StrEnum):
@@ -59,47 +65,25 @@ def explain_command(
     dtype: DtypeOption = None,
     max_length: MaxLengthOption = None,
     batch_size: BatchSizeOption = 32,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            metavar="NAME",
-            help=f"{DEFAULT_METHOD} unless given; several: repeat it, or use commas.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
+    method: MethodOption = None,
     target: Annotated[
         str | None,
         typer.Option(
             "--target",
             metavar="LABEL|INDEX",
             help="The label to explain, instead of the predicted one.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=METHOD_PANEL,
         ),
     ] = None,
     contrast: Annotated[
         tuple[str, str] | None,
-        typer.Option("--contrast", metavar="A B", help="Why label A rather than B.", rich_help_panel=_PANEL),
-    ] = None,
-    residual: Annotated[
-        str | None,
-        typer.Option("--residual", metavar="released|once", help="Of lrp.", rich_help_panel=_PANEL),
-    ] = None,
-    reduction: Annotated[
-        str | None,
         typer.Option(
-            "--reduction",
-            metavar="sum|absolute|squared_norm",
-            help="Of gi and lrp: from a token's vector to its score.",
-            rich_help_panel=_PANEL,
+            "--contrast", metavar="A B", help="Why label A rather than B.", rich_help_panel=METHOD_PANEL
         ),
     ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(
-            "--alpha", metavar="NUMBER", help="Of lrp: weight of the positive part.", rich_help_panel=_PANEL
-        ),
-    ] = None,
+    residual: ResidualOption = None,
+    reduction: ReductionOption = None,
+    alpha: AlphaOption = None,
     format: Annotated[ExplanationFormat, FORMAT_OPTION] = ExplanationFormat.TERMINAL,
     output: OutputOption = None,
     level: Annotated[
@@ -122,18 +106,17 @@ def explain_command(
     if top is not None and format in (ExplanationFormat.HTML, ExplanationFormat.LATEX):
         raise UsageError(f"--top is for the formats terminal and json, not {format.value}; leave it out")
     inputs = Inputs(texts, pair or [], tab_pairs)
-    given = {"residual": residual, "reduction": reduction, "alpha": alpha}
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = method_options(residual, reduction, alpha)
 
     with opened(output) as stream:
         from whybert.classifier import Classifier
         from whybert.explaining import explain_batches
         from whybert.methods import create_all
 
-        names = [name.strip() for entry in method or [DEFAULT_METHOD] for name in entry.split(",")]
+        names = [DEFAULT_METHOD] if method is None else listed(method)
         methods = [each.name for each in create_all(names, options)]
         classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
-        wanted = _target(classifier, target, contrast)
+        wanted = find_target(classifier, target, contrast)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, list[Explanation]]]:
             found = explain_batches(classifier, batch, methods, wanted, batch_size=batch_size, **options)
@@ -164,7 +147,7 @@ def explain_command(
     inputs.finish()
 
 
-def _target(
+def find_target(
     classifier: Classifier, target: str | None, contrast: tuple[str, str] | None
 ) -> int | str | tuple[int | str, int | str] | None:
     """The options --target and --contrast as a target, once it is known to fit the classifier.

@@ -1,10 +1,11 @@
-"""`whybert list`: the methods, and the models at hand."""
+"""`whybert list`: the methods, the metrics, and the models at hand."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,7 @@ class ListFormat(StrEnum):
 
 class Listed(StrEnum):
     METHODS = "methods"
+    METRICS = "metrics"
     MODELS = "models"
 
 
@@ -39,14 +41,14 @@ def list_command(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
     ] = None,
 ) -> None:
-    """List the attribution methods, or the models at hand; the network is never asked."""
+    """List the attribution methods, the metrics that judge them, or the models at hand, without network."""
     with opened(output) as stream:
-        rows = _method_rows() if what is Listed.METHODS else _model_rows()
+        find_rows, table = _LISTS[what]
+        rows = find_rows()
         if format is ListFormat.JSON:
             stream.writelines(json_line(row) for row in rows)
         else:
-            table = _methods_table(rows) if what is Listed.METHODS else _models_table(rows)
-            show(console_for(stream), table)
+            show(console_for(stream), table(rows))
 
 
 def _method_rows() -> list[dict[str, Any]]:
@@ -100,6 +102,35 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
             signed += f"; yes if {choice.partition('=')[2]}"
         what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
         table.add_row(RichText(row["name"]), what, RichText(signed), RichText("\n".join(options)))
+    return table
+
+
+def _metric_rows() -> list[dict[str, Any]]:
+    from whybert.evaluation.metrics import METRICS
+
+    return [
+        {
+            "name": name,
+            "group": metric.group,
+            "summary": metric.summary,
+            "source": metric.source,
+            "higher_is_better": metric.higher_is_better,
+            "texts": metric.texts,
+        }
+        for name, metric in METRICS.items()
+    ]
+
+
+def _metrics_table(rows: list[dict[str, Any]]) -> RenderableType:
+    from rich.text import Text as RichText
+
+    table = _plain_table("name", "group", "what it says, and its source", "better")
+    for row in rows:
+        what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
+        if row["texts"] is not None:
+            what.append(f"; on at most {row['texts']} texts", "dim")
+        better = "higher" if row["higher_is_better"] else "lower"
+        table.add_row(RichText(row["name"]), RichText(row["group"]), what, RichText(better))
     return table
 
 
@@ -193,3 +224,10 @@ def _plain_table(*headings: str) -> Table:
     for index, heading in enumerate(headings):
         table.add_column(heading, no_wrap=index == 0, overflow="fold")
     return table
+
+
+_LISTS: dict[Listed, tuple[Callable[[], list[dict[str, Any]]], Callable[..., RenderableType]]] = {
+    Listed.METHODS: (_method_rows, _methods_table),
+    Listed.METRICS: (_metric_rows, _metrics_table),
+    Listed.MODELS: (_model_rows, _models_table),
+}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-MODEL_PANEL, INPUT_PANEL, OUTPUT_PANEL = "Model", "Input", "Output"  # of the help
+MODEL_PANEL, INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL = "Model", "Input", "Method", "Output"  # of the help
 
 TextsArgument = Annotated[
     list[str],
@@ -79,3 +79,64 @@ OutputOption = Annotated[
     ),
 ]
 FORMAT_OPTION: Final = typer.Option("--format", "-f", help="How to show it.", rich_help_panel=OUTPUT_PANEL)
+
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="See whybert list methods; several: repeat it, or use commas.",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
+ResidualOption = Annotated[
+    str | None,
+    typer.Option("--residual", metavar="released|once", help="Of lrp.", rich_help_panel=METHOD_PANEL),
+]
+ReductionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reduction",
+        metavar="sum|absolute|squared_norm",
+        help="Of gi and lrp: from a token's vector to its score.",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
+AlphaOption = Annotated[
+    float | None,
+    typer.Option(
+        "--alpha", metavar="NUMBER", help="Of lrp: weight of the positive part.", rich_help_panel=METHOD_PANEL
+    ),
+]
+
+
+def _data_option(name: str, metavar: str, help_: str) -> Any:
+    return typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel=INPUT_PANEL)
+
+
+DataOption = Annotated[
+    str | None,
+    _data_option("data", "NAME", "The rows of a data set: a known name or a table; instead of TEXT."),
+]
+DataDirOption = Annotated[
+    str | None, _data_option("data-dir", "FOLDER", "The files of a known data set; else the hub is asked.")
+]
+SplitOption = Annotated[
+    str | None, _data_option("split", "NAME", "Of the data set; default: test, or the only one.")
+]
+TextColumnOption = Annotated[str | None, _data_option("text-column", "NAME", "Of a table: the texts.")]
+PairColumnOption = Annotated[str | None, _data_option("pair-column", "NAME", "Of a table: the second texts.")]
+LabelColumnOption = Annotated[str | None, _data_option("label-column", "NAME", "Of a table: the labels.")]
+
+
+def listed(given: list[str] | None) -> list[str]:
+    """The values of an option that can be repeated and holds several with commas between them."""
+    return [name.strip() for entry in given or [] for name in entry.split(",") if name.strip()]
+
+
+def method_options(
+    residual: str | None, reduction: str | None, alpha: float | None
+) -> dict[str, str | float]:
+    """The options of methods that were given."""
+    given = {"residual": residual, "reduction": reduction, "alpha": alpha}
+    return {name: value for name, value in given.items() if value is not None}

@@ -7,7 +7,6 @@ import importlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -16,28 +15,33 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TextIO, cast
 import typer
 
 from whybert.cli.answering import answers
+from whybert.cli.data import DataSource
 from whybert.cli.inputs import Inputs, Item
 from whybert.cli.options import (
     FORMAT_OPTION,
     INPUT_PANEL,
     OUTPUT_PANEL,
     BatchSizeOption,
+    DataDirOption,
+    DataOption,
     DeviceOption,
     DtypeOption,
+    LabelColumnOption,
     MaxLengthOption,
     ModelOption,
     OutputOption,
+    PairColumnOption,
     PairOption,
+    SplitOption,
     TabPairsOption,
+    TextColumnOption,
 )
 from whybert.cli.output import console_for, json_line, note, opened, show
 from whybert.errors import InputError, MissingExtraError, UsageError
+from whybert.labels import match_labels
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from whybert.classifier import Classifier, Prediction
-    from whybert.datasets import TextDataset
     from whybert.encoding import Text
 
 _LOST = re.compile("[\ud800-\udfff]")  # surrogates, which UTF-8 cannot hold
@@ -48,10 +52,6 @@ class PredictionFormat(StrEnum):
     TERMINAL = "terminal"
     JSON = "json"
     CSV = "csv"
-
-
-def _data_option(name: str, metavar: str, help_: str) -> Any:
-    return typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel=INPUT_PANEL)
 
 
 def predict_command(
@@ -65,24 +65,12 @@ def predict_command(
     ] = None,
     pair: PairOption = None,
     tab_pairs: TabPairsOption = False,
-    data: Annotated[
-        str | None,
-        _data_option("data", "NAME", "The rows of a data set: a known name or a table; instead of TEXT."),
-    ] = None,
-    data_dir: Annotated[
-        str | None,
-        _data_option("data-dir", "FOLDER", "The files of a known data set; else the hub is asked."),
-    ] = None,
-    split: Annotated[
-        str | None, _data_option("split", "NAME", "Of the data set; default: test, or the only one.")
-    ] = None,
-    text_column: Annotated[str | None, _data_option("text-column", "NAME", "Of a table: the texts.")] = None,
-    pair_column: Annotated[
-        str | None, _data_option("pair-column", "NAME", "Of a table: the second texts.")
-    ] = None,
-    label_column: Annotated[
-        str | None, _data_option("label-column", "NAME", "Of a table: the labels.")
-    ] = None,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    split: SplitOption = None,
+    text_column: TextColumnOption = None,
+    pair_column: PairColumnOption = None,
+    label_column: LabelColumnOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -118,8 +106,8 @@ def predict_command(
     if data is not None:
         if texts or pair or tab_pairs:
             raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
-        source = _Source(data, data_dir, split, text_column, pair_column, label_column, limit)
-        _predict_rows(source, classifier, batch_size, report, format, output)
+        source = DataSource(data, data_dir, split, text_column, pair_column, label_column)
+        _predict_rows(source, limit, classifier, batch_size, report, format, output)
         return
     options = {
         "--data-dir": data_dir,
@@ -226,35 +214,6 @@ _WRITERS: Final = {
 # The rows of a data set.
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where the rows come from, as the command line says."""
-
-    name: str
-    data_dir: str | None
-    split: str | None
-    text_column: str | None
-    pair_column: str | None
-    label_column: str | None
-    limit: int | None
-
-    def load(self) -> tuple[TextDataset, str, Dataset]:
-        """The data set, the name of the split, and its rows as far as they are wanted."""
-        from whybert.datasets import load
-
-        found = load(
-            self.name,
-            self.data_dir,
-            text_column=self.text_column,
-            pair_column=self.pair_column,
-            label_column=self.label_column,
-        )
-        only = next(iter(found.splits)) if len(found.splits) == 1 else "test"
-        name = self.split or only
-        rows = found.split(name)
-        return found, name, rows.select(range(min(self.limit or len(rows), len(rows))))
-
-
 class _Rows(Inputs):
     """The rows of a split in the place of lines."""
 
@@ -270,7 +229,8 @@ class _Rows(Inputs):
 
 
 def _predict_rows(
-    source: _Source,
+    source: DataSource,
+    limit: int | None,
     load_classifier: Callable[[], Classifier],
     batch_size: int,
     report: bool,
@@ -285,7 +245,9 @@ def _predict_rows(
         raise UsageError(
             f"expected a file of predictions that ends with {', '.join(_SUFFIXES)}, found {str(output)!r}"
         )
-    data, split, rows = source.load()
+    data = source.load()
+    split, rows = source.rows(data)
+    rows = rows.select(range(min(limit or len(rows), len(rows))))
     has_labels = "label" in rows.column_names
     if report and not has_labels:
         raise InputError(
@@ -293,7 +255,11 @@ def _predict_rows(
             "name another --split, or leave --report out"
         )
     classifier = load_classifier()
-    table = _match(classifier.labels, data.labels, split, data.name) if has_labels else ()
+    table: tuple[int, ...] = ()
+    if has_labels:
+        table, message = match_labels(classifier.labels, data.labels, data.name)
+        if message:
+            note(message)
     truth = [table[index] for index in rows["label"][:]] if has_labels else None
     inputs = _Rows(texts(rows))
     true: list[int] = []
@@ -327,22 +293,6 @@ def _predict_rows(
             else:
                 show(console_for(stream), cast(Any, found))
     inputs.finish()
-
-
-def _match(model: Sequence[str], data: Sequence[str], split: str, name: str) -> tuple[int, ...]:
-    """For each label of the data set the index of the model's: by name, else by index."""
-    for fold in (str, str.casefold):
-        known = {fold(label): index for index, label in enumerate(model)}
-        if len(known) == len(model) == len(data) and {fold(label) for label in data} == set(known):
-            return tuple(known[fold(label)] for label in data)
-    if len(model) != len(data):
-        raise InputError(
-            f"the model has {len(model)} labels ({', '.join(model[:20])}), but {name} has {len(data)} "
-            f"({', '.join(data[:20])}); give a model that was trained for these, or another --data"
-        )
-    pairs = ", ".join(f"{there} is {here}" for there, here in zip(data, model, strict=True))
-    note(f"the labels of {name} and of the model have other names and are matched by index: {pairs}")
-    return tuple(range(len(data)))
 
 
 _Records = Iterator[dict[str, Any]]

@@ -74,6 +74,11 @@ class TextDataset:
         """Whether each row is a pair of texts."""
         return any("pair" in split.column_names for split in self.splits.values())
 
+    @property
+    def default_split(self) -> str:
+        """The split to work on where none is named: "test", or the only one."""
+        return next(iter(self.splits)) if len(self.splits) == 1 else TEST
+
     def split(self, name: str) -> Dataset:
         """The split of that name.
 

@@ -255,7 +255,7 @@ class NormalisedAOPC(FaithfulnessMetric):
     higher_is_better: bool = True
     exact: int = 12
     beam: int = 5
-    most: int = 40
+    most: int = 24
 
     def applies(self, subject: Subject) -> bool:
         return 0 < len(subject.units(self.level)) <= self.most

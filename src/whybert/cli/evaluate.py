@@ -1,0 +1,258 @@
+"""`whybert evaluate`: which explanation to trust, on a model and data of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whybert.cli.data import DataSource
+from whybert.cli.options import (
+    FORMAT_OPTION,
+    INPUT_PANEL,
+    METHOD_PANEL,
+    OUTPUT_PANEL,
+    AlphaOption,
+    BatchSizeOption,
+    DataDirOption,
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    LabelColumnOption,
+    MaxLengthOption,
+    MethodOption,
+    ModelOption,
+    PairColumnOption,
+    ReductionOption,
+    ResidualOption,
+    SplitOption,
+    TextColumnOption,
+    listed,
+    method_options,
+)
+from whybert.cli.output import console_for, json_line, note, notes_console, opened, show
+from whybert.errors import UsageError
+
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
+    from whybert.evaluation.bench import EvaluationData, Progress
+
+
+class EvaluationFormat(StrEnum):
+    TERMINAL = "terminal"
+    JSON = "json"
+
+
+def evaluate_command(
+    model: ModelOption = "builtin",
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    split: SplitOption = None,
+    text_column: TextColumnOption = None,
+    pair_column: PairColumnOption = None,
+    label_column: LabelColumnOption = None,
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            "--annotations",
+            metavar="PATH",
+            help="Texts that people annotated, instead of --data: an ERASER folder or archive, SST trees, or "
+            "JSON lines with text and rationale.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="So many texts, drawn by the seed.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
+    slow_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--slow-limit",
+            metavar="N",
+            min=1,
+            help="Texts for the metrics that are slow (naopc, sanity, cost); default: 25, see whybert list "
+            "metrics.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", min=0, help="Draws texts, ties, resamples and controls.", rich_help_panel=INPUT_PANEL
+        ),
+    ] = 0,
+    method: MethodOption = None,
+    explanations: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--explanations",
+            metavar="NAME=FILE",
+            help="Explanations of another tool: JSON lines with text or index, words or tokens or spans, and "
+            "scores.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = None,
+    control: Annotated[
+        bool,
+        typer.Option("--control/--no-control", help="Judge random scores too.", rich_help_panel=METHOD_PANEL),
+    ] = True,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="LABEL|INDEX",
+            help="The label to explain; default: what the model predicts.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = None,
+    residual: ResidualOption = None,
+    reduction: ReductionOption = None,
+    alpha: AlphaOption = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="A metric, a group (faithfulness, plausibility, sanity, agreement, cost), all, or "
+            "NAME@PERTURBATION; see whybert list metrics. Several: repeat it, or use commas.",
+            show_default="faithfulness",
+        ),
+    ] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    max_length: MaxLengthOption = None,
+    batch_size: BatchSizeOption = 32,
+    format: Annotated[EvaluationFormat, FORMAT_OPTION] = EvaluationFormat.TERMINAL,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Keep results.json and tidy tables here; the same command goes on after a stop.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Begin anew in the folder of another run.", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = False,
+) -> None:
+    """Judge attribution methods on a model and data: faithfulness, plausibility, sanity, agreement, cost."""
+    if (data is None) == (annotations is None):
+        raise UsageError("expected --data or --annotations, one of them (see whybert evaluate --help)")
+    given = _given(explanations)
+    wanted = None if method is None and not given else listed(method)
+    source = DataSource(data or "", data_dir, split, text_column, pair_column, label_column)
+
+    from whybert.classifier import Classifier
+    from whybert.cli.explain import find_target
+    from whybert.evaluation import results
+    from whybert.evaluation.bench import DEFAULT_METRICS, evaluate
+    from whybert.evaluation.metrics import resolve_metrics
+
+    metrics = DEFAULT_METRICS if metric is None else listed(metric)
+    resolve_metrics(metrics)  # a wrong name is found before anything is loaded
+    options = method_options(residual, reduction, alpha)
+    classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
+    found = find_target(classifier, target, None)
+    rows = _rows(source, annotations, classifier)
+    for line in rows.notes:
+        note(line, dim=True)
+    with progress_bars() as progress:
+        evaluation = evaluate(
+            classifier,
+            rows,
+            methods=wanted,
+            metrics=metrics,
+            limit=limit,
+            slow_limit=slow_limit,
+            seed=seed,
+            target=found if isinstance(found, int | str) else None,
+            options=options,
+            given=given,
+            control=control,
+            folder=output,
+            overwrite=overwrite,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    if output is not None:
+        results.write(evaluation, output)
+    with opened(None) as stream:
+        if format is EvaluationFormat.JSON:
+            stream.write(json_line(results.to_dict(evaluation)))
+        else:
+            show(console_for(stream), results.terminal(evaluation))
+
+
+def _given(explanations: list[str] | None) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for entry in explanations or []:
+        name, equals, path = entry.partition("=")
+        if not (name.strip() and equals and path):
+            raise UsageError(f"expected --explanations NAME=FILE, found {entry!r}")
+        if name.strip() in given:
+            raise UsageError(f"expected each name of --explanations once, found {name.strip()!r} twice")
+        given[name.strip()] = path
+    return given
+
+
+def _rows(source: DataSource, annotations: str | None, classifier: Classifier) -> EvaluationData:
+    from whybert.evaluation.annotations import load_annotations
+    from whybert.evaluation.bench import EvaluationData
+
+    if annotations is not None:
+        return EvaluationData.of_annotations(load_annotations(annotations, source.split), classifier)
+    return EvaluationData.of_dataset(source.load(), source.split, classifier)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """A bar on stderr with the time that is left, if it is a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    if not notes_console().is_interactive:
+        yield lambda what, done, total: None
+        return
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=notes_console(),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    tasks = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
+
+    with bars:
+        yield progress

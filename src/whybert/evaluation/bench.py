@@ -1,0 +1,583 @@
+"""The bench: explanations of many texts, by many methods, judged by many metrics.
+
+Texts are worked on in small parts, each of which is written to the folder of the run as soon as it is done,
+so that a run that was stopped goes on where it was.  What a part holds depends on the settings alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import numpy as np
+
+from whybert import __version__
+from whybert.classifier import BATCH_SIZE
+from whybert.encoding import Text
+from whybert.errors import InputError, UsageError
+from whybert.evaluation.agreement import AgreementMetric
+from whybert.evaluation.annotations import AnnotatedTexts, Annotation
+from whybert.evaluation.faithfulness import FaithfulnessMetric
+from whybert.evaluation.given import RANDOM, random_explanations, read_explanations
+from whybert.evaluation.metric import Explanations, Metric, ModelMetric, Subject
+from whybert.evaluation.metrics import resolve_metrics
+from whybert.evaluation.perturbation import run
+from whybert.evaluation.plausibility import PlausibilityMetric
+from whybert.evaluation.statistics import has_ties
+from whybert.evaluation.subjects import subjects as make_subjects
+from whybert.explaining import explain
+from whybert.explanation import Explanation
+from whybert.labels import match_labels
+from whybert.methods import METHODS, create_all
+
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
+    from whybert.datasets import TextDataset
+
+SETTINGS_FILE: Final = "evaluation.json"
+PARTS: Final = "parts"
+DEFAULT_METRICS: Final = ("faithfulness",)
+_PART: Final = 16  # texts; at most so many are worked on again after a stop
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Texts to evaluate on.
+
+    Fields:
+        name: for reports.
+        texts: or pairs.
+        labels: the true class of each text as an index of the model's labels; None where it is not known.
+        annotations: what people marked in each text; None without.
+        kind: of the annotations, "rationale" or "sentiment".
+        source: where the texts came from.
+        notes: what was left out and why, a line each.
+    """
+
+    name: str
+    texts: tuple[Text, ...]
+    labels: tuple[int | None, ...]
+    annotations: tuple[Annotation, ...] | None = None
+    kind: str | None = None
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise InputError(f"expected texts to evaluate on in {self.name}, found none")
+        if len(self.labels) != len(self.texts):
+            raise InputError(f"expected a label for each of {len(self.texts)} texts, or None for it")
+
+    @classmethod
+    def of_dataset(cls, data: TextDataset, split: str | None, classifier: Classifier) -> EvaluationData:
+        """A split of a data set; None takes "test", or the only one.
+
+        Raises UnknownNameError for the split and InputError for labels that do not fit the model.
+        """
+        from whybert.datasets import texts
+
+        chosen = split or data.default_split
+        rows = data.split(chosen)
+        labels: list[int | None] = [None] * len(rows)
+        notes = list(data.notes)
+        if "label" in rows.column_names:
+            table, message = match_labels(classifier.labels, data.labels, data.name)
+            labels = [table[label] for label in rows["label"][:]]
+            notes += [message] if message else []
+        name = f"{data.name}/{chosen}"
+        return cls(name, tuple(texts(rows)), tuple(labels), None, None, data.source, tuple(notes))
+
+    @classmethod
+    def of_annotations(cls, data: AnnotatedTexts, classifier: Classifier) -> EvaluationData:
+        """Texts that people annotated; labels that the model does not have are taken as not known."""
+        own = {label.casefold(): index for index, label in enumerate(classifier.labels)}
+        labels = tuple(None if row.label is None else own.get(row.label.casefold()) for row in data.rows)
+        texts = tuple(row.text for row in data.rows)
+        return cls(data.name, texts, labels, data.rows, data.kind, data.source, data.notes)
+
+    def sample(self, limit: int | None, seed: int) -> tuple[int, ...]:
+        """Rows in an order that the seed draws, at most `limit` of them.
+
+        Data sets are often sorted by label, and metrics with a bound of their own take the first ones.
+        """
+        order = np.random.default_rng(seed).permutation(len(self.texts))
+        return tuple(int(row) for row in order[:limit])
+
+
+class Value(NamedTuple):
+    """A tidy row: what a metric says about the explanation of a text by a method.
+
+    row: of the data.  curve: the values along the metric's grid, empty for most metrics.
+    """
+
+    row: int
+    method: str
+    metric: str
+    value: float
+    curve: tuple[float, ...] = ()
+
+
+class PairValue(NamedTuple):
+    """A tidy row of agreement: two methods on one text."""
+
+    row: int
+    first: str
+    second: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the bench found; a frozen value, see `whybert.evaluation.results` for its tables and files.
+
+    Fields:
+        rows: of the data, in the order they were sampled.
+        methods: in the order they were asked for, the control and given explanations last.
+        metrics: what was computed.
+        values, pairs: tidy.
+        ties: for each method the number of texts with equal scores, whose order the seed drew.
+        settings: all that decides about the numbers.
+        seconds: that the run took, over all its parts.
+        notes: what was left out and why, a line each.
+    """
+
+    model: str
+    data: str
+    rows: tuple[int, ...]
+    methods: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    values: tuple[Value, ...]
+    pairs: tuple[PairValue, ...]
+    ties: Mapping[str, int]
+    accuracy: float | None
+    settings: Mapping[str, Any]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    _cells: dict[tuple[str, str], list[Value]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        cells: dict[tuple[str, str], list[Value]] = {}
+        for value in self.values:
+            cells.setdefault((value.method, value.metric), []).append(value)
+        object.__setattr__(self, "_cells", cells)
+
+    def cell(self, method: str, metric: str) -> list[Value]:
+        """The values of a method and a metric in the order of the texts; empty if it was not computed."""
+        return self._cells.get((method, metric), [])
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    return None
+
+
+def evaluate(
+    classifier: Classifier,
+    data: EvaluationData,
+    *,
+    methods: Sequence[str] | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    limit: int | None = None,
+    slow_limit: int | None = None,
+    seed: int = 0,
+    target: int | str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    given: Mapping[str, str | Path] = MappingProxyType({}),
+    control: bool = True,
+    folder: str | Path | None = None,
+    overwrite: bool = False,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = _silent,
+) -> Evaluation:
+    """Judge explanations of a classifier's decisions.
+
+    methods: names of `whybert.methods.METHODS`; None takes all.  options: theirs.
+    metrics: names, groups or "all", see `resolve_metrics`.
+    limit: how many texts, drawn by `seed`; None for all.
+    slow_limit: how many of them for metrics that have a bound of their own; None takes that bound.
+    target: the class to explain; None takes what the model predicts for each text.
+    given: explanations of other tools: for each name the file that `read_explanations` reads.
+    control: whether random scores are judged too.
+    folder: where parts are kept, so that the same call goes on after a stop; None keeps nothing.
+    overwrite: begin anew in the folder of a run with other settings.
+    batch_size: texts of 64 tokens that a batch is as large as.
+
+    Raises UsageError (settings, a folder that holds something else), InputError (texts, annotations, given
+    explanations; the row is named), and what `explain` raises.
+    """
+    wanted = list(METHODS) if methods is None else list(methods)
+    own = [each.name for each in create_all(wanted, options)] if wanted else []
+    names = (*own, *given, *([RANDOM] if control else []))
+    if len(set(names)) < len(names) or not names:
+        raise UsageError(f"expected each method once and at least one, found {', '.join(names) or 'none'}")
+    for name, number in (("limit", limit), ("slow_limit", slow_limit)):
+        if number is not None and number < 1:
+            raise UsageError(f"expected {name} of at least 1, found {number}")
+    chosen, notes = _applicable(resolve_metrics(metrics), data, own)
+    if slow_limit is not None:
+        chosen = tuple(m if m.texts is None else replace(m, texts=slow_limit) for m in chosen)
+    rows = data.sample(limit, seed)
+    settings = _settings(classifier, data, rows, names, chosen, seed, target, options, given)
+    store = _Store(None if folder is None else Path(folder), settings, overwrite)
+    labels = [data.labels[row] for row in rows]
+    subjects = make_subjects(
+        classifier,
+        [data.texts[row] for row in rows],
+        labels,
+        target=target,
+        seed=seed,
+        indices=rows,
+        batch_size=batch_size,
+    )
+    read = {name: read_explanations(path, subjects, classifier.labels, name) for name, path in given.items()}
+    job = _Run(classifier, data, chosen, own, read, control, options, batch_size, store, progress)
+    values, pairs, ties, seconds = job.run(subjects)
+    known = [subject for subject in subjects if subject.label is not None]
+    right = sum(subject.label == subject.prediction for subject in known)
+    return Evaluation(
+        model=classifier.name,
+        data=data.name,
+        rows=rows,
+        methods=names,
+        metrics=chosen,
+        values=values,
+        pairs=pairs,
+        ties=MappingProxyType(dict(ties)),
+        accuracy=right / len(known) if known else None,
+        settings=MappingProxyType(settings),
+        seconds=seconds,
+        notes=(*data.notes, *notes),
+    )
+
+
+def _applicable(
+    metrics: Sequence[Metric], data: EvaluationData, own: Sequence[str]
+) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
+    """The metrics that can be computed, and a line about those that cannot."""
+    chosen, notes = [], []
+    for metric in metrics:
+        missing = ""
+        if isinstance(metric, PlausibilityMetric) and metric.kind != data.kind:
+            what = "word labels (SST trees)" if metric.kind == "sentiment" else "rationales (ERASER)"
+            missing = f"needs texts with human {what}, see --annotations"
+        elif isinstance(metric, ModelMetric) and not own:
+            missing = "explains the texts again, which needs a method of whybert"
+        if missing:
+            notes.append(f"{metric.name} left out: {missing}")
+        else:
+            chosen.append(metric)
+    if not chosen:
+        raise UsageError("; ".join(notes))
+    return tuple(chosen), tuple(notes)
+
+
+class _Run:
+    """The work: part by part, each taken from the store where it is there."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        data: EvaluationData,
+        metrics: Sequence[Metric],
+        own: Sequence[str],
+        given: Mapping[str, list[Explanation]],
+        control: bool,
+        options: Mapping[str, Any],
+        batch_size: int,
+        store: _Store,
+        progress: Progress,
+    ) -> None:
+        self.classifier, self.data, self.own, self.given = classifier, data, list(own), given
+        self.control, self.options, self.batch_size = control, options, batch_size
+        self.store, self.progress = store, progress
+        self.faithfulness = [m for m in metrics if isinstance(m, FaithfulnessMetric)]
+        self.plausibility = [m for m in metrics if isinstance(m, PlausibilityMetric)]
+        self.agreement = [m for m in metrics if isinstance(m, AgreementMetric)]
+        self.model_metrics = [m for m in metrics if isinstance(m, ModelMetric)]
+
+    def run(
+        self, subjects: Sequence[Subject]
+    ) -> tuple[tuple[Value, ...], tuple[PairValue, ...], Counter[str], float]:
+        values: list[Value] = []
+        pairs: list[PairValue] = []
+        ties: Counter[str] = Counter()
+        seconds = 0.0
+        for part in self._parts(subjects):
+            values += [
+                Value(row, method, metric, _number(value), tuple(map(_number, curve)))
+                for row, method, metric, value, curve in part["values"]
+            ]
+            pairs += [
+                PairValue(row, first, second, metric, _number(value))
+                for row, first, second, metric, value in part["pairs"]
+            ]
+            ties.update(part["ties"])
+            seconds += part["seconds"]
+        return tuple(values), tuple(pairs), ties, seconds
+
+    def _parts(self, subjects: Sequence[Subject]) -> Iterator[dict[str, Any]]:
+        if self.faithfulness or self.plausibility or self.agreement:
+            for number, start in enumerate(range(0, len(subjects), _PART)):
+                places = range(start, min(start + _PART, len(subjects)))
+                self.progress("texts", start, len(subjects))
+                yield self.store.part(
+                    f"texts-{number:05d}",
+                    lambda p=places: self._texts([subjects[i] for i in p], p),  # type: ignore[misc]
+                )
+            self.progress("texts", len(subjects), len(subjects))
+        for metric in self.model_metrics:
+            yield self.store.part(f"model-{metric.name}", lambda m=metric: self._model(m, subjects))  # type: ignore[misc]
+
+    def _explanations(
+        self, subjects: Sequence[Subject], places: Sequence[int]
+    ) -> dict[str, list[Explanation]]:
+        found: dict[str, list[Explanation]] = {}
+        if self.own:
+            found.update(self._explained(subjects))
+        for name, explanations in self.given.items():
+            found[name] = [explanations[place] for place in places]
+        if self.control:
+            found[RANDOM] = random_explanations(subjects, self.classifier.labels)
+        return found
+
+    def _explained(self, subjects: Sequence[Subject]) -> dict[str, list[Explanation]]:
+        return explain(
+            self.classifier,
+            cast("list[str]", [subject_text(subject) for subject in subjects]),
+            self.own,
+            [subject.target for subject in subjects],
+            batch_size=self.batch_size,
+            **self.options,
+        )
+
+    def _texts(self, subjects: Sequence[Subject], places: Sequence[int]) -> dict[str, Any]:
+        explanations = self._explanations(subjects, places)
+        values: list[Value] = []
+        keys, jobs = [], []
+        for metric in self.faithfulness:
+            for method, listed in explanations.items():
+                for place, subject, explanation in zip(places, subjects, listed, strict=True):
+                    if metric.texts is None or place < metric.texts:
+                        keys.append((subject.index, method, metric.name))
+                        jobs.append(metric.job(subject, explanation))
+        scores = run(self.classifier, jobs, batch_size=self.batch_size)
+        values += [Value(*key, score.value, score.curve) for key, score in zip(keys, scores, strict=True)]
+        for judge in self.plausibility:
+            for method, listed in explanations.items():
+                for place, subject, explanation in zip(places, subjects, listed, strict=True):
+                    if self.data.annotations is not None and (judge.texts is None or place < judge.texts):
+                        score = judge(subject, explanation, self.data.annotations[subject.index])
+                        values.append(Value(subject.index, method, judge.name, score.value, score.curve))
+        pairs = [
+            PairValue(subject.index, first, second, measure.name, measure(subject, one, other))
+            for measure in self.agreement
+            for first, second in combinations(explanations, 2)
+            for subject, one, other in zip(subjects, explanations[first], explanations[second], strict=True)
+        ]
+        ties = {
+            method: sum(
+                has_ties(subject.unit_scores(explanation, "word"))
+                for subject, explanation in zip(subjects, listed, strict=True)
+            )
+            for method, listed in explanations.items()
+        }
+        return _part(values, pairs, ties)
+
+    def _model(self, metric: ModelMetric, subjects: Sequence[Subject]) -> dict[str, Any]:
+        judged = subjects[: metric.texts]
+        explanations: Explanations = self._explained(judged)
+        total = metric.steps(self.classifier, self.own)
+        done = 0
+        self.progress(metric.name, done, total)
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            self.progress(metric.name, done, total)
+
+        found = metric(
+            self.classifier,
+            judged,
+            explanations,
+            options=self.options,
+            batch_size=self.batch_size,
+            advance=advance,
+        )
+        values = [
+            Value(subject.index, method, metric.name, score.value, score.curve)
+            for method, scores in found.items()
+            for subject, score in zip(judged, scores, strict=True)
+        ]
+        return _part(values, [], {})
+
+
+def subject_text(subject: Subject) -> Text:
+    """The text of a subject, or its pair, as `explain` takes it."""
+    return subject.row.text if subject.row.pair is None else (subject.row.text, subject.row.pair)
+
+
+def _part(values: Sequence[Value], pairs: Sequence[PairValue], ties: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "values": [
+            [
+                value.row,
+                value.method,
+                value.metric,
+                _json_number(value.value),
+                list(map(_json_number, value.curve)),
+            ]
+            for value in values
+        ],
+        "pairs": [[*pair[:4], _json_number(pair.value)] for pair in pairs],
+        "ties": dict(ties),
+    }
+
+
+def _json_number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+class _Store:
+    """The parts of a run in a folder; without a folder every part is computed."""
+
+    def __init__(self, folder: Path | None, settings: Mapping[str, Any], overwrite: bool) -> None:
+        self.folder = folder
+        if folder is None:
+            return
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"expected a folder to write to, found the file {str(folder)!r}")
+        mark = folder / SETTINGS_FILE
+        if folder.is_dir() and any(folder.iterdir()):
+            if not mark.is_file():
+                raise UsageError(
+                    f"{str(folder)!r} holds something that no evaluation wrote; name another folder"
+                )
+            changed = _changed(mark, settings)
+            if changed and not overwrite:
+                raise UsageError(
+                    f"{str(folder)!r} holds an evaluation with other settings: {changed}; "
+                    "use --overwrite or another folder"
+                )
+            if overwrite:
+                for path in (folder / PARTS).glob("*.json"):
+                    path.unlink()
+        (folder / PARTS).mkdir(parents=True, exist_ok=True)
+        _write(mark, settings)
+
+    def part(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The part of that name: from its file, else computed and written."""
+        path = None if self.folder is None else self.folder / PARTS / f"{name}.json"
+        if path is not None and path.is_file():
+            # One that was cut off, by a full disk or a machine that stopped, is computed again.
+            with contextlib.suppress(ValueError):
+                found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                return found
+        started = time.perf_counter()
+        part = compute()
+        part["seconds"] = time.perf_counter() - started
+        if path is not None:
+            _write(path, part)
+        return part
+
+
+def _changed(mark: Path, settings: Mapping[str, Any]) -> str:
+    try:
+        before = json.loads(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(mark)!r} cannot be read; name another folder") from error
+    wanted = json.loads(json.dumps(settings))
+    changed = [name for name in wanted if name != "versions" and before.get(name) != wanted[name]]
+    return ", ".join(f"{name} {_short(before.get(name))} (now {_short(wanted[name])})" for name in changed)
+
+
+def _short(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _settings(
+    classifier: Classifier,
+    data: EvaluationData,
+    rows: Sequence[int],
+    methods: Sequence[str],
+    metrics: Sequence[Metric],
+    seed: int,
+    target: int | str | None,
+    options: Mapping[str, Any],
+    given: Mapping[str, str | Path],
+) -> dict[str, Any]:
+    """All that decides about the numbers, in JSON types."""
+    import torch
+    import transformers
+
+    digest = hashlib.sha256()
+    for row in rows:
+        entry = (data.texts[row], data.labels[row])
+        digest.update(json.dumps(entry).encode())
+    return {
+        "model": classifier.name,
+        "model_digest": _digest(classifier),
+        "labels": list(classifier.labels),
+        "max_length": classifier.max_length,
+        "data": data.name,
+        "texts_digest": digest.hexdigest(),
+        "texts": len(rows),
+        "of": len(data.texts),
+        "seed": seed,
+        "target": target,
+        "methods": list(methods),
+        "options": dict(options),
+        "metrics": [metric.name for metric in metrics],
+        "bounds": {metric.name: metric.texts for metric in metrics if metric.texts is not None},
+        "given": {name: _file_digest(Path(path)) for name, path in given.items()},
+        "versions": {
+            "whybert": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _digest(classifier: Classifier) -> str:
+    """Of the weights, so that a run does not go on with another model of the same name."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(classifier.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; check the path") from error

@@ -1,0 +1,251 @@
+"""Explanations that no method of whybert made: a random control, and those of other tools, from a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from whybert.errors import InputError, one_line
+from whybert.evaluation.metric import Subject, check_explanation
+from whybert.explanation import Explanation, Target, Token
+
+RANDOM: Final = "random"
+"""The name of the control: uniform random scores, drawn by the seed and the text."""
+
+_PIECE_MARKS: Final = (
+    "##",
+    "\u0120",
+    "\u2581",
+)  # how WordPiece, byte-level BPE and SentencePiece mark pieces
+
+
+def explanation_of(
+    subject: Subject, labels: Sequence[str], scores: Sequence[float], method: str, *, signed: bool = True
+) -> Explanation:
+    """The subject with these scores, one for each token, special tokens included."""
+    row = subject.row
+    tokens = tuple(
+        Token(text, start, end, sequence, word, special, float(score))
+        for text, (start, end), sequence, word, special, score in zip(
+            row.tokens, row.offsets, row.sequence_ids, row.word_ids, row.special, scores, strict=True
+        )
+    )
+    return Explanation(
+        text=row.text,
+        pair=row.pair,
+        tokens=tokens,
+        word_spans=row.word_spans,
+        prediction=labels[subject.prediction],
+        probabilities=subject.probabilities,
+        logits=subject.logits,
+        labels=tuple(labels),
+        target=Target(subject.target, labels[subject.target]),
+        method=method,
+        options={},
+        signed=signed,
+        truncated=row.truncated,
+        completeness=None,
+    )
+
+
+def random_explanations(subjects: Sequence[Subject], labels: Sequence[str]) -> list[Explanation]:
+    """Scores that know nothing: uniform from -1 to 1, the same in each run with the same seed."""
+    found = []
+    for subject in subjects:
+        # Another stream than the one that breaks ties.
+        scores = np.random.default_rng([subject.tie_seed, 1]).uniform(-1.0, 1.0, subject.row.token_count)
+        found.append(explanation_of(subject, labels, scores.tolist(), RANDOM))
+    return found
+
+
+def read_explanations(
+    path: str | Path, subjects: Sequence[Subject], labels: Sequence[str], method: str
+) -> list[Explanation]:
+    """Explanations of the subjects from a JSON lines file, one text a line.
+
+    Each line has `scores`, and what they are scores of: `words` or `tokens`, strings that stand in the text
+    in this order (case and the marks of word pieces do not matter), or `spans`, pairs of character offsets.
+    What a line of `whybert explain --format json` holds is read too.  A line belongs to the subject whose
+    row is its `index`, or else its `text`.  `method` names the scores; lines of another `method` are skipped.
+    Where a unit covers several tokens of the model, its score is shared among them by characters; where
+    several units lie in one token, their scores add up.
+
+    Raises InputError, naming file and line, for a line that cannot be read, does not align or holds NaN, and
+    for a subject without a line.
+    """
+    place = Path(path)
+    try:
+        lines = place.read_bytes().decode("utf-8-sig").split("\n")
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is not UTF-8 at byte {error.start}; convert it (iconv)") from error
+    by_index = {subject.index: subject for subject in subjects}
+    by_text = {(subject.row.text, subject.row.pair): subject for subject in subjects}
+    found: dict[int, Explanation] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{str(path)!r}, line {number}"
+        record = _record(line, where)
+        if record.get("method") not in (None, method):
+            continue
+        subject = _subject_of(record, by_index, by_text, where)
+        if subject is not None:
+            found[id(subject)] = _explanation(record, subject, labels, method, where)
+    for subject in subjects:
+        if id(subject) not in found:
+            raise InputError(
+                f"{str(path)!r} has no explanation by {method!r} of row {subject.index} "
+                f"({subject.row.text[:40]!r}); add a line with this index or text, or lower --limit",
+                subject.index,
+            )
+    return [found[id(subject)] for subject in subjects]
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: expected one JSON object a line: {one_line(error)}") from error
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
+    return record
+
+
+def _subject_of(
+    record: Mapping[str, Any],
+    by_index: Mapping[int, Subject],
+    by_text: Mapping[tuple[str, str | None], Subject],
+    where: str,
+) -> Subject | None:
+    """The subject that a line is about; None if it is about a row that is not evaluated."""
+    text, pair, index = record.get("text"), record.get("pair"), record.get("index")
+    if isinstance(text, str):
+        subject = by_text.get((text, pair))
+        other = by_index.get(index) if isinstance(index, int) else None
+        if subject is None and other is not None:
+            raise InputError(
+                f"{where}: row {index} is {other.row.text[:40]!r}, but the line is about {text[:40]!r}; "
+                "the file is of other data"
+            )
+        return subject
+    if not isinstance(index, int) or isinstance(index, bool):
+        raise InputError(f"{where}: expected 'index' (the row) or 'text' to say which text it is about")
+    return by_index.get(index)
+
+
+def _explanation(
+    record: Mapping[str, Any], subject: Subject, labels: Sequence[str], method: str, where: str
+) -> Explanation:
+    tokens = record.get("tokens")
+    if "schema" in record and isinstance(tokens, list) and tokens and isinstance(tokens[0], dict):
+        try:
+            explanation = Explanation.from_dict(record)
+            check_explanation(subject, explanation)
+        except InputError as error:
+            raise InputError(f"{where}: {error}", subject.index) from error
+        return explanation
+    scores = record.get("scores")
+    if not isinstance(scores, list) or not all(_is_number(score) for score in scores):
+        raise InputError(f"{where}: expected 'scores', a list of numbers", subject.index)
+    spans = _spans(record, subject, len(scores), where)
+    for place, score in enumerate(scores):
+        if not math.isfinite(score):
+            raise InputError(
+                f"{where}: expected scores that are finite numbers, found {score} at place {place}",
+                subject.index,
+            )
+    return explanation_of(subject, labels, _shared(spans, scores, subject, where), method)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+Placed = tuple[int, int, int]  # sequence, start, end
+
+
+def _spans(record: Mapping[str, Any], subject: Subject, count: int, where: str) -> list[Placed]:
+    """Where in the text each score belongs."""
+    given = record.get("spans")
+    names = record.get("words", record.get("tokens"))
+    if (given is None) == (names is None):
+        raise InputError(f"{where}: expected one of 'words', 'tokens' and 'spans' beside 'scores'")
+    if len(given if given is not None else names) != count:
+        raise InputError(
+            f"{where}: expected as many scores as {'spans' if given is not None else 'words'}, found {count} "
+            f"and {len(given if given is not None else names)}"
+        )
+    if given is not None:
+        limit = len(subject.row.text)
+        for span in given:
+            if (
+                not isinstance(span, list)
+                or len(span) != 2
+                or not all(isinstance(end, int) for end in span)
+                or not 0 <= span[0] < span[1] <= limit
+            ):
+                raise InputError(f"{where}: expected spans [start, end] inside the text, found {span!r}")
+        return [(0, span[0], span[1]) for span in given]
+    return _found_in_text([str(name) for name in names], subject, where)
+
+
+def _found_in_text(names: Sequence[str], subject: Subject, where: str) -> list[Placed]:
+    """The names one after another in the text, then in its pair; special tokens get an empty span."""
+    row = subject.row
+    special = {token for token, flag in zip(row.tokens, row.special, strict=True) if flag}
+    texts = [row.text.casefold()] + ([] if row.pair is None else [row.pair.casefold()])
+    if any(len(folded) != len(text) for folded, text in zip(texts, (row.text, row.pair or ""), strict=False)):
+        texts = [row.text, *([] if row.pair is None else [row.pair])]  # case folding moved the offsets
+    sequence, position, placed = 0, 0, []
+    for number, name in enumerate(names):
+        if name in special:
+            placed.append((0, 0, 0))
+            continue
+        bare = name
+        for mark in _PIECE_MARKS:
+            bare = bare.removeprefix(mark)
+        bare = bare.strip()
+        start = -1
+        for candidate in dict.fromkeys((bare, bare.casefold())):
+            for there in range(sequence, len(texts)):
+                start = texts[there].find(candidate, position if there == sequence else 0)
+                between = texts[there][position if there == sequence else 0 : max(start, 0)]
+                if start >= 0 and not between.strip():
+                    sequence, position = there, start + len(candidate)
+                    break
+                start = -1
+            if start >= 0:
+                break
+        if start < 0:
+            raise InputError(
+                f"{where}: {name!r} (place {number}) does not follow in the text of row {subject.index}, "
+                f"which goes on with {texts[sequence][position : position + 20]!r}; give its words in order",
+                subject.index,
+            )
+        placed.append((sequence, start, position))
+    return placed
+
+
+def _shared(spans: Sequence[Placed], scores: Sequence[float], subject: Subject, where: str) -> list[float]:
+    """The scores of the model's tokens: each unit's score shared by the characters it has in each."""
+    row = subject.row
+    totals = [0.0] * row.token_count
+    for (sequence, start, end), score in zip(spans, scores, strict=True):
+        parts = {
+            token: min(end, token_end) - max(start, token_start)
+            for token, ((token_start, token_end), there) in enumerate(
+                zip(row.offsets, row.sequence_ids, strict=True)
+            )
+            if there == sequence and min(end, token_end) > max(start, token_start)
+        }
+        whole = sum(parts.values())
+        for token, part in parts.items():
+            totals[token] += score * part / whole
+    return totals
