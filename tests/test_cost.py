@@ -65,6 +65,31 @@ def test_nothing_seen_is_unknown() -> None:
     assert math.isnan(peak_memory(lambda: torch.ones(9), torch.device("meta")))
 
 
+def test_on_cuda_the_allocators_own_peak_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the allocator: 100 bytes of before, 70 more at the peak, 30 of them kept."""
+    now, peak, asked = 100, 900, []
+
+    def reset(device: torch.device) -> None:
+        nonlocal peak
+        peak = now
+        asked.append(device)
+
+    def run() -> None:
+        nonlocal now, peak
+        peak, now = now + 70, now + 30
+
+    fake = SimpleNamespace(
+        synchronize=asked.append,
+        reset_peak_memory_stats=reset,
+        memory_allocated=lambda device: now,
+        max_memory_allocated=lambda device: peak,
+    )
+    monkeypatch.setattr(cost, "torch", SimpleNamespace(cuda=fake))
+    device = torch.device("cuda", 0)
+    assert peak_memory(run, device) == 70.0
+    assert asked == [device] * 3  # waited for before and after
+
+
 def test_the_profiler_leaves_no_trace(capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.delenv("KINETO_LOG_LEVEL", raising=False)
     before = dict(os.environ)
