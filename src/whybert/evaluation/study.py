@@ -27,11 +27,12 @@ from whybert.encoding import Text
 from whybert.errors import InputError, MissingExtraError, UnknownNameError, UsageError, one_line
 from whybert.evaluation import results
 from whybert.evaluation.agreement import Normalise, WordScore, word_correlation, word_scores
-from whybert.evaluation.bench import Evaluation, EvaluationData, Progress, _digest, _silent, _Store, evaluate
+from whybert.evaluation.bench import Evaluation, EvaluationData, Progress, evaluate, silent
 from whybert.evaluation.given import RANDOM, random_explanations
 from whybert.evaluation.metric import Subject
 from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.statistics import Interval, bootstrap, differs, kendall
+from whybert.evaluation.store import Store, model_digest
 from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.methods import METHODS, create_all
@@ -327,7 +328,9 @@ def _beside(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     found = dict(run)
     for key in ("model", "second_model", "data", "data_dir"):
         value = run.get(key)
-        if value is None or value in ("builtin", *DATASETS):
+        if value is None or (key == "data" and value.casefold() in DATASETS):
+            continue
+        if key != "data_dir" and value == "builtin":
             continue
         path = folder / Path(value).expanduser()
         if key == "data_dir" or value.startswith(".") or path.exists():
@@ -392,7 +395,7 @@ class Study:
 def study(
     settings: StudySettings,
     folder: str | Path | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     *,
     overwrite: bool = False,
 ) -> Study:
@@ -453,7 +456,7 @@ class _Work:
         )
         if self.folder is not None:
             results.write(evaluation, self.folder)
-        digest = _digest(classifier)
+        digest = model_digest(classifier)
         words = self._words(classifier, digest, data, "words", settings.seed)
         examples = self._examples(classifier, digest, data)
         second = None
@@ -461,7 +464,7 @@ class _Work:
             classifier = self._classifier(run.second_model)
             # Its control is drawn anew: the same scores for the same texts would agree perfectly.
             second = self._words(
-                classifier, _digest(classifier), data, "words of the second model", settings.seed + 1
+                classifier, model_digest(classifier), data, "words of the second model", settings.seed + 1
             )
         return RunResult(run, rows.name, evaluation, words, second, examples)
 
@@ -470,7 +473,7 @@ class _Work:
 
         return Classifier.load(model, max_length=self.run.max_length)
 
-    def _store(self, what: str, classifier: Classifier, digest: str, settings: Mapping[str, Any]) -> _Store:
+    def _store(self, what: str, classifier: Classifier, digest: str, settings: Mapping[str, Any]) -> Store:
         """Parts of what was found, in a folder of its own; they hold for one model and these settings."""
         checked = {
             "model_digest": digest,
@@ -481,7 +484,7 @@ class _Work:
             "versions": {"whybert": __version__},
         }
         folder = None if self.folder is None else self.folder / what.replace(" ", "-")
-        return _Store(folder, checked, self.overwrite)
+        return Store(folder, checked, self.overwrite)
 
     def _words(
         self, classifier: Classifier, digest: str, data: EvaluationData, what: str, seed: int

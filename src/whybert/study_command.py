@@ -1,0 +1,155 @@
+"""`whybert study`: the experiments of a paper on models and data of one's own, and a report of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, listed
+from whybert.errors import UsageError
+
+if TYPE_CHECKING:
+    from whybert.evaluation.study import StudyRun, StudySettings
+
+RUNS = "runs"
+
+
+def study_command(
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Where report.html, report.tex, study.json and tables go; the same command goes on after a "
+            "stop.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ],
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="CONFIG.yaml", help="The settings of the study.", show_default=False),
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run",
+            metavar="NAME=MODEL,DATA[,DATA_DIR[,SPLIT]]",
+            help="A model and its data; repeat it for several.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Texts a run for metrics.", rich_help_panel=INPUT_PANEL
+        ),
+    ] = None,
+    word_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--word-limit",
+            metavar="N",
+            min=1,
+            help="Texts a run for word scores.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", min=0, help="Draws texts, ties, resamples and controls.", rich_help_panel=INPUT_PANEL
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="See whybert list methods; several: repeat it, or use commas; default: all.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="A metric or a group, see whybert list metrics; several: repeat it, or use commas.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Texts at a time.")
+    ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option("--title", metavar="TEXT", help="Of the report.", rich_help_panel=OUTPUT_PANEL),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Begin anew in the folder of another study.", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = False,
+) -> None:
+    """Explain and judge several models on their data, and write one report of all."""
+    if config is None and not run:
+        raise UsageError("expected CONFIG.yaml or --run, found neither (see whybert study --help)")
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"expected a folder to write to, found the file {str(output)!r}; name a folder")
+    named = [_parts(entry) for entry in run or []]
+
+    from whybert.cli.evaluate import progress_bars
+    from whybert.cli.output import console_for, note, opened, show
+    from whybert.evaluation import report
+    from whybert.evaluation.study import study
+
+    given = {
+        "limit": limit,
+        "word_limit": word_limit,
+        "seed": seed,
+        "methods": tuple(listed(method)) if method else None,
+        "metrics": tuple(listed(metric)) if metric else None,
+        "batch_size": batch_size,
+        "title": title,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    settings = _settings(config, named, changes)
+    with progress_bars() as progress:
+        found = study(settings, output / RUNS, progress, overwrite=overwrite)
+    for each in found.runs:
+        for line in each.evaluation.notes:
+            note(f"{each.run.name}: {line}", dim=True)
+    report.write(found, output)
+    with opened(None) as stream:
+        show(console_for(stream), report.terminal(found))
+    note(f"wrote {output / 'report.html'}")
+
+
+def _parts(entry: str) -> dict[str, Any]:
+    """What `--run` names."""
+    name, equals, rest = entry.partition("=")
+    values = [value.strip() for value in rest.split(",")]
+    if not name.strip() or not equals or not 2 <= len(values) <= 4 or not all(values[:2]):
+        raise UsageError(f"expected --run NAME=MODEL,DATA[,DATA_DIR[,SPLIT]], found {entry!r}")
+    keys = ("model", "data", "data_dir", "split")
+    # An empty part stands for the default: NAME=MODEL,DATA,,SPLIT.
+    return {"name": name.strip(), **{key: value for key, value in zip(keys, values, strict=False) if value}}
+
+
+def _settings(config: Path | None, named: Sequence[dict[str, Any]], changes: dict[str, Any]) -> StudySettings:
+    """The settings of the file, with the runs and values of the command line instead where it has some."""
+    from dataclasses import replace
+
+    from whybert.evaluation.study import StudyRun, StudySettings, read_settings
+
+    runs: tuple[StudyRun, ...] = tuple(StudyRun(**each) for each in named)
+    if config is None:
+        return StudySettings(runs=runs, **changes)
+    if runs:
+        changes = {**changes, "runs": runs}
+    return replace(read_settings(config), **changes)
