@@ -774,12 +774,12 @@ def test_most_says_how_many_units_a_text_may_have() -> None:
     for most, defined in ((4, False), (5, True), (6, True)):
         (score,) = dataclasses.replace(NAOPC, most=most)(classifier, [subject], [explanation])
         assert math.isnan(score.value) is not defined
-    assert (NAOPC.exact, NAOPC.beam, NAOPC.most) == (12, 5, 40)
 
 
 def test_naopc_of_a_long_text_where_odds_multiply() -> None:
     # Above `exact` the beam is at work; where odds multiply its limits are exact: truth 1, opposite 0.
     ratios = {letter: math.exp(0.2 * math.sin(place + 1)) for place, letter in enumerate("abcdefghijklmno")}
+    assert NAOPC.exact < len(ratios) <= NAOPC.most
     classifier = known(ratios)
     subject = one(classifier, " ".join(ratios), target=1)
     truth = [math.log(ratio) for ratio in ratios.values()]

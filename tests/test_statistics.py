@@ -241,6 +241,19 @@ def test_resamples_in_parts_are_those_drawn_at_once(at_once: int) -> None:
     assert len(set(whole.tolist())) > 50
 
 
+@pytest.mark.parametrize("at_once", [1, 20, 50])
+def test_no_part_of_the_resamples_is_larger_than_said(at_once: int) -> None:
+    shapes = []
+
+    def mean(draws: np.ndarray, axis: int) -> np.ndarray:
+        shapes.append(draws.shape)
+        return draws.mean(axis)
+
+    statistics._resampled(np.arange(7.0), mean, 5, 101, at_once)
+    assert sum(rows for rows, _ in shapes) == 101
+    assert all(rows == 1 or rows * size <= at_once for rows, size in shapes)
+
+
 def test_differs() -> None:
     better = [0.5, 0.7, 0.6, 0.9, 0.8, 0.6]
     worse = [0.4, 0.5, 0.5, 0.7, 0.7, 0.5]  # lower each time, so that no resample of differences reaches 0
