@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -111,7 +111,7 @@ def read_explanations(
 def _record(line: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: expected one JSON object a line: {one_line(error)}") from error
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
@@ -126,9 +126,11 @@ def _subject_of(
 ) -> Subject | None:
     """The subject that a line is about; None if it is about a row that is not evaluated."""
     text, pair, index = record.get("text"), record.get("pair"), record.get("index")
-    if isinstance(text, str):
+    if isinstance(text, str) and (pair is None or isinstance(pair, str)):
         subject = by_text.get((text, pair))
         other = by_index.get(index) if isinstance(index, int) else None
+        if other is not None and (other.row.text, other.row.pair) == (text, pair):
+            return other  # a text can stand in several rows
         if subject is None and other is not None:
             raise InputError(
                 f"{where}: row {index} is {other.row.text[:40]!r}, but the line is about {text[:40]!r}; "
@@ -156,7 +158,7 @@ def _explanation(
         raise InputError(f"{where}: expected 'scores', a list of numbers", subject.index)
     spans = _spans(record, subject, len(scores), where)
     for place, score in enumerate(scores):
-        if not math.isfinite(score):
+        if not abs(score) <= sys.float_info.max:  # an int can be too large for a float
             raise InputError(
                 f"{where}: expected scores that are finite numbers, found {score} at place {place}",
                 subject.index,
@@ -177,6 +179,8 @@ def _spans(record: Mapping[str, Any], subject: Subject, count: int, where: str) 
     names = record.get("words", record.get("tokens"))
     if (given is None) == (names is None):
         raise InputError(f"{where}: expected one of 'words', 'tokens' and 'spans' beside 'scores'")
+    if not isinstance(given if given is not None else names, list):
+        raise InputError(f"{where}: expected 'words', 'tokens' or 'spans' that are a list", subject.index)
     if len(given if given is not None else names) != count:
         raise InputError(
             f"{where}: expected as many scores as {'spans' if given is not None else 'words'}, found {count} "
