@@ -872,6 +872,17 @@ def test_an_explanation_of_another_text_is_refused(name: str) -> None:
         assert caught.value.index == subject.index
 
 
+def test_texts_of_equal_tokens_are_still_other_texts() -> None:
+    # The tokenizer makes lower case of all.
+    classifier = known(MIXED)
+    for text, other in (("a b", "A b"), (("a", "b c"), ("a", "B c"))):
+        subject, odd = one(classifier, text), one(classifier, other)
+        assert subject.row.tokens == odd.row.tokens
+        explanation = explained(classifier, odd, range(len(odd.units("word"))))
+        with pytest.raises(InputError, match="expected an explanation of text 0"):
+            FAITHFULNESS["morf"](classifier, [subject], [explanation])
+
+
 def test_an_explanation_by_another_tokenizer_is_refused() -> None:
     classifier = known(MIXED)
     tokenizer = tiny.byte_level()
