@@ -64,7 +64,7 @@ class Line:
 
 
 def curves(name: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str, text: str) -> str:
-    """One curve a method, with a band for its 95 % interval.
+    """One curve a method, with a band for the 95 % interval of the control.
 
     name: unique among the pictures of a page.  title: what is shown.  text: the same in words.
 
@@ -76,14 +76,15 @@ def curves(name: str, title: str, lines: Sequence[Line], *, x_label: str, y_labe
         for line in lines:
             colour, style = _style(line.method)
             means = [point.mean for point in line.points]
-            axes.fill_between(
-                line.x,
-                [point.low for point in line.points],
-                [point.high for point in line.points],
-                color=colour,
-                alpha=0.12,
-                linewidth=0,
-            )
+            if line.method == RANDOM:  # bands of all methods would hide each other
+                axes.fill_between(
+                    line.x,
+                    [point.low for point in line.points],
+                    [point.high for point in line.points],
+                    color=colour,
+                    alpha=0.13,
+                    linewidth=0,
+                )
             axes.plot(line.x, means, color=colour, label=visible(line.method), markersize=4, **style)
         axes.set_xlabel(visible(x_label))
         axes.set_ylabel(visible(y_label))

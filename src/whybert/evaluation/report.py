@@ -24,6 +24,7 @@ from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import Metric, ModelMetric
 from whybert.evaluation.pictures import Line
 from whybert.evaluation.results import Summary, summaries
+from whybert.evaluation.statistics import Interval
 from whybert.evaluation.study import (
     KINDS,
     PAPER_DELETION,
@@ -135,7 +136,16 @@ def _figure(value: float) -> str:
 
 
 def _short_figure(value: float) -> str:
-    return "-" if math.isnan(value) else number(value, sign=False, digits=2)
+    """A correlation."""
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _range(interval: Interval) -> str:
+    """The ends of an interval, with as many decimals as it takes to tell them apart."""
+    ends = interval.low, interval.high
+    if max(map(abs, ends)) < 0.01 or max(map(abs, ends)) >= 1e5:
+        return " to ".join(_figure(end) for end in ends)
+    return " to ".join(f"{round(end, 2) + 0.0:.2f}" for end in ends)  # + 0.0: no -0.00
 
 
 # Tables for people.
@@ -198,7 +208,7 @@ def faithfulness_grid(facts: _Facts, run: RunResult) -> Grid:
             interval = summary.interval
             sizes.add(interval.size)
             mark = BEST if summary.best else TIED if summary.tied else ""
-            note = f"{_short_figure(interval.low)} to {_short_figure(interval.high)}"
+            note = _range(interval)
             cells.append(Cell(_figure(interval.mean), note, mark))
         if sizes:
             texts = str(max(sizes)) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
@@ -284,9 +294,7 @@ def published_grid(study: Study) -> Grid:
             (
                 Cell(f"{run.run.name}, here"),
                 *(
-                    Cell("-")
-                    if each is None
-                    else Cell(_figure(each.mean), f"{_short_figure(each.low)} to {_short_figure(each.high)}")
+                    Cell("-") if each is None else Cell(_figure(each.mean), _range(each))
                     for each in intervals
                 ),
             )
@@ -503,7 +511,9 @@ def settings_text(study: Study) -> str:
         yaml = importlib.import_module("yaml")
     except ImportError as error:
         raise MissingExtraError("a YAML file", "evaluate") from error
-    return str(yaml.safe_dump(settings_dict(study.settings), sort_keys=False, width=100))
+    return str(
+        yaml.safe_dump(settings_dict(study.settings), sort_keys=False, default_flow_style=None, width=100)
+    )
 
 
 # LaTeX.
@@ -682,8 +692,9 @@ def to_dict(study: Study) -> dict[str, Any]:
             for run in study.runs
         ],
     }
+    listed = tables(study)
     for name in ("data_correlations", "seed_correlations", "published", "findings"):
-        columns, rows = tables(study)[name]
+        columns, rows = listed[name]
         found[name] = [
             {
                 column: None if isinstance(value, float) and not math.isfinite(value) else value

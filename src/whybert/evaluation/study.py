@@ -255,7 +255,7 @@ def _read(given: object, where: str, readers: Mapping[str, _Reader]) -> dict[str
     found = {}
     for key, value in given.items():
         if key not in readers:
-            raise UnknownNameError(f"key in {where}", key, readers)
+            raise UnknownNameError("key", key, readers, f" (in {where})")
         if value is not None:
             found[key] = readers[key](value, f"{key!r} in {where}")
     return found

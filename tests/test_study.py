@@ -1,0 +1,512 @@
+"""Studies: their settings, a whole one with tiny models, what a stop costs, and functions of the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+
+import tiny
+from whybert import Classifier, explain
+from whybert.cli import application as applications
+from whybert.errors import InputError, UnknownNameError, UsageError
+from whybert.evaluation import study as studies
+from whybert.evaluation.agreement import WordScore, word_correlation, word_scores
+from whybert.evaluation.given import RANDOM
+from whybert.evaluation.study import (
+    PUBLISHED,
+    Finding,
+    Study,
+    StudyRun,
+    StudySettings,
+    data_correlations,
+    deletion_means,
+    findings,
+    mean_correlation,
+    read_settings,
+    seed_correlations,
+    settings_dict,
+    study,
+    top_words,
+)
+from whybert.methods import METHODS
+from whybert.study_command import study_command
+
+WORDS = sorted({word for line in tiny.CORPUS[:2] for word in line.replace(",", "").split()})
+METRICS = ("deletion-paper", "deletion-mask", "abpc", "loo-kendall")
+ARGUMENTS = {"limit": 6, "word_limit": 70, "methods": ("gs", "gi", "lat", "attnlrp"), "metrics": METRICS}
+
+
+def rows(seed: int, count: int) -> list[tuple[str, str]]:
+    generator = np.random.default_rng(seed)
+    return [
+        (" ".join(generator.choice(WORDS, 4 + index % 12)), ("bad", "good")[index % 2])
+        for index in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models `one`, `two` and `other`, and tables `a.csv` and `b.csv`."""
+    folder = tmp_path_factory.mktemp("study")
+    tokenizer = tiny.wordpiece()
+    labels = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+    for seed, name in enumerate(("one", "two", "other")):
+        tiny.save(folder / name, tiny.bert(tokenizer, seed, **labels), tokenizer)
+    for seed, name in enumerate("ab"):
+        lines = [f'"{text}",{label}' for text, label in rows(seed, 80)]
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(place: Path) -> StudySettings:
+    runs = (
+        StudyRun("first", str(place / "one"), str(place / "a.csv"), second_model=str(place / "other")),
+        StudyRun("second", str(place / "two"), str(place / "b.csv"), word_limit=30),
+    )
+    return StudySettings(runs, **ARGUMENTS)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parts")
+
+
+@pytest.fixture(scope="module")
+def found(settings: StudySettings, folder: Path) -> Study:
+    return study(settings, folder)
+
+
+# Settings
+
+
+def yaml(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    return path
+
+
+RUNS = "runs:\n- {name: a, model: builtin, data: sst2}\n"
+
+
+def test_settings_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "x.csv").touch()
+    path = yaml(
+        tmp_path,
+        "title: A study\nmethods: gs, gi\nmetrics: [abpc]\nlimit: 5\nexamples: [a film]\nruns:\n"
+        "- {name: a, model: model, data: x.csv, text_column: t, limit: 3}\n"
+        "- {name: b, model: org/model, data: sst2, data_dir: SST2, second_model: ./gone, split: dev}\n",
+    )
+    read = read_settings(path)
+    assert read == StudySettings(
+        title="A study",
+        methods=("gs", "gi"),
+        metrics=("abpc",),
+        limit=5,
+        examples=("a film",),
+        runs=(
+            StudyRun("a", str(tmp_path / "model"), str(tmp_path / "x.csv"), text_column="t", limit=3),
+            StudyRun(
+                "b",
+                "org/model",
+                "sst2",
+                str(tmp_path / "SST2"),
+                "dev",
+                second_model=str(tmp_path / "gone"),
+            ),
+        ),
+    )
+
+
+def test_a_folder_called_like_a_known_name(tmp_path: Path) -> None:
+    for name in ("sst2", "builtin"):
+        (tmp_path / name).mkdir()
+    path = yaml(
+        tmp_path, "runs:\n- {name: a, model: sst2, data: sst2}\n- {name: b, model: builtin, data: x}\n"
+    )
+    first, second = read_settings(path).runs
+    assert (first.model, first.data) == (str(tmp_path / "sst2"), "sst2")
+    assert (second.model, second.data) == ("builtin", "x")
+
+
+def test_defaults(tmp_path: Path) -> None:
+    read = read_settings(yaml(tmp_path, RUNS))
+    assert read.methods == tuple(METHODS)
+    assert (read.limit, read.word_limit, read.minimum_count, read.examples) == (200, 1000, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("limmit: 3\n" + RUNS, "did you mean 'limit' or"),
+        ("runs:\n- {name: a, modle: builtin, data: sst2}\n", "did you mean 'model'?"),
+        ("limit: many\n" + RUNS, "expected 'limit' in"),
+        ("limit: true\n" + RUNS, "whole number"),
+        ("limit: 0\n" + RUNS, "expected 'limit' to be at least 1, found 0"),
+        ("seed: -1\n" + RUNS, "'seed'"),
+        ("title: 3\n" + RUNS, "expected 'title' in"),
+        ("methods: 3\n" + RUNS, "expected 'methods' in"),
+        ("methods: [gs, 3]\n" + RUNS, "an entry of 'methods'"),
+        ("methods: gss\n" + RUNS, "did you mean 'gs'?"),
+        ("methods: gs, gs\n" + RUNS, "each method once"),
+        ("metrics: abcp\n" + RUNS, "did you mean 'abpc'"),
+        ("examples: x\n" + RUNS, "a whole number or a list of texts"),
+        ("runs: {a: b}\n", "expected 'runs' in"),
+        ("runs: [a]\n", "expected keys and values in run 1"),
+        ("runs: []\n", "at least one entry in 'runs'"),
+        ("title: x\n", "at least one entry in 'runs'"),
+        ("runs:\n- {name: a, model: builtin}\n", "expected 'data' in run 1"),
+        ("runs:\n- {name: a, model: builtin, data: 3}\n", "expected 'data' in run 1"),
+        ("runs:\n- {name: a/b, model: builtin, data: sst2}\n", "name of a folder"),
+        (RUNS + "- {name: A, model: builtin, data: sst2}\n", "each name of a run once"),
+        ("", "expected keys and values"),
+        ("- a\n", "expected keys and values"),
+        ("a: [\n", "is not YAML"),
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path: Path, text: str, part: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_settings(yaml(tmp_path, text))
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml"):
+        read_settings(tmp_path / "none.yaml")
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\x80\x81")
+    with pytest.raises(InputError, match="is not YAML"):
+        read_settings(path)
+
+
+def test_settings_are_read_as_they_were_written(tmp_path: Path, settings: StudySettings) -> None:
+    for each in (settings, dataclasses.replace(settings, examples=("a\nfilm", "שלום"))):
+        assert read_settings(yaml(tmp_path, json.dumps(settings_dict(each)))) == each
+
+
+# A whole study
+
+
+def test_a_whole_study(found: Study, folder: Path) -> None:
+    assert [run.run.name for run in found.runs] == ["first", "second"]
+    first, second = found.runs
+    assert first.evaluation.methods == found.methods == ("gs", "gi", "lat", "attnlrp", RANDOM)
+    assert len(first.evaluation.rows) == 6
+    assert (first.words.texts, second.words.texts) == (70, 30)
+    assert first.data_set == "a"
+    assert first.second is not None
+    assert second.second is None
+    for method, kinds in first.words.scores.items():
+        assert set(kinds) == ({"magnitude"} if method in ("gs", "gi", "lat") else {"magnitude", "signed"})
+    assert (folder / "first" / "results.json").is_file()
+    assert hash(first.run)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.data_set = "b"  # type: ignore[misc]
+
+
+def test_word_scores_are_those_of_all_texts_at_once(found: Study, place: Path) -> None:
+    classifier = Classifier.load(place / "one")
+    texts = [text for text, _ in rows(0, 80)]
+    order = np.random.default_rng(0).permutation(80)[:70]
+    explanations = explain(classifier, [texts[row] for row in order], "attnlrp")
+    for kind, normalise in (("magnitude", True), ("signed", "signed")):
+        expected = word_scores(explanations, minimum_count=2, normalise=normalise)  # type: ignore[arg-type]
+        scores = found.runs[0].words.scores["attnlrp"][kind]  # type: ignore[index]
+        assert list(scores) == list(expected)
+        for word, score in scores.items():
+            assert score.count == expected[word].count
+            assert score.mean == pytest.approx(expected[word].mean, rel=1e-4, abs=1e-7)
+
+
+def test_examples_are_clear_cases(found: Study, place: Path) -> None:
+    truth = dict(rows(0, 80))
+    for explanations in found.runs[0].examples:
+        assert [each.method for each in explanations] == list(found.settings.methods)
+        assert len({each.text for each in explanations}) == 1
+    right = [example for example in found.runs[0].examples if truth[example[0].text] == example[0].prediction]
+    assert len(found.runs[0].examples) == 2
+    assert right
+
+
+def test_given_examples(place: Path, settings: StudySettings) -> None:
+    few = dataclasses.replace(
+        settings, examples=("a good film", "bad"), runs=settings.runs[1:], metrics=("abpc",), limit=2
+    )
+    [run] = study(few).runs
+    assert [example[0].text for example in run.examples] == ["a good film", "bad"]
+    assert study(dataclasses.replace(few, examples=0)).runs[0].examples == ()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts calls of what costs time."""
+    from whybert.evaluation import bench
+
+    calls: Counter[str] = Counter()
+
+    def count(module: Any, name: str) -> None:
+        before = getattr(module, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls[f"{module.__name__.rpartition('.')[2]}.{name}"] += 1
+            return before(*arguments, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    count(studies, "explain")
+    count(bench, "explain")
+    count(bench, "run")
+    return calls
+
+
+def test_what_is_done_is_not_done_again(
+    found: Study, settings: StudySettings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = counted(monkeypatch)
+    again = study(settings, folder)
+    assert not calls
+    assert again.runs == found.runs
+
+
+def test_a_stop_costs_one_part(
+    settings: StudySettings, tmp_path: Path, found: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = counted(monkeypatch)
+
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "first: words of the second model" and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(settings, tmp_path, stop)
+    # 70 texts are two parts of word scores; the examples are one more call.
+    assert calls == {"bench.explain": 1, "bench.run": 1, "study.explain": 4}
+    calls.clear()
+    again = study(settings, tmp_path)
+    assert calls == {"bench.explain": 1, "bench.run": 1, "study.explain": 3}
+    for one, other in zip(again.runs, found.runs, strict=True):
+        assert (one.words, one.second, one.examples) == (other.words, other.second, other.examples)
+        assert [value[:3] for value in one.evaluation.values] == [
+            value[:3] for value in other.evaluation.values
+        ]
+
+
+def test_other_settings_are_not_mixed_in(settings: StudySettings, folder: Path, found: Study) -> None:
+    with pytest.raises(UsageError, match=r"other settings: minimum_words 1 \(now 3\)"):
+        study(dataclasses.replace(settings, minimum_words=3), folder)
+    with pytest.raises(UsageError, match=r"other settings: .*seed 0 \(now 1\)"):
+        study(dataclasses.replace(settings, seed=1), folder)
+
+
+def test_the_second_model_is_another(settings: StudySettings, place: Path, tmp_path: Path) -> None:
+    small = dataclasses.replace(settings, metrics=("abpc",), limit=2, word_limit=20, examples=1)
+    run = dataclasses.replace(settings.runs[0], second_model=str(place / "one"))
+    [result] = study(dataclasses.replace(small, runs=(run,)), tmp_path).runs
+    correlations = seed_correlations(result)
+    assert correlations["gi"].r == pytest.approx(1.0)
+    assert abs(correlations[RANDOM].r) < 0.999  # the control is drawn anew
+
+
+# Functions of the result
+
+
+def test_correlations_are_those_of_numpy(found: Study) -> None:
+    first, second = (run.words.scores["attnlrp"]["signed"] for run in found.runs)
+    shared = [word for word in first if word in second]
+    expected = np.corrcoef([first[w].mean for w in shared], [second[w].mean for w in shared])[0, 1]
+    [pair] = data_correlations(found, "attnlrp", "signed")
+    assert (pair.first, pair.second, pair.words) == ("first", "second", len(shared))
+    assert pair.r == pytest.approx(expected)
+    assert data_correlations(found, "gs", "signed") == ()
+    run = found.runs[0]
+    assert run.second is not None
+    expected_r, words = word_correlation(
+        run.words.scores["lat"]["magnitude"], run.second.scores["lat"]["magnitude"]
+    )
+    assert seed_correlations(run)["lat"][2:] == (pytest.approx(expected_r), words)
+    assert seed_correlations(found.runs[1]) == {}
+
+
+def test_mean_correlations_leave_out_what_is_not_defined() -> None:
+    pairs = [studies.Correlation("a", "b", r, 5) for r in (0.5, float("nan"), 0.7)]
+    assert mean_correlation(pairs) == pytest.approx(0.6)
+    assert np.isnan(mean_correlation([]))
+
+
+def test_top_words(found: Study) -> None:
+    run = found.runs[0]
+    scores = run.words.scores["attnlrp"]["signed"]
+    top = top_words(run, "attnlrp", 3, "signed")
+    assert [score.mean for _, score in top] == sorted((s.mean for s in scores.values()), reverse=True)[:3]
+    assert top_words(run, "attnlrp", 1, "signed", lowest=True)[0][1].mean == min(
+        s.mean for s in scores.values()
+    )
+    equal = MappingProxyType({"b": WordScore(1.0, 2), "a": WordScore(1.0, 2)})
+    words = dataclasses.replace(run.words, scores={"gi": {"magnitude": equal}})
+    assert [word for word, _ in top_words(dataclasses.replace(run, words=words), "gi")] == ["a", "b"]
+    assert top_words(run, "gs", 3, "signed") == ()
+
+
+def test_deletion_means(found: Study) -> None:
+    means = deletion_means(found, "abpc")
+    values = [value.value for value in found.runs[1].evaluation.cell("gi", "abpc")]
+    assert means["second"]["gi"].mean == pytest.approx(np.mean(values))
+    assert deletion_means(found, "no-such-metric") == {}
+
+
+def test_the_published_numbers_are_fixed() -> None:
+    assert PUBLISHED.deletion["sst5"][RANDOM] == 0.616
+    assert set(PUBLISHED.deletion) == {"sst5", "semeval", "imdb", "yelp5"}
+    with pytest.raises(TypeError):
+        PUBLISHED.correlation["gs"] = 1.0  # type: ignore[index]
+
+
+def scored(found: Study, means: dict[str, float], data_set: str = "sst5") -> Study:
+    """The study with other values of the paper's deletion: these means over 40 texts, a little spread."""
+    run = found.runs[0]
+    spread = np.random.default_rng(0).uniform(-0.05, 0.05, 40)
+    values = tuple(
+        type(run.evaluation.values[0])(row, method, "deletion-paper", mean + float(noise))
+        for method, mean in means.items()
+        for row, noise in enumerate(spread * (1 if method == RANDOM else -1))
+    )
+    evaluation = dataclasses.replace(run.evaluation, values=values, methods=tuple(means))
+    return dataclasses.replace(
+        found, runs=(dataclasses.replace(run, evaluation=evaluation, data_set=data_set),)
+    )
+
+
+def verdicts(listed: tuple[Finding, ...]) -> dict[str, str]:
+    return {finding.claim.split("'")[0]: finding.verdict for finding in listed}
+
+
+def test_findings_follow_the_numbers(found: Study) -> None:
+    as_published = scored(found, dict(PUBLISHED.deletion["sst5"]))
+    listed = findings(as_published)
+    assert {finding.verdict for finding in listed} == {"reproduces"}
+    assert any("Kendall's tau +1.00 over 5" in finding.here for finding in listed)
+    other = scored(found, {RANDOM: 0.4, "gs": 0.6, "gi": 0.4, "lrp": 0.2, "lat": 0.1})
+    by_claim = verdicts(findings(other))
+    assert by_claim["Deleting gs"] == "does not reproduce"
+    assert by_claim["Deleting gi"] == "not told apart"
+    assert by_claim["Deleting lrp"] == "reproduces"
+    assert by_claim["Deleting lat"] == "does not reproduce"
+    assert not any("order of random" in f.claim for f in findings(scored(found, {RANDOM: 0.5}, "mine")))
+
+
+# The command
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("COLUMNS", "120")
+    command = applications.Command("study", "whybert.study_command", "study_command", ("whybert study",))
+    if all(each.name != "study" for each in applications.COMMANDS):
+        monkeypatch.setattr(applications, "COMMANDS", (*applications.COMMANDS, command))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = applications.run(["study", *arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_the_command(run: Any, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    arguments = [
+        *(
+            "--run",
+            f"one={place / 'one'},{place / 'a.csv'}",
+            "--run",
+            f"two={place / 'two'},{place / 'b.csv'}",
+        ),
+        *(
+            "--method",
+            "gi,lat",
+            "--metric",
+            "abpc",
+            "--limit",
+            "3",
+            "--word-limit",
+            "12",
+            "--title",
+            "My study",
+        ),
+        *("-o", str(out)),
+    ]
+    code, printed, errors = run(*arguments)
+    assert code == 0, errors
+    assert "best by abpc" in printed
+    assert f"wrote {out / 'report.html'}" in errors
+    page = (out / "report.html").read_bytes()
+    assert b"<h1>My study</h1>" in page
+    written = {str(path.relative_to(out)) for path in out.glob("*.*")}
+    assert written == {"report.html", "report.tex", "study.json", "study.yaml"}
+    for name in ("runs", "metrics", "curves", "words", "data_correlations", "findings"):
+        for suffix in ("csv", "parquet"):
+            assert (out / "tables" / f"{name}.{suffix}").is_file(), name
+    calls = counted(monkeypatch)
+    assert run(str(out / "study.yaml"), "-o", str(out))[0] == 0
+    assert not calls
+    assert (out / "report.html").read_bytes() == page
+    code, printed, errors = run(*arguments, "--seed", "1")
+    assert (code, printed) == (2, "")
+    assert "other settings" in errors
+    assert run(*arguments, "--seed", "1", "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "expected CONFIG.yaml or --run"),
+        (["--run", "a"], "expected --run NAME=MODEL,DATA"),
+        (["--run", "a=builtin"], "expected --run NAME=MODEL,DATA"),
+        (["--run", "a=builtin,x,y,z,more"], "expected --run NAME=MODEL,DATA"),
+        (["--run", "a=builtin,sst2", "--method", "lpr"], "did you mean 'lrp'?"),
+        (["none.yaml"], "none.yaml"),
+    ],
+)
+def test_wrong_use(run: Any, tmp_path: Path, arguments: list[str], part: str) -> None:
+    code, printed, errors = run(*arguments, "-o", str(tmp_path / "out"))
+    assert (code, printed) == (2, "")
+    assert part in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_is_a_folder(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, errors = run("--run", "a=builtin,sst2", "-o", str(tmp_path / "file"))
+    assert code == 2
+    assert "expected a folder" in errors
+
+
+def test_an_unknown_data_set_is_one_line(run: Any, tmp_path: Path) -> None:
+    code, _, errors = run("--run", "a=builtin,ssst2", "-o", str(tmp_path / "out"))
+    assert code == 2
+    assert "did you mean 'sst2'" in errors
+
+
+def test_the_command_reads_parts_of_a_run() -> None:
+    from whybert.study_command import _parts
+
+    assert _parts("a = m, d,,dev") == {"name": "a", "model": "m", "data": "d", "split": "dev"}
+    assert isinstance(typer.Typer().command()(study_command), type(study_command))
+
+
+def test_a_name_that_is_unknown_lists_what_is_near() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'abpc'"):
+        StudySettings((StudyRun("a", "builtin", "sst2"),), metrics=("abpcc",))
