@@ -169,6 +169,9 @@ def write(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         if rows:
             written += [_write_csv(place / f"{name}.csv", columns, rows)]
             written += [_write_parquet(place / f"{name}.parquet", columns, rows)]
+        else:  # what a run with other metrics left
+            (place / f"{name}.csv").unlink(missing_ok=True)
+            (place / f"{name}.parquet").unlink(missing_ok=True)
     path = place / RESULTS_FILE
     text = json.dumps(to_dict(evaluation), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -260,6 +263,8 @@ def terminal(evaluation: Evaluation) -> RenderableType:
 
 
 def _legend(evaluation: Evaluation) -> str:
+    from whybert.render import visible
+
     lines = [
         "↑ higher is better, ↓ lower is better; ± half of the 95 % bootstrap interval over texts; "
         "★ best mean, = not told apart from it (paired bootstrap)"
@@ -268,7 +273,7 @@ def _legend(evaluation: Evaluation) -> str:
     if ties:
         named = ", ".join(f"{method} in {count} texts" for method, count in ties.items())
         lines.append(f"equal scores, whose order the seed draws: {named}")
-    return "\n".join([*lines, *evaluation.notes])
+    return "\n".join(visible(line) for line in [*lines, *evaluation.notes])
 
 
 def _group_table(
@@ -311,10 +316,12 @@ def _figure(value: float) -> str:
 def _agreement_table(evaluation: Evaluation, metric: Metric) -> RenderableType:
     from rich.text import Text
 
+    from whybert.render import visible
+
     found = agreement(evaluation, metric.name)
     table = _table(metric.name, evaluation.methods[1:])
     for first in evaluation.methods[:-1]:
-        row = [Text(first)]
+        row = [Text(visible(first))]
         for second in evaluation.methods[1:]:
             interval = found.get((first, second))
             row.append(Text("" if interval is None or not interval.size else _figure(interval.mean)))
@@ -325,11 +332,15 @@ def _agreement_table(evaluation: Evaluation, metric: Metric) -> RenderableType:
 def _table(title: str, methods: Sequence[str]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
+
+    from whybert.render import visible
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(title, no_wrap=True)
     for method in methods:
-        table.add_column(method, justify="right", min_width=min(len(method), _NARROW), overflow="fold")
+        name = Text(visible(method))  # given explanations have any name
+        table.add_column(name, justify="right", min_width=min(len(method), _NARROW), overflow="fold")
     return table
 
 
