@@ -6,13 +6,10 @@ so that a run that was stopped goes on where it was.  What a part holds depends 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
 import platform
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +33,7 @@ from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.perturbation import run
 from whybert.evaluation.plausibility import PlausibilityMetric
 from whybert.evaluation.statistics import has_ties
+from whybert.evaluation.store import Store, file_digest, model_digest
 from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.explaining import explain
 from whybert.explanation import Explanation
@@ -46,8 +44,6 @@ if TYPE_CHECKING:
     from whybert.classifier import Classifier
     from whybert.datasets import TextDataset
 
-SETTINGS_FILE: Final = "evaluation.json"
-PARTS: Final = "parts"
 DEFAULT_METRICS: Final = ("faithfulness",)
 _PART: Final = 16  # texts; at most so many are worked on again after a stop
 
@@ -183,7 +179,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def silent(what: str, done: int, total: int) -> None:
     return None
 
 
@@ -203,7 +199,7 @@ def evaluate(
     folder: str | Path | None = None,
     overwrite: bool = False,
     batch_size: int = BATCH_SIZE,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Judge explanations of a classifier's decisions.
 
@@ -234,7 +230,7 @@ def evaluate(
         chosen = tuple(m if m.texts is None else replace(m, texts=slow_limit) for m in chosen)
     rows = data.sample(limit, seed)
     settings = _settings(classifier, data, rows, names, chosen, seed, target, options, given)
-    store = _Store(None if folder is None else Path(folder), settings, overwrite)
+    store = Store(None if folder is None else Path(folder), settings, overwrite)
     labels = [data.labels[row] for row in rows]
     subjects = make_subjects(
         classifier,
@@ -300,7 +296,7 @@ class _Run:
         control: bool,
         options: Mapping[str, Any],
         batch_size: int,
-        store: _Store,
+        store: Store,
         progress: Progress,
     ) -> None:
         self.classifier, self.data, self.own, self.given = classifier, data, list(own), given
@@ -359,7 +355,7 @@ class _Run:
     def _explained(self, subjects: Sequence[Subject]) -> dict[str, list[Explanation]]:
         return explain(
             self.classifier,
-            cast("list[str]", [subject_text(subject) for subject in subjects]),
+            cast("list[str]", [subject.text for subject in subjects]),
             self.own,
             [subject.target for subject in subjects],
             batch_size=self.batch_size,
@@ -427,11 +423,6 @@ class _Run:
         return _part(values, [], {})
 
 
-def subject_text(subject: Subject) -> Text:
-    """The text of a subject, or its pair, as `explain` takes it."""
-    return subject.row.text if subject.row.pair is None else (subject.row.text, subject.row.pair)
-
-
 def _part(values: Sequence[Value], pairs: Sequence[PairValue], ties: Mapping[str, int]) -> dict[str, Any]:
     return {
         "values": [
@@ -457,70 +448,6 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-class _Store:
-    """The parts of a run in a folder; without a folder every part is computed."""
-
-    def __init__(self, folder: Path | None, settings: Mapping[str, Any], overwrite: bool) -> None:
-        self.folder = folder
-        if folder is None:
-            return
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"expected a folder to write to, found the file {str(folder)!r}")
-        mark = folder / SETTINGS_FILE
-        if folder.is_dir() and any(folder.iterdir()):
-            if not mark.is_file():
-                raise UsageError(
-                    f"{str(folder)!r} holds something that no evaluation wrote; name another folder"
-                )
-            changed = _changed(mark, settings)
-            if changed and not overwrite:
-                raise UsageError(
-                    f"{str(folder)!r} holds an evaluation with other settings: {changed}; "
-                    "use --overwrite or another folder"
-                )
-            if overwrite:
-                for path in (folder / PARTS).glob("*.json"):
-                    path.unlink()
-        (folder / PARTS).mkdir(parents=True, exist_ok=True)
-        _write(mark, settings)
-
-    def part(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The part of that name: from its file, else computed and written."""
-        path = None if self.folder is None else self.folder / PARTS / f"{name}.json"
-        if path is not None and path.is_file():
-            # One that was cut off, by a full disk or a machine that stopped, is computed again.
-            with contextlib.suppress(ValueError):
-                found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-                return found
-        started = time.perf_counter()
-        part = compute()
-        part["seconds"] = time.perf_counter() - started
-        if path is not None:
-            _write(path, part)
-        return part
-
-
-def _changed(mark: Path, settings: Mapping[str, Any]) -> str:
-    try:
-        before = json.loads(mark.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{str(mark)!r} cannot be read; name another folder") from error
-    wanted = json.loads(json.dumps(settings))
-    changed = [name for name in wanted if name != "versions" and before.get(name) != wanted[name]]
-    return ", ".join(f"{name} {_short(before.get(name))} (now {_short(wanted[name])})" for name in changed)
-
-
-def _short(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _settings(
     classifier: Classifier,
     data: EvaluationData,
@@ -542,7 +469,7 @@ def _settings(
         digest.update(json.dumps(entry).encode())
     return {
         "model": classifier.name,
-        "model_digest": _digest(classifier),
+        "model_digest": model_digest(classifier),
         "labels": list(classifier.labels),
         "max_length": classifier.max_length,
         "data": data.name,
@@ -555,7 +482,7 @@ def _settings(
         "options": dict(options),
         "metrics": [metric.name for metric in metrics],
         "bounds": {metric.name: metric.texts for metric in metrics if metric.texts is not None},
-        "given": {name: _file_digest(Path(path)) for name, path in given.items()},
+        "given": {name: file_digest(path) for name, path in given.items()},
         "versions": {
             "whybert": __version__,
             "torch": torch.__version__,
@@ -563,21 +490,3 @@ def _settings(
             "python": platform.python_version(),
         },
     }
-
-
-def _digest(classifier: Classifier) -> str:
-    """Of the weights, so that a run does not go on with another model of the same name."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(classifier.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; check the path") from error

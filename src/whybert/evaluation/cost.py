@@ -17,7 +17,7 @@ from torch.autograd.profiler import profile
 
 from whybert.attribution import attribute
 from whybert.classifier import BATCH_SIZE, batches
-from whybert.encoding import Encoding, Text
+from whybert.encoding import Encoding
 from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject
 from whybert.explaining import explain_batches
 from whybert.methods import create_all
@@ -56,7 +56,7 @@ class CostMetric(ModelMetric):
     ) -> dict[str, list[Score]]:
         if not subjects or not explanations:
             return {method: [] for method in explanations}
-        texts = [_text(subject) for subject in subjects]
+        texts = [subject.text for subject in subjects]
         prepared = list(batches(classifier, texts, batch_size))
         own_options = {each.name: each.options for each in create_all(list(explanations), options)}
         found = {}
@@ -91,7 +91,7 @@ class Seconds(CostMetric):
         device = next(classifier.model.parameters()).device
 
         def cost(subjects: Sequence[Subject], batch: Encoding) -> float:
-            texts = [_text(subject) for subject in subjects]
+            texts = [subject.text for subject in subjects]
             targets = [subject.target for subject in subjects]
             _synchronise(device)
             start = time.perf_counter()
@@ -175,10 +175,6 @@ def _quiet_profiler() -> Iterator[None]:
 def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _text(subject: Subject) -> Text:
-    return subject.row.text if subject.row.pair is None else (subject.row.text, subject.row.pair)
 
 
 COST: Final[Mapping[str, ModelMetric]] = MappingProxyType(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from whybert.classifier import BATCH_SIZE
+from whybert.errors import InputError
 from whybert.evaluation.metric import Metric, Score, Subject
 from whybert.evaluation.perturbation import Job, Outcomes, Walk, run
 from whybert.evaluation.statistics import Floats, kendall, ranking
@@ -93,6 +94,10 @@ class FaithfulnessMetric(Metric):
 
         Raises InputError for an explanation that does not belong to its subject, and NonFiniteError.
         """
+        if len(subjects) != len(explanations):
+            raise InputError(
+                f"expected an explanation of each of the {len(subjects)} texts, found {len(explanations)}"
+            )
         jobs = [self.job(*pair) for pair in zip(subjects, explanations, strict=True)]
         return run(classifier, jobs, batch_size=batch_size)
 
@@ -265,7 +270,9 @@ class NormalisedAOPC(FaithfulnessMetric):
         lower, upper = yield from self.limits(subject)
         outcomes = yield [union(order[:count]) for count in range(1, len(order) + 1)]
         aopc = float((subject.probabilities[subject.target] - self.output(subject, outcomes)).mean())
-        if upper - lower < 1e-12:  # no order matters: the text has one unit, or the model does not read it
+        # No order matters: the text has one unit, or the model does not read it.  Rounding in float32 is
+        # about 1e-7.
+        if upper - lower < 1e-6:
             return UNDEFINED
         return Score((aopc - lower) / (upper - lower))
 
@@ -285,7 +292,7 @@ class NormalisedAOPC(FaithfulnessMetric):
         beams: list[dict[int, float]] = [{0: 0.0}, {0: 0.0}]  # removals with the sum of drops up to them
         signs = (-1.0, 1.0)  # of what the lower and the upper limit look for
         for _ in range(n):
-            grown = [_grown(beam, n, sign) for beam, sign in zip(beams, signs, strict=True)]
+            grown = [_grown(beam, n) for beam in beams]
             asked = sorted({removal for candidates in grown for removal in candidates})
             values = self.output(subject, (yield asked))
             drop = dict(zip(asked, (probability - values).tolist(), strict=True))
@@ -296,15 +303,13 @@ class NormalisedAOPC(FaithfulnessMetric):
         return min(beams[0].values()) / n, max(beams[1].values()) / n
 
 
-def _grown(beam: dict[int, float], n: int, sign: float) -> dict[int, float]:
-    """The removals of one unit more, each with the best sum that leads to it."""
+def _grown(beam: dict[int, float], n: int) -> dict[int, float]:
+    """The removals of one unit more, each with the best sum that leads to it: beams are stored best first."""
     grown: dict[int, float] = {}
     for removal, total in beam.items():
         for unit in range(n):
             if not removal >> unit & 1:
-                larger = removal | 1 << unit
-                if larger not in grown or sign * total > sign * grown[larger]:
-                    grown[larger] = total
+                grown.setdefault(removal | 1 << unit, total)
     return grown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from whybert.encoding import EncodedText
+from whybert.encoding import EncodedText, Text
 from whybert.errors import InputError
 from whybert.explanation import Explanation, Level
 
@@ -79,6 +80,11 @@ class Subject:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    @property
+    def text(self) -> Text:
+        """The text, or the pair of texts, as `explain` takes it."""
+        return self.row.text if self.row.pair is None else (self.row.text, self.row.pair)
+
     @cached_property
     def prediction(self) -> int:
         """The class with the highest logit."""
@@ -99,7 +105,7 @@ class Subject:
     def unit_scores(self, explanation: Explanation, level: Level) -> tuple[float, ...]:
         """The score of each unit: the sum over its tokens.
 
-        Raises InputError if the explanation is of another text or of other tokens, or has a NaN score.
+        Raises InputError if the explanation is of another text or other tokens, or a score is not finite.
         """
         check_explanation(self, explanation)
         scores = explanation.scores
@@ -117,7 +123,7 @@ def _units(row: EncodedText, level: Level) -> tuple[tuple[int, ...], ...]:
 
 
 def check_explanation(subject: Subject, explanation: Explanation) -> None:
-    """Raise InputError unless the explanation is of the subject's text and tokens and has no NaN."""
+    """Raise InputError unless the explanation is of the subject's text and tokens, its scores finite."""
     name = f"text {subject.index}"
     if (explanation.text, explanation.pair) != (subject.row.text, subject.row.pair):
         raise InputError(
@@ -132,10 +138,11 @@ def check_explanation(subject: Subject, explanation: Explanation) -> None:
             subject.index,
         )
     for token in explanation.tokens:
-        if token.score != token.score:
+        if not math.isfinite(token.score):
+            found = "NaN" if math.isnan(token.score) else f"{token.score}"
             raise InputError(
-                f"expected scores that are numbers, found NaN for the token {token.text!r} of {name} by "
-                f"{explanation.method!r}; leave this text out",
+                f"expected scores that are finite numbers, found {found} for the token {token.text!r} of "
+                f"{name} by {explanation.method!r}; leave this text out",
                 subject.index,
             )
 

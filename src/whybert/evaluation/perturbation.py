@@ -1,8 +1,8 @@
 """What a model says when some tokens of a text are taken away.
 
 A *removal* is a set of units (words or tokens) of one text, written as the bits of an integer: bit i stands
-for unit i.  Removals of many texts, methods and metrics are answered together: equal ones once, those of one
-length in one batch, so that no batch holds padding.
+for unit i.  Removals of many texts, methods and metrics are answered together: those that leave the same
+input once, those of one length in one batch, so that no batch holds padding.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def run(
     """Let all walks come to their end, in step, and return their scores in order.
 
     batch_size: how many texts of 64 tokens a batch is as large as.  advance: called with the number of
-    removals that were just answered.
+    inputs that were just answered.
 
     Raises NonFiniteError, naming the text, for logits that are not numbers.
     """
@@ -220,28 +220,30 @@ def _answer(
     advance: Callable[[int], None],
 ) -> None:
     """Ask the model for the wanted removals and put the logits into `known`."""
-    # Built batch by batch, so that memory holds the removals as integers and not as inputs.
-    by_length: dict[int, list[tuple[int, str, int]]] = {}
-    for key, name, tokens in wanted:
-        length = subjects[key].row.token_count - (tokens.bit_count() if name == "delete" else 0)
-        by_length.setdefault(length, []).append((key, name, tokens))
+    # Removals that leave the same input, such as one or the other of two equal words, are asked once: the
+    # rounding of two batches must not tell them apart.
+    names = tuple(next(iter(subjects.values())).row.features)  # one tokenizer gives all texts the same ones
+    asked: dict[tuple[tuple[int, ...], ...], list[tuple[int, str, int]]] = {}
+    for key, name, tokens in sorted(wanted, key=lambda entry: (subjects[entry[0]].index, *entry[1:])):
+        features = perturbation(name).apply(subjects[key].row.features, _bits(tokens), classifier.tokenizer)
+        asked.setdefault(tuple(tuple(features[column]) for column in names), []).append((key, name, tokens))
+    by_length: dict[int, list[tuple[tuple[int, ...], ...]]] = {}
+    for values in asked:
+        by_length.setdefault(len(values[0]), []).append(values)
     for length in sorted(by_length, reverse=True):
-        entries = sorted(by_length[length], key=lambda entry: (subjects[entry[0]].index, *entry[1:]))
+        inputs = by_length[length]
         size = max(1, batch_size * _TOKENS_PER_TEXT // length)
-        for start in range(0, len(entries), size):
-            part = entries[start : start + size]
-            features = [
-                perturbation(name).apply(subjects[key].row.features, _bits(tokens), classifier.tokenizer)
-                for key, name, tokens in part
-            ]
+        for start in range(0, len(inputs), size):
+            part = inputs[start : start + size]
             try:
-                logits = classifier.logits(features).numpy()
+                logits = classifier.logits([dict(zip(names, v, strict=True)) for v in part]).numpy()
             except NonFiniteError as error:
-                index = subjects[part[error.index or 0][0]].index
+                index = subjects[asked[part[error.index or 0]][0][0]].index
                 message = str(error).replace(f"row {error.index}", f"text {index}, perturbed,", 1)
                 raise NonFiniteError(message, index) from error
-            for (key, name, tokens), row in zip(part, logits, strict=True):
-                known[key, name][tokens] = row
+            for values, row in zip(part, logits, strict=True):
+                for key, name, tokens in asked[values]:
+                    known[key, name][tokens] = row
             advance(len(part))
 
 

@@ -141,7 +141,9 @@ def _short_figure(value: float) -> str:
 
 
 def _range(interval: Interval) -> str:
-    """The ends of an interval, with as many decimals as it takes to tell them apart."""
+    """The ends of an interval, with more decimals where both are small; nothing where there is none."""
+    if not interval.size:
+        return ""
     ends = interval.low, interval.high
     if max(map(abs, ends)) < 0.01 or max(map(abs, ends)) >= 1e5:
         return " to ".join(_figure(end) for end in ends)
@@ -547,8 +549,8 @@ def latex(study: Study) -> str:
 
 def _booktabs(label: str, grid: Grid) -> str:
     kinds = {"l": "l", "r": "r", "p": "p{.3\\linewidth}"}
-    heading = " & ".join(_latex_heading(column) for column in grid.columns)
-    lines = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in grid.rows]
+    heading = " & ".join(map(escape_latex, grid.columns))
+    lines = [_latex_row(row) for row in grid.rows]
     return "\n".join(
         [
             r"\begin{table}",
@@ -567,8 +569,9 @@ def _booktabs(label: str, grid: Grid) -> str:
     )
 
 
-def _latex_heading(column: str) -> str:
-    return escape_latex(column)
+def _latex_row(row: Sequence[Cell]) -> str:
+    line = " & ".join(map(_latex_cell, row)) + r" \\"
+    return "{}" + line if line[0] in "[*" else line  # the end of the row before would take it for an argument
 
 
 def _latex_cell(cell: Cell) -> str:

@@ -88,6 +88,7 @@ def curve(evaluation: Evaluation, method: str, metric: FaithfulnessMetric | Mode
 
 def to_dict(evaluation: Evaluation) -> dict[str, Any]:
     """Settings, versions and summaries in plain JSON types; NaN becomes None."""
+    listed = summaries(evaluation)
     return {
         "settings": dict(evaluation.settings),
         "accuracy": evaluation.accuracy,
@@ -108,7 +109,7 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
                         "best": summary.best,
                         "tied": summary.tied,
                     }
-                    for summary in summaries(evaluation)
+                    for summary in listed
                     if summary.metric == metric.name
                 },
                 **_curves(evaluation, metric),

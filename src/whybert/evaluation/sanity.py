@@ -433,12 +433,8 @@ def _noisy(model: nn.Module, noise: _Noise) -> Iterator[None]:
         handle.remove()
 
 
-def _text(subject: Subject) -> Text:
-    return subject.row.text if subject.row.pair is None else (subject.row.text, subject.row.pair)
-
-
 def _texts(subjects: Sequence[Subject]) -> list[Text]:
-    return [_text(subject) for subject in subjects]
+    return [subject.text for subject in subjects]
 
 
 def _explain(

@@ -70,9 +70,13 @@ def pearson(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _both_vary(first: Sequence[float], second: Sequence[float]) -> bool:
+    _check_lengths(first, second)
+    return len(set(first)) > 1 and len(set(second)) > 1
+
+
+def _check_lengths(first: Sequence[float], second: Sequence[float]) -> None:
     if len(first) != len(second):
         raise InputError(f"expected as many numbers on both sides, found {len(first)} and {len(second)}")
-    return len(set(first)) > 1 and len(set(second)) > 1
 
 
 class Interval(NamedTuple):
@@ -105,6 +109,7 @@ def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES
 
 def differs(first: Sequence[float], second: Sequence[float], seed: int = 0) -> bool:
     """Whether the interval of the mean difference of pairs leaves 0 out; pairs with a NaN are ignored."""
+    _check_lengths(first, second)
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     interval = bootstrap(difference.tolist(), seed)
     return interval.size > 0 and not interval.low <= 0.0 <= interval.high

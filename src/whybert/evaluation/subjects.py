@@ -9,7 +9,7 @@ import torch
 
 from whybert.classifier import BATCH_SIZE
 from whybert.encoding import Text
-from whybert.errors import InputError
+from whybert.errors import InputError, TargetError
 from whybert.evaluation.metric import Subject
 from whybert.targets import resolve
 
@@ -41,15 +41,23 @@ def subjects(
                 f"expected {name} for each of the {len(texts)} texts, found {len(given)}; "
                 "give None for a text without"
             )
+    for place, label in enumerate(labels or ()):
+        if label is not None and not 0 <= label < len(classifier.labels):
+            raise InputError(
+                f"expected labels from 0 to {len(classifier.labels) - 1}, found {label} for text {place}",
+                place,
+            )
     rows = classifier.tokenize(texts)
     predictions = classifier.predict(list(texts), batch_size)  # type: ignore[arg-type]
     wanted = None
     if target is not None:
         resolved = resolve(target, torch.zeros(1, len(classifier.labels)), classifier.labels)
+        if resolved.against is not None:
+            raise TargetError(f"expected one class whose explanations are judged, found {target!r}")
         wanted = int(resolved.index[0])
     found = []
     for place, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
-        own = classifier.labels.index(prediction.label)
+        own = max(range(len(prediction.logits)), key=prediction.logits.__getitem__)  # labels can share a name
         found.append(
             Subject(
                 index=place if indices is None else indices[place],
