@@ -364,7 +364,7 @@ def test_equal_removals_are_asked_once(bert: Classifier, asked) -> None:
     ]
     scores = run(bert, jobs, advance=counts.append)
     assert [score.value for score in scores] == [6.0, 3.0, 1.0, 1.0, 0.0]
-    # Of the first text 1, 2, 4 and 3 left out and 1 masked: 5 questions.  The second text without 1 is the same
+    # Of the first text 1, 2, 4 and 3 left out and 1 masked: 5 questions.  The second without 1 is the same
     # input as the first without it.
     assert sum(counts) == 5
     assert all(count > 0 for count in counts)

@@ -92,8 +92,12 @@ def finetune_command(
     gradient_accumulation_steps: Annotated[
         int, _option("gradient-accumulation-steps", "Parts in which a batch is computed.", _RUN)
     ] = 1,
+    evaluations_per_epoch: Annotated[
+        int, _option("evaluations-per-epoch", "Scored checkpoints an epoch; the best one is kept.", _RUN)
+    ] = 1,
     early_stopping: Annotated[
-        int | None, _option("early-stopping", "Stop after so many epochs without a better macro-F1.", _RUN)
+        int | None,
+        _option("early-stopping", "Stop after so many evaluations without a better macro-F1.", _RUN),
     ] = None,
     seed: Annotated[int, _option("seed", "For weights, order and dropout.", _RUN)] = 42,
     bf16: Annotated[
@@ -135,6 +139,7 @@ def finetune_command(
             warmup_ratio=warmup,
             weight_decay=weight_decay,
             gradient_accumulation_steps=gradient_accumulation_steps,
+            evaluations_per_epoch=evaluations_per_epoch,
             early_stopping=early_stopping,
             seed=seed,
             bf16=bf16,

@@ -61,6 +61,8 @@ class Settings:
         run on two devices takes the same steps as one on one.
     learning_rate: None takes 5e-5, and 6e-4 for LoRA.
     warmup_ratio: the part of all steps in which the learning rate grows.
+    evaluations_per_epoch: how often an epoch is interrupted to score the validation split and to write a
+        checkpoint; at least once, at its end.
     early_stopping: stop after so many evaluations without a better macro-F1; None never does.
     lora: train low-rank changes of the linear layers instead of all weights; the result is merged.
     bf16: bfloat16 autocast; None uses it on a GPU that has it.
@@ -82,6 +84,7 @@ class Settings:
     warmup_ratio: float = 0.1
     weight_decay: float = 0.01
     gradient_accumulation_steps: int = 1
+    evaluations_per_epoch: int = 1
     early_stopping: int | None = None
     seed: int = 42
     do_lower_case: bool | None = None
@@ -104,6 +107,7 @@ class Settings:
             "eval_batch_size": 1,
             "gradient_accumulation_steps": 1,
             "lora_rank": 1,
+            "evaluations_per_epoch": 1,
             "early_stopping": 1,
             "train_limit": 2,
             "seed": 0,
@@ -550,7 +554,10 @@ def _trainer(
         settings.seed,
         group=settings.group_by_length,
     )
-    steps = math.ceil(len(order) / settings.train_batch_size) * settings.num_train_epochs
+    steps_per_epoch = math.ceil(len(order) / settings.train_batch_size)
+    steps = steps_per_epoch * settings.num_train_epochs
+    every = math.ceil(steps_per_epoch / settings.evaluations_per_epoch)
+    interval = "epoch" if every == steps_per_epoch else "steps"
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=settings.train_batch_size
@@ -562,8 +569,10 @@ def _trainer(
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
         lr_scheduler_type="linear",
-        eval_strategy="epoch",
-        save_strategy="epoch",
+        eval_strategy=interval,
+        save_strategy=interval,
+        eval_steps=every,
+        save_steps=every,
         save_total_limit=2,  # the best and the last
         load_best_model_at_end=True,
         metric_for_best_model="macro_f1",
