@@ -137,7 +137,7 @@ def _figure(value: float) -> str:
 
 def _short_figure(value: float) -> str:
     """A correlation."""
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    return "-" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no -0.00
 
 
 def _range(interval: Interval) -> str:
@@ -147,7 +147,7 @@ def _range(interval: Interval) -> str:
     ends = interval.low, interval.high
     if max(map(abs, ends)) < 0.01 or max(map(abs, ends)) >= 1e5:
         return " to ".join(_figure(end) for end in ends)
-    return " to ".join(f"{round(end, 2) + 0.0:.2f}" for end in ends)  # + 0.0: no -0.00
+    return " to ".join(f"{round(end, 2) + 0.0:.2f}" for end in ends)
 
 
 # Tables for people.
