@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -485,6 +486,16 @@ def test_wrong_use(run: Any, tmp_path: Path, arguments: list[str], part: str) ->
     assert part in errors
     assert errors.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_library_is_found_before_the_work(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else find(name))
+    code, _, errors = run("--run", "a=builtin,sst2", "-o", str(tmp_path / "out"))
+    assert code == 1
+    assert errors == "error: a report needs an optional package: pip install 'whybert[evaluate]'\n"
 
 
 def test_the_output_is_a_folder(run: Any, tmp_path: Path) -> None:

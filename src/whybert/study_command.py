@@ -108,6 +108,7 @@ def study_command(
     from whybert.evaluation import report
     from whybert.evaluation.study import study
 
+    report.require_libraries()
     given = {
         "limit": limit,
         "word_limit": word_limit,

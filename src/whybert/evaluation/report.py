@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
+import importlib.util
 import json
 import math
 import re
@@ -706,6 +707,13 @@ def to_dict(study: Study) -> dict[str, Any]:
             for row in rows
         ]
     return found
+
+
+def require_libraries() -> None:
+    """Raise MissingExtraError unless all that `write` needs is installed; better before a study than after."""
+    for name in ("jinja2", "matplotlib", "pyarrow", "scipy", "yaml"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingExtraError("a report", "evaluate")
 
 
 def write(study: Study, folder: str | Path) -> list[Path]:
