@@ -241,6 +241,28 @@ def test_bf16(settings: Settings) -> None:
     assert all(value.dtype == torch.float32 for value in weights(result.folder).values())
 
 
+def test_several_evaluations_an_epoch(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def scored(*_: object) -> dict[str, float]:
+        asked.append(len(asked))
+        return {"accuracy": 0.5, "macro_f1": 0.9 if len(asked) == 2 else 0.5}
+
+    monkeypatch.setattr("whybert.training._scores", scored)
+    often = replace(settings, num_train_epochs=2, train_batch_size=8, evaluations_per_epoch=3)
+    result = finetune(often)
+    steps = result.metrics["steps"] // 2
+    every = -(-steps // 3)
+    ends = {steps, 2 * steps}
+    assert len(asked) == len(ends | set(range(every, 2 * steps + 1, every))) > 2
+    # The second one was the best: the result is what a run of so many steps has at that point.
+    monkeypatch.setattr("whybert.training._scores", lambda *_: {"accuracy": 0.5, "macro_f1": 0.5})
+    first = replace(often, output_dir=str(tmp_path / "first"))  # of equal scores the first is the best
+    assert not same(weights(result.folder), weights(finetune(first).folder))
+
+
 def test_early_stopping(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def scored(*values: float) -> None:
         left = iter(values)

@@ -61,8 +61,8 @@ class Settings:
         run on two devices takes the same steps as one on one.
     learning_rate: None takes 5e-5, and 6e-4 for LoRA.
     warmup_ratio: the part of all steps in which the learning rate grows.
-    evaluations_per_epoch: how often an epoch is interrupted to score the validation split and to write a
-        checkpoint; at least once, at its end.
+    evaluations_per_epoch: how often the validation split is scored and a checkpoint written: at the end of
+        each epoch, and in steps of an epoch's nth part.
     early_stopping: stop after so many evaluations without a better macro-F1; None never does.
     lora: train low-rank changes of the linear layers instead of all weights; the result is merged.
     bf16: bfloat16 autocast; None uses it on a GPU that has it.
@@ -591,6 +591,8 @@ def _trainer(
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # one process, one device; several come from accelerate launch
     callbacks: list[TrainerCallback] = [_Watch()]
+    if interval == "steps":
+        callbacks.append(_EpochEnds())
     if settings.early_stopping is not None:
         callbacks.append(_EarlyStopping(settings.early_stopping))
     if PartialState().is_main_process:
@@ -648,6 +650,20 @@ class _EarlyStopping(TrainerCallback):
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.is_over(state.log_history):
             control.should_training_stop = True
+
+
+class _EpochEnds(TrainerCallback):
+    """Score and save at the end of an epoch too, where that is done every so many steps."""
+
+    def __init__(self) -> None:
+        self.scored = 0
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.scored = state.global_step
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.scored != state.global_step:
+            control.should_evaluate = control.should_save = True
 
 
 class _Watch(TrainerCallback):
