@@ -710,7 +710,7 @@ def to_dict(study: Study) -> dict[str, Any]:
 
 
 def require_libraries() -> None:
-    """Raise MissingExtraError unless all that `write` needs is installed; better before a study than after."""
+    """Raise MissingExtraError unless all that `write` needs is installed; for before the work."""
     for name in ("jinja2", "matplotlib", "pyarrow", "scipy", "yaml"):
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError("a report", "evaluate")
