@@ -65,6 +65,16 @@ COMMANDS: Final = (
         ),
     ),
     Command(
+        "study",
+        "whybert.study_command",
+        "study_command",
+        (
+            "whybert study study.yaml -o runs/study",
+            "whybert study --run sst5=models/sst5,sst5,SST5,test --run imdb=models/imdb,imdb,IMDb,test "
+            "-o runs/study",
+        ),
+    ),
+    Command(
         "list",
         "whybert.cli.listing",
         "list_command",

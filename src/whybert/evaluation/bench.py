@@ -6,6 +6,7 @@ so that a run that was stopped goes on where it was.  What a part holds depends 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -23,7 +24,7 @@ import numpy as np
 from whybert import __version__
 from whybert.classifier import BATCH_SIZE
 from whybert.encoding import Text
-from whybert.errors import InputError, UsageError
+from whybert.errors import InputError, NonFiniteError, UsageError
 from whybert.evaluation.agreement import AgreementMetric
 from whybert.evaluation.annotations import AnnotatedTexts, Annotation
 from whybert.evaluation.faithfulness import FaithfulnessMetric
@@ -228,20 +229,22 @@ def evaluate(
     chosen, notes = _applicable(resolve_metrics(metrics), data, own)
     if slow_limit is not None:
         chosen = tuple(m if m.texts is None else replace(m, texts=slow_limit) for m in chosen)
+    if seed < 0:
+        raise UsageError(f"expected seed of at least 0, found {seed}")
     rows = data.sample(limit, seed)
+    with _rows_named(rows):
+        subjects = make_subjects(
+            classifier,
+            [data.texts[row] for row in rows],
+            [data.labels[row] for row in rows],
+            target=target,
+            seed=seed,
+            indices=rows,
+            batch_size=batch_size,
+        )
+    read = {name: read_explanations(path, subjects, classifier.labels, name) for name, path in given.items()}
     settings = _settings(classifier, data, rows, names, chosen, seed, target, options, given)
     store = Store(None if folder is None else Path(folder), settings, overwrite)
-    labels = [data.labels[row] for row in rows]
-    subjects = make_subjects(
-        classifier,
-        [data.texts[row] for row in rows],
-        labels,
-        target=target,
-        seed=seed,
-        indices=rows,
-        batch_size=batch_size,
-    )
-    read = {name: read_explanations(path, subjects, classifier.labels, name) for name, path in given.items()}
     job = _Run(classifier, data, chosen, own, read, control, options, batch_size, store, progress)
     values, pairs, ties, seconds = job.run(subjects)
     known = [subject for subject in subjects if subject.label is not None]
@@ -260,6 +263,18 @@ def evaluate(
         seconds=seconds,
         notes=(*data.notes, *notes),
     )
+
+
+@contextlib.contextmanager
+def _rows_named(rows: Sequence[int]) -> Iterator[None]:
+    """Errors about one of the texts that were drawn name its row of the data instead of its place."""
+    try:
+        yield
+    except (InputError, NonFiniteError) as error:
+        if error.index is None or error.index >= len(rows):
+            raise
+        row = rows[error.index]
+        raise type(error)(error.about(f"row {row}"), row) from error
 
 
 def _applicable(
@@ -353,14 +368,15 @@ class _Run:
         return found
 
     def _explained(self, subjects: Sequence[Subject]) -> dict[str, list[Explanation]]:
-        return explain(
-            self.classifier,
-            cast("list[str]", [subject.text for subject in subjects]),
-            self.own,
-            [subject.target for subject in subjects],
-            batch_size=self.batch_size,
-            **self.options,
-        )
+        with _rows_named([subject.index for subject in subjects]):
+            return explain(
+                self.classifier,
+                cast("list[str]", [subject.text for subject in subjects]),
+                self.own,
+                [subject.target for subject in subjects],
+                batch_size=self.batch_size,
+                **self.options,
+            )
 
     def _texts(self, subjects: Sequence[Subject], places: Sequence[int]) -> dict[str, Any]:
         explanations = self._explanations(subjects, places)
@@ -465,7 +481,8 @@ def _settings(
 
     digest = hashlib.sha256()
     for row in rows:
-        entry = (data.texts[row], data.labels[row])
+        marked = None if data.annotations is None else data.annotations[row]
+        entry = (data.texts[row], data.labels[row], None if marked is None else (marked.spans, marked.marks))
         digest.update(json.dumps(entry).encode())
     return {
         "model": classifier.name,

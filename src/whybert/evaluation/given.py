@@ -88,6 +88,7 @@ def read_explanations(
     by_index = {subject.index: subject for subject in subjects}
     by_text = {(subject.row.text, subject.row.pair): subject for subject in subjects}
     found: dict[int, Explanation] = {}
+    by_text_only: list[Explanation] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -98,7 +99,14 @@ def read_explanations(
         subject = _subject_of(record, by_index, by_text, where)
         if subject is not None:
             found[id(subject)] = _explanation(record, subject, labels, method, where)
+            if "index" not in record:
+                by_text_only.append(found[id(subject)])
+    of_text = {(explanation.text, explanation.pair): explanation for explanation in by_text_only}
     for subject in subjects:
+        if id(subject) not in found and (subject.row.text, subject.row.pair) in of_text:
+            found[id(subject)] = of_text[
+                subject.row.text, subject.row.pair
+            ]  # the text stands in several rows
         if id(subject) not in found:
             raise InputError(
                 f"{str(path)!r} has no explanation by {method!r} of row {subject.index} "
@@ -152,18 +160,33 @@ def _explanation(
             check_explanation(subject, explanation)
         except InputError as error:
             raise InputError(f"{where}: {error}", subject.index) from error
+        if (explanation.target.index, explanation.target.against) != (subject.target, None):
+            raise InputError(
+                f"{where}: expected an explanation of {labels[subject.target]!r}, which is judged, found one "
+                f"of {explanation.target.name!r}; explain the prediction, or give --target",
+                subject.index,
+            )
         return explanation
     scores = record.get("scores")
     if not isinstance(scores, list) or not all(_is_number(score) for score in scores):
         raise InputError(f"{where}: expected 'scores', a list of numbers", subject.index)
-    spans = _spans(record, subject, len(scores), where)
+    names = record.get("words", record.get("tokens"))
+    # As the model's tokenizer spells them: nothing has to be found.
+    own = names == list(subject.row.tokens) and len(scores) == len(names)
+    spans = [] if own else _spans(record, subject, len(scores), where)
     for place, score in enumerate(scores):
         if not abs(score) <= sys.float_info.max:  # an int can be too large for a float
             raise InputError(
                 f"{where}: expected scores that are finite numbers, found {score} at place {place}",
                 subject.index,
             )
-    return explanation_of(subject, labels, _shared(spans, scores, subject, where), method)
+    if own:  # those of special tokens are not of the text
+        shared = [
+            0.0 if special else score for score, special in zip(scores, subject.row.special, strict=True)
+        ]
+    else:
+        shared = _shared(spans, scores, subject)
+    return explanation_of(subject, labels, shared, method)
 
 
 def _is_number(value: object) -> bool:
@@ -237,7 +260,7 @@ def _found_in_text(names: Sequence[str], subject: Subject, where: str) -> list[P
     return placed
 
 
-def _shared(spans: Sequence[Placed], scores: Sequence[float], subject: Subject, where: str) -> list[float]:
+def _shared(spans: Sequence[Placed], scores: Sequence[float], subject: Subject) -> list[float]:
     """The scores of the model's tokens: each unit's score shared by the characters it has in each."""
     row = subject.row
     totals = [0.0] * row.token_count

@@ -11,10 +11,9 @@ import importlib.resources
 import importlib.util
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,9 +41,10 @@ from whybert.evaluation.study import (
     settings_dict,
     top_words,
 )
+from whybert.evaluation.tables import write_csv, write_parquet, write_whole
 from whybert.render import number, shorten, visible
 from whybert.render.html import fragment
-from whybert.render.latex import _escape as escape_latex
+from whybert.render.latex import escape as escape_latex
 
 TEMPLATE: Final = "report.html.jinja"
 BEST, TIED = "\u2605", "="
@@ -736,39 +736,12 @@ def write(study: Study, folder: str | Path) -> list[Path]:
     for name, content in files.items():
         # A lone surrogate, which UTF-8 cannot hold, is escaped.
         data = content.encode("utf-8", "backslashreplace")
-        written.append(results._replace(place / name, lambda path, d=data: path.write_bytes(d)))
+        written.append(write_whole(place / name, partial(Path.write_bytes, data=data)))
     for name, (columns, rows) in tables(study).items():
         if rows:
-            written.append(results._write_csv(place / "tables" / f"{name}.csv", columns, _writable(rows)))
-            written.append(_write_parquet(place / "tables" / f"{name}.parquet", columns, _writable(rows)))
+            written.append(write_csv(place / "tables" / f"{name}.csv", columns, rows))
+            written.append(write_parquet(place / "tables" / f"{name}.parquet", columns, rows))
     return written
-
-
-def _writable(rows: Rows) -> Rows:
-    return [
-        tuple(
-            re.sub("[\ud800-\udfff]", "\ufffd", cell)
-            if isinstance(cell, str)
-            else ""
-            if cell is None
-            else cell
-            for cell in row
-        )
-        for row in rows
-    ]
-
-
-def _write_parquet(path: Path, columns: Sequence[str], rows: Rows) -> Path:
-    try:
-        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtraError("a Parquet file", "evaluate") from error
-    arrays = [
-        arrow.array([None if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells])
-        for cells in zip(*rows, strict=True)
-    ]
-    table = arrow.table(arrays, names=list(columns))
-    return results._replace(path, lambda temporary: parquet.write_table(table, temporary))
 
 
 def terminal(study: Study) -> Any:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import importlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from whybert.errors import MissingExtraError
 from whybert.evaluation.bench import Evaluation
 from whybert.evaluation.faithfulness import FaithfulnessMetric
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import GROUPS, Metric, ModelMetric
 from whybert.evaluation.statistics import Interval, bootstrap, differs
+from whybert.evaluation.tables import Rows, write_csv, write_parquet, write_whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -168,21 +165,18 @@ def write(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     written = []
     for name, columns, rows in _tables(evaluation):
         if rows:
-            written += [_write_csv(place / f"{name}.csv", columns, rows)]
-            written += [_write_parquet(place / f"{name}.parquet", columns, rows)]
+            written += [write_csv(place / f"{name}.csv", columns, rows)]
+            written += [write_parquet(place / f"{name}.parquet", columns, rows)]
         else:  # what a run with other metrics left
             (place / f"{name}.csv").unlink(missing_ok=True)
             (place / f"{name}.parquet").unlink(missing_ok=True)
     path = place / RESULTS_FILE
     text = json.dumps(to_dict(evaluation), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return [*written, path]
 
 
-_Rows = Sequence[Sequence[Any]]
-
-
-def _tables(evaluation: Evaluation) -> tuple[tuple[str, tuple[str, ...], _Rows], ...]:
+def _tables(evaluation: Evaluation) -> tuple[tuple[str, tuple[str, ...], Rows], ...]:
     grids = {
         metric.name: metric.grid
         for metric in evaluation.metrics
@@ -199,41 +193,6 @@ def _tables(evaluation: Evaluation) -> tuple[tuple[str, tuple[str, ...], _Rows],
         ("curves", ("row", "method", "metric", "x", "value"), points),
         ("agreement", ("row", "first", "second", "metric", "value"), list(evaluation.pairs)),
     )
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: _Rows) -> Path:
-    def fill(temporary: Path) -> None:
-        with open(temporary, "w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(columns)
-            for row in rows:
-                writer.writerow(["" if cell != cell else cell for cell in row])
-
-    return _replace(path, fill)
-
-
-def _write_parquet(path: Path, columns: Sequence[str], rows: _Rows) -> Path:
-    try:
-        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtraError("a Parquet file", "evaluate") from error
-    types = {"row": arrow.int64(), "x": arrow.float64(), "value": arrow.float64()}
-    arrays = [
-        arrow.array([None if cell != cell else cell for cell in cells], types.get(name, arrow.string()))
-        for name, cells in zip(columns, zip(*rows, strict=True), strict=True)
-    ]
-    table = arrow.table(arrays, names=list(columns))
-    return _replace(path, lambda temporary: parquet.write_table(table, temporary))
-
-
-def _replace(path: Path, fill: Any) -> Path:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        fill(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 # For the terminal.

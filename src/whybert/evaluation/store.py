@@ -70,6 +70,8 @@ def _changed(mark: Path, settings: Mapping[str, Any]) -> str:
         before = json.loads(mark.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{str(mark)!r} cannot be read; name another folder") from error
+    if not isinstance(before, dict):
+        raise UsageError(f"{str(mark)!r} is not of an evaluation; name another folder")
     wanted = json.loads(json.dumps(settings))
     changed = [name for name in wanted if name != "versions" and before.get(name) != wanted[name]]
     return ", ".join(f"{name} {_short(before.get(name))} (now {_short(wanted[name])})" for name in changed)
@@ -96,6 +98,7 @@ def model_digest(classifier: Classifier) -> str:
 
 
 def file_digest(path: str | Path) -> str:
+    """Of a file's bytes.  Raises InputError if it cannot be read."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:

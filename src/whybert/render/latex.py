@@ -64,8 +64,8 @@ def latex(explanations: Explanation | Iterable[Explanation], level: Level = "wor
 def _snippet(explanation: Explanation, level: Level) -> str:
     scale = Scale.of(explanation, level)
     facts = [target_line(explanation), method_line(explanation), *notes(explanation)]
-    header = "; ".join(_escape(fact) for fact in facts if fact)
-    lines = [f"\\noindent\\textbf{{{_escape(prediction_line(explanation))}}}; {header}\\par"]
+    header = "; ".join(escape(fact) for fact in facts if fact)
+    lines = [f"\\noindent\\textbf{{{escape(prediction_line(explanation))}}}; {header}\\par"]
     for line in pieces(explanation, level, uncovered_limit=_UNCOVERED_LIMIT):
         # One group for each text: the setting of the boxes ends with it.
         lines.append("{\\setlength{\\fboxsep}{1pt}\\noindent\\raggedright")
@@ -88,7 +88,7 @@ def _heat_map(line: Sequence[Piece], scale: Scale) -> str:
 
 
 def _box(piece: Piece, scale: Scale) -> str:
-    text = _escape(piece.text)
+    text = escape(piece.text)
     if piece.score is None:
         return f"\\textcolor[HTML]{{6B6B6B}}{{{text}}}"
     if piece.special:
@@ -103,7 +103,7 @@ def _colorbox(text: str, scale: Scale, score: float) -> str:
 
 
 def _legend(explanation: Explanation, scale: Scale) -> str:
-    low, high = map(_escape, ends(explanation))
+    low, high = map(escape, ends(explanation))
     painter = Scale(1.0, scale.signed)
     boxes = [_colorbox(low, painter, -1.0), _colorbox("0", painter, 0.0)] if scale.signed else []
     boxes.append(_colorbox(high, painter, 1.0))
@@ -112,12 +112,12 @@ def _legend(explanation: Explanation, scale: Scale) -> str:
         legend = _colorbox(low, painter, 0.0) + " " + legend
     if scale.maximum:
         sign = "$\\pm$" if scale.signed else ""
-        legend += f"; full colour at {sign}{_escape(number(scale.maximum, False))}"
+        legend += f"; full colour at {sign}{escape(number(scale.maximum, False))}"
     # \colorbox is fragile: without \protect it breaks in \caption.
     return legend.replace("\\colorbox", "\\protect\\colorbox")
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     # Symbols for control characters are missing from TeX's fonts: their numbers are shown instead.
     return "".join(map(_escape_character, text))
 
