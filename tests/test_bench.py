@@ -1116,3 +1116,56 @@ def test_long_names_fit_too() -> None:
     table = rendered(made({"randomisation-independent": {name: [0.5] * 3 for name in names}}))
     assert max(map(len, table.splitlines())) <= 100
     assert sum(table.count(letter) for letter in "b") >= 70
+
+
+# What a folder is claimed for, and how rows are named.
+
+
+def test_other_marks_of_the_annotators_are_another_run(tmp_path: Path) -> None:
+    def run(marks: tuple[float, ...], **options: Any) -> float:
+        row = Annotation("a bad film", "negative", ((0, 1), (2, 5), (6, 10)), marks)
+        data = EvaluationData.of_annotations(
+            AnnotatedTexts("m", "rationale", ("negative",), (row,), "made up", ()), CLASSIFIER
+        )
+        found = evaluate(
+            CLASSIFIER, data, methods=["gi"], metrics=["auprc"], control=False, folder=tmp_path, **options
+        )
+        return found.cell("gi", "auprc")[0].value
+
+    first = run((1.0, 0.0, 0.0))
+    with pytest.raises(UsageError, match="texts_digest"):
+        run((0.0, 1.0, 0.0))
+    assert run((0.0, 1.0, 0.0), overwrite=True) != first
+
+
+def test_errors_name_the_row_of_the_data_and_not_the_place_in_the_sample() -> None:
+    texts = ("a film", "so", "good", "bad", "was", "\u200b")  # the last one has no token
+    data = EvaluationData("m", texts, (None,) * 6)
+    assert data.sample(None, 0).index(5) != 5
+    with pytest.raises(InputError, match="row 5 has no character") as caught:
+        evaluate(CLASSIFIER, data, methods=["gi"], metrics=["abpc"])
+    assert caught.value.index == 5
+
+
+def test_a_corrected_line_of_given_explanations_needs_no_overwriting(tmp_path: Path) -> None:
+    folder, path = tmp_path / "out", tmp_path / "theirs.jsonl"
+    data = EvaluationData("m", ("a film",), (None,))
+
+    def run() -> Evaluation:
+        return evaluate(
+            CLASSIFIER, data, methods=["gi"], metrics=["abpc"], given={"theirs": path}, folder=folder
+        )
+
+    path.write_text("{\n", "utf-8")
+    with pytest.raises(InputError, match="line 1"):
+        run()
+    path.write_text('{"index": 0, "words": ["a", "film"], "scores": [0, 1]}\n', "utf-8")
+    assert run().methods == ("gi", "theirs", RANDOM)
+
+
+def test_wrong_seeds_and_marks_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="seed of at least 0, found -1"):
+        evaluate(CLASSIFIER, DATA, seed=-1)
+    (tmp_path / SETTINGS).write_text("[]", "utf-8")
+    with pytest.raises(UsageError, match="not of an evaluation"):
+        evaluate(CLASSIFIER, DATA, methods=["gi"], metrics=["abpc"], folder=tmp_path)

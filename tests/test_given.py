@@ -464,3 +464,32 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes('{"text": "café"}'.encode("latin-1"))
     with pytest.raises(InputError, match=r"latin\.jsonl' is not UTF-8 at byte 13"):
         read_explanations(tmp_path / "latin.jsonl", subjects(), LABELS, "theirs")
+
+
+def test_one_line_by_text_is_for_all_rows_of_that_text(path: Path) -> None:
+    given = subjects(["a film", "so", "a film"], [4, 5, 6])
+    line = {"text": "a film", "words": ["a", "film"], "scores": [1, 2]}
+    assert read(path, line, {"index": 5, "words": ["so"], "scores": [3]}, given=given) == [
+        [0, 1, 2, 0],
+        [0, 1.5, 1.5, 0],  # "so" is two tokens
+        [0, 1, 2, 0],
+    ]
+
+
+def test_an_explanation_of_another_class_is_refused(path: Path) -> None:
+    [subject] = subjects(["a film"], [0])
+    [other] = explain(WORDPIECE, ["a film"], "gi", 1 - subject.target)
+    write(path, {"index": 0, **other.to_dict(), "method": "theirs"})
+    with pytest.raises(InputError, match=r"line 1: expected an explanation of .*found one of .*--target"):
+        read_explanations(path, [subject], LABELS, "theirs")
+
+
+@pytest.mark.parametrize("name", tiny.TOKENIZERS)
+def test_tokens_as_the_model_spells_them_need_not_stand_in_the_text(path: Path, name: str) -> None:
+    classifier = CLASSIFIERS[name]
+    [subject] = subjects(["caf\u00e9 \u4e2d film \u2581"], [0], classifier)
+    scores = [float(2**place) for place in range(subject.row.token_count)]
+    write(path, {"index": 0, "tokens": list(subject.row.tokens), "scores": scores})
+    [found] = read_explanations(path, [subject], classifier.labels, "theirs")
+    flags = zip(scores, subject.row.special, strict=True)
+    assert list(found.scores) == [0.0 if special else score for score, special in flags]
