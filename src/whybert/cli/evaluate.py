@@ -126,7 +126,7 @@ def evaluate_command(
             metavar="NAME",
             help="A metric, a group (faithfulness, plausibility, sanity, agreement, cost), all, or "
             "NAME@PERTURBATION; see whybert list metrics. Several: repeat it, or use commas.",
-            show_default="faithfulness",
+            show_default="twelve of faithfulness",
         ),
     ] = None,
     device: DeviceOption = None,

@@ -45,7 +45,22 @@ if TYPE_CHECKING:
     from whybert.classifier import Classifier
     from whybert.datasets import TextDataset
 
-DEFAULT_METRICS: Final = ("faithfulness",)
+DEFAULT_METRICS: Final = (
+    "deletion-paper",
+    "deletion-mask",
+    "deletion-mask-probability",
+    "comprehensiveness",
+    "sufficiency",
+    "aopc",
+    "morf",
+    "lerf",
+    "abpc",
+    "abpc-logit",
+    "naopc",
+    "loo-kendall",
+)
+"""Each question about faithfulness once; the group "faithfulness" asks it in other ways too."""
+
 _PART: Final = 16  # texts; at most so many are worked on again after a stop
 
 

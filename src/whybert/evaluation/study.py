@@ -27,7 +27,7 @@ from whybert.encoding import Text
 from whybert.errors import InputError, MissingExtraError, UnknownNameError, UsageError, one_line
 from whybert.evaluation import results
 from whybert.evaluation.agreement import Normalise, WordScore, word_correlation, word_scores
-from whybert.evaluation.bench import Evaluation, EvaluationData, Progress, evaluate, silent
+from whybert.evaluation.bench import DEFAULT_METRICS, Evaluation, EvaluationData, Progress, evaluate, silent
 from whybert.evaluation.given import RANDOM, random_explanations
 from whybert.evaluation.metric import Subject
 from whybert.evaluation.metrics import resolve_metrics
@@ -40,19 +40,6 @@ from whybert.methods import METHODS, create_all
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
 
-DEFAULT_METRICS: Final = (
-    "deletion-paper",
-    "deletion-mask",
-    "deletion-mask-probability",
-    "comprehensiveness",
-    "sufficiency",
-    "aopc",
-    "morf",
-    "lerf",
-    "abpc",
-    "abpc-logit",
-    "loo-kendall",
-)
 PAPER_DELETION: Final = "deletion-paper"
 SOUND_DELETION: Final = "deletion-mask"
 
