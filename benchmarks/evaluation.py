@@ -4,7 +4,7 @@
     python benchmarks/evaluation.py --threads 2 --data SST2 --texts 500
 
 All metrics of the group `faithfulness` judge six methods on the first sentences of SST-2's development set,
-with the built-in model: once as the bench does it, in parts of 16 texts whose removals are answered together
+with the built-in model: once as the bench does it, in parts of 8 texts whose removals are answered together
 (equal inputs once, inputs of one length in one batch), and, for a few of the texts, metric by metric, method
 by method and text by text.  The ratio is that of the seconds a text.
 """
@@ -26,7 +26,7 @@ from whybert.evaluation.perturbation import Job, run
 from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.explanation import Explanation
 
-PART = 16
+PART = 8
 
 
 def jobs_of(

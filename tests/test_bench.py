@@ -52,7 +52,7 @@ TEXTS = (
     "good",
     "the film was bad and the actors were good",
 )
-MANY = tuple(f"{first} film {second} good" for first in "abcd" for second in "efghi")  # 20: two parts
+MANY = tuple(f"{first} film {second} good" for first in "abcd" for second in "efghi")  # 20: three parts
 PAIRS = tuple(zip(TEXTS, reversed(TEXTS), strict=True))
 
 
@@ -525,9 +525,9 @@ RUN: dict[str, Any] = {
     "metrics": ["aopc", "morf", "agreement-top", "random-logit", "completeness-error"],
     "slow_limit": 4,
 }
+TEXT_PARTS = {"texts-00000.json", "texts-00001.json", "texts-00002.json"}
 ALL_PARTS = {
-    "texts-00000.json",
-    "texts-00001.json",
+    *TEXT_PARTS,
     "model-random-logit.json",
     "model-completeness-error.json",
 }
@@ -586,11 +586,12 @@ def parts(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("stop", "kept", "explained_again"),
     [
-        # The first part has 16 of the 20 texts; a metric that explains again has its texts explained first.
+        # The parts have 8, 8 and 4 of the 20 texts; a metric that explains again has them explained first.
         (("texts", 0), set(), 0),
-        (("texts", 16), {"texts-00000.json"}, 0),
-        (("texts", 20), {"texts-00000.json", "texts-00001.json"}, 0),
-        (("random-logit", 0), {"texts-00000.json", "texts-00001.json"}, 4),
+        (("texts", 8), {"texts-00000.json"}, 0),
+        (("texts", 16), TEXT_PARTS - {"texts-00002.json"}, 0),
+        (("texts", 20), TEXT_PARTS, 0),
+        (("random-logit", 0), TEXT_PARTS, 4),
         (("completeness-error", 0), ALL_PARTS - {"model-completeness-error.json"}, 20),
     ],
 )
@@ -639,10 +640,10 @@ def test_a_run_that_was_stopped_in_the_middle_of_a_part_goes_on(
     with pytest.raises(KeyboardInterrupt):
         evaluate(classifier, data, folder=tmp_path, **RUN)
     assert parts(tmp_path) == {"texts-00000.json"}
-    assert counter.taken()["walks"] == 16 * 3 * 2
+    assert counter.taken()["walks"] == 8 * 3 * 2
     counter.stop_in_run = 0
     assert timeless(evaluate(classifier, data, folder=tmp_path, **RUN)) == timeless(whole)
-    assert counter.taken()["walks"] == 4 * 3 * 2
+    assert counter.taken()["walks"] == 12 * 3 * 2
 
 
 def test_without_a_folder_nothing_is_kept(
@@ -660,7 +661,8 @@ def test_without_a_folder_nothing_is_kept(
 def test_progress() -> None:
     told: list[tuple[str, int, int]] = []
     evaluate(CLASSIFIER, data_of(MANY), progress=lambda *what: told.append(what), **RUN)
-    assert [(done, total) for what, done, total in told if what == "texts"] == [(0, 20), (16, 20), (20, 20)]
+    texts = [(done, total) for what, done, total in told if what == "texts"]
+    assert texts == [(0, 20), (8, 20), (16, 20), (20, 20)]
     for name in ("random-logit", "completeness-error"):
         counts = [(done, total) for what, done, total in told if what == name]
         assert [done for done, _ in counts] == list(range(len(counts)))
@@ -681,7 +683,7 @@ def test_a_damaged_part_is_computed_again(
     good = json.loads(damaged.read_text())
     damaged.write_bytes(content)
     assert timeless(evaluate(classifier, data, **asked)) == timeless(whole)
-    assert counter.taken()["explained"] == 4
+    assert counter.taken()["explained"] == 8
     assert json.loads(damaged.read_text())["values"] == good["values"]
 
 
@@ -750,7 +752,7 @@ def test_overwrite_begins_anew(counted: tuple[Classifier, Counted], tmp_path: Pa
     classifier, counter = counted
     asked: dict[str, Any] = {"methods": ["gi"], "folder": tmp_path, "overwrite": True}
     evaluate(classifier, data_of(MANY), metrics=["aopc", "random-logit"], **asked)
-    assert len(parts(tmp_path)) == 3
+    assert parts(tmp_path) == {*TEXT_PARTS, "model-random-logit.json"}
     counter.taken()
     found = evaluate(classifier, DATA, metrics=["aopc"], **asked)
     assert parts(tmp_path) == {"texts-00000.json"}

@@ -61,7 +61,7 @@ DEFAULT_METRICS: Final = (
 )
 """Each question about faithfulness once; the group "faithfulness" asks it in other ways too."""
 
-_PART: Final = 16  # texts; at most so many are worked on again after a stop
+_PART: Final = 8  # texts; at most so many are worked on again after a stop
 
 
 @dataclass(frozen=True)
@@ -508,6 +508,7 @@ def _settings(
         "texts_digest": digest.hexdigest(),
         "texts": len(rows),
         "of": len(data.texts),
+        "part": _PART,
         "seed": seed,
         "target": target,
         "methods": list(methods),
