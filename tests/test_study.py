@@ -7,6 +7,7 @@ import importlib.util
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +29,7 @@ from whybert.evaluation.study import (
     Study,
     StudyRun,
     StudySettings,
+    comparable_correlations,
     data_correlations,
     deletion_means,
     findings,
@@ -342,6 +344,16 @@ def test_mean_correlations_leave_out_what_is_not_defined() -> None:
     pairs = [studies.Correlation("a", "b", r, 5) for r in (0.5, float("nan"), 0.7)]
     assert mean_correlation(pairs) == pytest.approx(0.6)
     assert np.isnan(mean_correlation([]))
+
+
+def test_only_the_papers_data_sets_are_held_against_its_numbers(found: Study) -> None:
+    every = data_correlations(found, "gs")
+    assert comparable_correlations(found, "gs") == every  # none is the paper's
+    sets = ["sst5", "other", "imdb"]
+    runs = [replace(found.runs[0], run=replace(found.runs[0].run, name=name), data_set=name) for name in sets]
+    three = replace(found, runs=tuple(runs))
+    assert len(data_correlations(three, "gs")) == 3
+    assert [(c.first, c.second) for c in comparable_correlations(three, "gs")] == [("sst5", "imdb")]
 
 
 def test_top_words(found: Study) -> None:

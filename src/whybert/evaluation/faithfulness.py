@@ -145,7 +145,9 @@ class Deletion(FaithfulnessMetric):
 
     @property
     def curve_of(self) -> str:
-        return "accuracy" if self.of == "kept" else "probability"
+        if self.of == "kept":
+            return "accuracy" if self.only_correct else "predictions that stay"
+        return self.of
 
     def applies(self, subject: Subject) -> bool:
         if self.only_correct and (subject.label is None or subject.label != subject.prediction):

@@ -33,6 +33,7 @@ from whybert.evaluation.study import (
     Kind,
     RunResult,
     Study,
+    comparable_correlations,
     data_correlations,
     deletion_means,
     findings,
@@ -246,7 +247,9 @@ def correlation_grid(study: Study) -> Grid:
     rows = []
     for method in study.methods:
         pairs = {kind: data_correlations(study, method, kind) for kind in KINDS}
-        means = [_short_figure(mean_correlation(pairs[kind])) for kind in KINDS]
+        means = [
+            _short_figure(mean_correlation(comparable_correlations(study, method, kind))) for kind in KINDS
+        ]
         published = PUBLISHED.correlation.get(method)
         rows.append(
             (
@@ -257,7 +260,9 @@ def correlation_grid(study: Study) -> Grid:
             )
         )
     names = [f"{pair.first} / {pair.second}" for pair in data_correlations(study, study.methods[0])]
-    columns = ("method", "paper, mean of six pairs", "here, mean r", "here, signed, mean r", *names)
+    count = len(comparable_correlations(study, study.methods[0]))
+    here = f"here, mean of {count} pairs" if count != 1 else "here"
+    columns = ("method", "paper, mean of 6 pairs", here, f"{here}, signed", *names)
     caption = "Pearson's r of word scores between data sets"
     return Grid(caption, columns, "l" + "r" * (len(columns) - 1), tuple(rows))
 

@@ -678,6 +678,13 @@ def data_correlations(found: Study, method: str, kind: Kind = "magnitude") -> tu
     return tuple(listed)
 
 
+def comparable_correlations(found: Study, method: str, kind: Kind = "magnitude") -> tuple[Correlation, ...]:
+    """Those of `data_correlations` between data sets that the paper has too; all of them if none is."""
+    known = {run.run.name for run in found.runs if run.data_set in PUBLISHED.deletion}
+    listed = data_correlations(found, method, kind)
+    return tuple(pair for pair in listed if {pair.first, pair.second} <= known) or listed
+
+
 def mean_correlation(correlations: Sequence[Correlation]) -> float:
     """The mean r of those that are defined; NaN without any."""
     known = [each.r for each in correlations if not math.isnan(each.r)]
@@ -801,7 +808,7 @@ def _order(
 
 
 def _correlation_findings(found: Study) -> Iterator[Finding]:
-    means = {method: mean_correlation(data_correlations(found, method)) for method in found.methods}
+    means = {method: mean_correlation(comparable_correlations(found, method)) for method in found.methods}
     known = {method: r for method, r in means.items() if not math.isnan(r)}
     yield from _order(
         None,
