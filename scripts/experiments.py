@@ -10,8 +10,8 @@ Face folder under `--output`.  What is done is not done again, and what was stop
 up in MODELS/experiments.json and are printed as a table for the documentation.
 
 SST-2 goes on from the built-in model, which knows the data set already: two fine-tunings on its whole
-sentences are averaged (Wortsman et al. 2022, "Model soups"), and the average is mixed with the built-in model's
-weights (Wortsman et al. 2022, "Robust fine-tuning") in the share that is best on the development set.
+sentences are averaged (Wortsman et al. 2022, "Model soups"), and the average is mixed with the weights of the
+built-in model (Wortsman et al. 2022, "Robust fine-tuning") in the share that is best on the development set.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def mixed(name: str, args: argparse.Namespace) -> Mapping[str, Any]:
     for split in ("train", "validation"):
         with open(work / "sentences" / f"{split}.jsonl", "w", encoding="utf-8") as stream:
             for row in data.split(split):
-                if split == "validation" or is_sentence(row):
+                if split == "validation" or is_sentence({"text": row["text"].strip()}):
                     label = data.labels[row["label"]]
                     stream.write(json.dumps({"text": row["text"], "label": label}) + "\n")
                     rows += split == "train"
