@@ -49,16 +49,6 @@ class FaithfulnessMetric(Metric):
     level: Level = "word"
     perturbation: str = "delete"
 
-    @property
-    def grid(self) -> tuple[float, ...]:
-        """Where the values of a score's `curve` lie: numbers of units, or shares; empty without a curve."""
-        return ()
-
-    @property
-    def curve_of(self) -> str:
-        """What the curve shows, for the axis of a plot."""
-        return ""
-
     def job(self, subject: Subject, explanation: Explanation) -> Job:
         """The walk that judges `explanation`, to be run with others by `whybert.evaluation.perturbation.run`.
 

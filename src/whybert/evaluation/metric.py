@@ -42,6 +42,16 @@ class Metric(ABC):
     group: Group
     texts: int | None = None
 
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """Where the values of a score's `curve` lie, such as shares of words; empty for 1, 2, 3 ..."""
+        return ()
+
+    @property
+    def curve_of(self) -> str:
+        """What the curve shows, for the axis of a plot; empty for a metric without one."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -157,16 +167,6 @@ class ModelMetric(Metric):
 
     It is for methods of `whybert.methods.METHODS` only, not for explanations that come from elsewhere.
     """
-
-    @property
-    def grid(self) -> tuple[float, ...]:
-        """Where the values of a score's `curve` lie; empty without a curve."""
-        return ()
-
-    @property
-    def curve_of(self) -> str:
-        """What the curve shows, for the axis of a plot."""
-        return ""
 
     @abstractmethod
     def __call__(

@@ -21,7 +21,7 @@ from whybert.errors import MissingExtraError
 from whybert.evaluation import pictures, results
 from whybert.evaluation.faithfulness import Deletion, FaithfulnessMetric, PerturbationCurve
 from whybert.evaluation.given import RANDOM
-from whybert.evaluation.metric import Metric, ModelMetric
+from whybert.evaluation.metric import Metric
 from whybert.evaluation.pictures import Line
 from whybert.evaluation.results import Summary, summaries
 from whybert.evaluation.statistics import Interval
@@ -103,7 +103,7 @@ class _Facts:
         found = {}
         for run in self.study.runs:
             for metric in run.evaluation.metrics:
-                if not isinstance(metric, FaithfulnessMetric | ModelMetric) or not metric.curve_of:
+                if not metric.curve_of:
                     continue
                 lines = []
                 for method in run.evaluation.methods:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from whybert.evaluation.bench import Evaluation
-from whybert.evaluation.faithfulness import FaithfulnessMetric
 from whybert.evaluation.given import RANDOM
-from whybert.evaluation.metric import GROUPS, Metric, ModelMetric
+from whybert.evaluation.metric import GROUPS, Metric
 from whybert.evaluation.statistics import Interval, bootstrap, differs
 from whybert.evaluation.tables import Rows, write_csv, write_parquet, write_whole
 
@@ -76,7 +75,7 @@ def agreement(evaluation: Evaluation, metric: str) -> dict[tuple[str, str], Inte
     return {names: bootstrap(listed, seed) for names, listed in values.items()}
 
 
-def curve(evaluation: Evaluation, method: str, metric: FaithfulnessMetric | ModelMetric) -> list[Interval]:
+def curve(evaluation: Evaluation, method: str, metric: Metric) -> list[Interval]:
     """The mean curve of a method over texts, an interval for each point of the metric's grid."""
     rows = [value.curve for value in evaluation.cell(method, metric.name) if value.curve]
     seed = int(evaluation.settings["seed"])
@@ -140,7 +139,7 @@ def _finite(value: float) -> float | None:
 
 
 def _curves(evaluation: Evaluation, metric: Metric) -> dict[str, Any]:
-    if not isinstance(metric, FaithfulnessMetric | ModelMetric) or not metric.curve_of:
+    if not metric.curve_of:
         return {}
     curves = {method: curve(evaluation, method, metric) for method in evaluation.methods}
     return {
@@ -177,11 +176,7 @@ def write(evaluation: Evaluation, folder: str | Path) -> list[Path]:
 
 
 def _tables(evaluation: Evaluation) -> tuple[tuple[str, tuple[str, ...], Rows], ...]:
-    grids = {
-        metric.name: metric.grid
-        for metric in evaluation.metrics
-        if isinstance(metric, FaithfulnessMetric | ModelMetric)
-    }
+    grids = {metric.name: metric.grid for metric in evaluation.metrics}
     points = [
         (value.row, value.method, value.metric, x, y)
         for value in evaluation.values
