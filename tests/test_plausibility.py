@@ -315,9 +315,11 @@ def test_only_the_order_of_the_scores_matters(case: tuple[list[float], list[floa
             assert after == pytest.approx(before, nan_ok=True, abs=1e-12)
 
 
-def test_infinite_scores_are_only_the_highest() -> None:
+@pytest.mark.parametrize("score", [math.inf, -math.inf, math.nan])
+def test_scores_that_are_no_numbers_are_refused(score: float) -> None:
     for name in PLAUSIBILITY:
-        assert value(name, [math.inf, 1.0, -math.inf], [1, 0, 0]) == value(name, [9.0, 1.0, 0.0], [1, 0, 0])
+        with pytest.raises(InputError, match="finite numbers"):
+            value(name, [score, 1.0, 0.0], [1, 0, 0])
 
 
 def test_ties_fall_as_the_seed_has_it() -> None:

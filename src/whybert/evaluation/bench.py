@@ -74,6 +74,8 @@ class EvaluationData:
         labels: the true class of each text as an index of the model's labels; None where it is not known.
         annotations: what people marked in each text; None without.
         kind: of the annotations, "rationale" or "sentiment".
+        rationale_share: the mean share of a text's units that people marked, which ERASER takes for the
+            length of every rationale; None takes the share that they marked in each text.
         source: where the texts came from.
         notes: what was left out and why, a line each.
     """
@@ -85,6 +87,7 @@ class EvaluationData:
     kind: str | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
+    rationale_share: float | None = None
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -117,7 +120,8 @@ class EvaluationData:
         own = {label.casefold(): index for index, label in enumerate(classifier.labels)}
         labels = tuple(None if row.label is None else own.get(row.label.casefold()) for row in data.rows)
         texts = tuple(row.text for row in data.rows)
-        return cls(data.name, texts, labels, data.rows, data.kind, data.source, data.notes)
+        share = data.rationale_share if data.kind == "rationale" else None
+        return cls(data.name, texts, labels, data.rows, data.kind, data.source, data.notes, share)
 
     def sample(self, limit: int | None, seed: int) -> tuple[int, ...]:
         """Rows in an order that the seed draws, at most `limit` of them.
@@ -296,7 +300,8 @@ def _applicable(
     metrics: Sequence[Metric], data: EvaluationData, own: Sequence[str]
 ) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
     """The metrics that can be computed, and a line about those that cannot."""
-    chosen, notes = [], []
+    chosen: list[Metric] = []
+    notes: list[str] = []
     for metric in metrics:
         missing = ""
         if isinstance(metric, PlausibilityMetric) and metric.kind != data.kind:
@@ -306,6 +311,8 @@ def _applicable(
             missing = "explains the texts again, which needs a method of whybert"
         if missing:
             notes.append(f"{metric.name} left out: {missing}")
+        elif isinstance(metric, PlausibilityMetric):
+            chosen.append(metric.of_length(data.rationale_share))
         else:
             chosen.append(metric)
     if not chosen:
@@ -506,6 +513,7 @@ def _settings(
         "max_length": classifier.max_length,
         "data": data.name,
         "texts_digest": digest.hexdigest(),
+        "rationale_share": data.rationale_share,
         "texts": len(rows),
         "of": len(data.texts),
         "part": _PART,

@@ -406,13 +406,13 @@ FAITHFULNESS: Final = MappingProxyType(
             ),
             Comprehensiveness(
                 name="comprehensiveness-deciles",
-                summary="the same for 10, 20 ... 100 % of the words",
+                summary="drop of the probability without the top 10, 20 ... 100 % of the words",
                 source=_ERASER,
                 shares=DECILES,
             ),
             Sufficiency(
                 name="sufficiency-deciles",
-                summary="the same for 10, 20 ... 100 % of the words",
+                summary="drop of the probability with only the top 10, 20 ... 100 % of the words",
                 source=_ERASER,
                 shares=DECILES,
             ),

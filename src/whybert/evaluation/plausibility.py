@@ -13,7 +13,7 @@ import importlib
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -58,6 +58,10 @@ class PlausibilityMetric(Metric):
         scores, marks = unit_scores(explanation, annotation, subject.index)
         return Score(self.compare(subject, explanation, scores, marks))
 
+    def of_length(self, share: float | None) -> PlausibilityMetric:
+        """The metric for data whose annotators marked this share of the units; most metrics do not ask."""
+        return self
+
     @abstractmethod
     def compare(
         self, subject: Subject, explanation: Explanation, scores: Sequence[float], marks: Sequence[float]
@@ -84,6 +88,9 @@ class _Chosen(PlausibilityMetric):
             raise InputError(
                 f"expected a length above 0 and up to 1, found {self.length}; it is a share of the units"
             )
+
+    def of_length(self, share: float | None) -> PlausibilityMetric:
+        return self if self.length is not None or not share else replace(self, length=share)
 
     def compare(
         self, subject: Subject, explanation: Explanation, scores: Sequence[float], marks: Sequence[float]
