@@ -3,10 +3,10 @@
 
     python benchmarks/evaluation.py --threads 2 --data SST2 --texts 500
 
-All metrics of the group `faithfulness` judge six methods on the first sentences of SST-2's development set,
-with the built-in model: once as the bench does it, in parts of 8 texts whose removals are answered together
-(equal inputs once, inputs of one length in one batch), and, for a few of the texts, metric by metric, method
-by method and text by text.  The ratio is that of the seconds a text.
+The default metrics of `whybert evaluate`, or others, judge six methods on the first sentences of SST-2's
+development set, with the built-in model: once as the bench does it, in parts of 8 texts whose removals are
+answered together (equal inputs once, inputs of one length in one batch), and, for a few of the texts, metric
+by metric, method by method and text by text.  The ratio is that of the seconds a text.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from whybert import METHODS, Classifier, explain
 from whybert.datasets import load, texts
-from whybert.evaluation.faithfulness import FAITHFULNESS, FaithfulnessMetric
+from whybert.evaluation.bench import DEFAULT_METRICS
+from whybert.evaluation.faithfulness import FaithfulnessMetric
 from whybert.evaluation.metric import Subject
+from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.perturbation import Job, run
 from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.explanation import Explanation
@@ -86,8 +87,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--data", required=True)
     parser.add_argument("--texts", type=int, default=500)
+    parser.add_argument("--metric", nargs="+", default=list(DEFAULT_METRICS), help="names or groups")
     parser.add_argument("--alone", type=int, default=8, help="texts that are also judged one by one")
-    parser.add_argument("--normalised", type=int, default=25, help="texts for naopc")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     classifier = Classifier.load("builtin")
@@ -95,8 +96,9 @@ def main() -> None:
     # In the order of the file: the sentences of the development set are in no order.
     wanted = [str(text) for text in texts(rows)][: args.texts]
     labels = list(rows["label"][: args.texts])
-    plain = [metric for metric in FAITHFULNESS.values() if metric.texts is None]
-    normalised = [replace(FAITHFULNESS["naopc"], texts=args.normalised)]
+    metrics = [m for m in resolve_metrics(args.metric) if isinstance(m, FaithfulnessMetric)]
+    plain = [metric for metric in metrics if metric.texts is None]
+    normalised = [metric for metric in metrics if metric.texts is not None]
     together(classifier, plain, wanted[:PART], labels[:PART])  # warm up
 
     seconds, asked = together(classifier, plain, wanted, labels)
@@ -104,8 +106,8 @@ def main() -> None:
         f"{len(plain)} metrics, {len(METHODS)} methods, {len(wanted)} texts: "
         f"{seconds:.0f} s, {asked:,} inputs"
     )
-    if args.normalised:
-        count = min(args.normalised, len(wanted))
+    if normalised:
+        count = min(normalised[0].texts or 0, len(wanted))
         more, asked_more = together(classifier, normalised, wanted[:count], labels[:count])
         print(f"naopc on {count} texts: {more:.0f} s, {asked_more:,} inputs")
         print(f"together: {seconds + more:.0f} s")

@@ -376,7 +376,7 @@ def test_the_options_of_methods_are_passed_on_when_given(explain: Run) -> None:
     ("arguments", "parts"),
     [
         (["--method", "atnlrp"], ["'atnlrp'", "did you mean 'attnlrp'"]),
-        (["--method", ""], ["unknown method ''"]),
+        (["--method", ""], ["at least one method", "attnlrp"]),
         (["--method", "lat,lat"], ["each method once"]),
         (["--residual", "once"], ["'residual'", "attnlrp"]),
         (["--method", "lrp", "--residual", "twice"], ["'twice'"]),
