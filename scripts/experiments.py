@@ -9,7 +9,7 @@
 Face folder under `--output`.  What is done is not done again, and what was stopped goes on.  The figures end
 up in MODELS/experiments.json and are printed as a table for the documentation.
 
-SST-2 goes on from the built-in model, which knows the data set already: four fine-tunings on its whole
+SST-2 goes on from the built-in model, which knows the data set already: six fine-tunings on its whole
 sentences are averaged (Wortsman et al. 2022, "Model soups"), and the average is mixed with the weights of the
 built-in model (Wortsman et al. 2022, "Robust fine-tuning") in the share that is best on the development set.
 """
@@ -51,7 +51,7 @@ RECIPES: dict[str, dict[str, object]] = {
     },
     "sst2": {"folder": "SST2", "num_train_epochs": 2, "evaluations_per_epoch": 8},
 }
-SST2_INGREDIENTS = ((1, 3e-5), (2, 5e-5), (3, 3e-5), (4, 2e-5))  # seed and learning rate of each
+SST2_INGREDIENTS = ((1, 3e-5), (2, 5e-5), (3, 3e-5), (4, 2e-5), (5, 5e-5), (6, 3e-5))  # seed, learning rate
 SST2_SHARES = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)  # of their average in the mixture
 
 Weights = dict[str, torch.Tensor]

@@ -384,12 +384,14 @@ def test_the_published_numbers_are_fixed() -> None:
         PUBLISHED.correlation["gs"] = 1.0  # type: ignore[index]
 
 
-def scored(found: Study, means: dict[str, float], data_set: str = "sst5") -> Study:
-    """The study with other values of the paper's deletion: these means over 40 texts, a little spread."""
+def scored(
+    found: Study, means: dict[str, float], data_set: str = "sst5", metric: str = "deletion-paper"
+) -> Study:
+    """The study with other values of one metric: these means over 40 texts, a little spread."""
     run = found.runs[0]
     spread = np.random.default_rng(0).uniform(-0.05, 0.05, 40)
     values = tuple(
-        type(run.evaluation.values[0])(row, method, "deletion-paper", mean + float(noise))
+        type(run.evaluation.values[0])(row, method, metric, mean + float(noise))
         for method, mean in means.items()
         for row, noise in enumerate(spread * (1 if method == RANDOM else -1))
     )
@@ -415,6 +417,27 @@ def test_findings_follow_the_numbers(found: Study) -> None:
     assert by_claim["Deleting lrp"] == "reproduces"
     assert by_claim["Deleting lat"] == "does not reproduce"
     assert not any("order of random" in f.claim for f in findings(scored(found, {RANDOM: 0.5}, "mine")))
+
+
+@pytest.mark.parametrize("metric", ["aopc", "abpc"])
+def test_newer_methods_are_held_against_each_older_one(found: Study, metric: str) -> None:
+    def judged(**means: float) -> list[Finding]:
+        return list(findings(scored(found, means, "mine", metric)))
+
+    older = {"gs": 0.3, "gi": 0.2, "lrp": 0.25}
+    [finding] = judged(**older, attnlrp=0.5, cp_lrp=0.4)
+    assert finding.claim == f"attnlrp is better than each of gs, gi, lrp by {metric}"
+    assert (finding.run, finding.verdict) == (found.runs[0].run.name, "reproduces")
+    assert finding.here.startswith("attnlrp 0.")
+    assert "not better" not in finding.here
+    [finding] = judged(**older, cp_lrp=0.25)
+    assert finding.verdict == "in part"
+    assert finding.here.endswith("; not better than gs, lrp")
+    [finding] = judged(**older, cp_lrp=0.1)
+    assert finding.verdict == "does not reproduce"
+    [finding] = judged(gs=0.3, attnlrp=0.3)
+    assert finding.verdict == "not told apart"
+    assert judged(**older) == judged(attnlrp=0.5) == []
 
 
 # The command

@@ -312,13 +312,13 @@ def published_grid(study: Study) -> Grid:
 
 
 def findings_grid(study: Study) -> Grid:
-    """Claims of the paper against what was found."""
+    """Claims of the papers against what was found."""
     rows = tuple(
         (Cell(found.run or "all runs"), Cell(found.claim), Cell(found.here), Cell(found.verdict))
         for found in findings(study)
     )
     return Grid(
-        "Claims of the paper, and what was found here", ("run", "claim", "here", "so it"), "lppl", rows
+        "Claims of the papers, and what was found here", ("run", "claim", "here", "so it"), "lppl", rows
     )
 
 

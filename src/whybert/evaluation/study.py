@@ -716,12 +716,16 @@ def deletion_means(found: Study, metric: str = PAPER_DELETION) -> Mapping[str, M
     return means
 
 
+OLDER: Final = ("gs", "gi", "lrp", "lat")
+"""The methods of the paper."""
+NEWER: Final = ("attnlrp", "cp_lrp")
+
 Verdict = Literal["reproduces", "does not reproduce", "in part", "not told apart"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A claim of the paper, or one about it, held against what was found.
+    """A claim of a paper, or one about it, held against what was found.
 
     Fields:
         run: None where it is about all runs.
@@ -736,22 +740,24 @@ class Finding:
 
 
 def findings(found: Study) -> tuple[Finding, ...]:
-    """What of the paper's claims holds here, as far as the methods and metrics were computed.
+    """What of the papers' claims holds here, as far as the methods and metrics were computed.
 
     A difference counts where the 95 % bootstrap interval of the paired difference leaves 0 out.  An order
-    reproduces from Kendall's tau 0.6 on, in part above 0.  Source of the claims: Wu and Ong 2020.
+    reproduces from Kendall's tau 0.6 on, in part above 0.  Source of the claims: Wu and Ong 2020; that newer
+    rules of relevance propagation are more faithful: Achtibat et al. 2024 (AttnLRP).
     """
     listed: list[Finding] = []
     for run in found.runs:
         listed += _against_random(run, found.settings.seed)
         listed += _orders(run)
+        listed += _newer_against_older(run, found.settings.seed)
     return (*listed, *_correlation_findings(found))
 
 
 def _against_random(run: RunResult, seed: int) -> Iterator[Finding]:
     control = [value.value for value in run.evaluation.cell(RANDOM, PAPER_DELETION)]
     chance = bootstrap(control, seed)
-    for method in ("gs", "gi", "lrp", "lat"):
+    for method in OLDER:
         values = [value.value for value in run.evaluation.cell(method, PAPER_DELETION)]
         mean = bootstrap(values, seed).mean if values else math.nan
         if math.isnan(mean) or math.isnan(chance.mean):
@@ -792,6 +798,36 @@ def _orders(run: RunResult) -> Iterator[Finding]:
         means[PAPER_DELETION],
         means[SOUND_DELETION],
     )
+
+
+def _newer_against_older(run: RunResult, seed: int) -> Iterator[Finding]:
+    """The better of the newer methods against each of the older ones that were computed."""
+    for metric in ("aopc", "abpc"):
+        values = {
+            method: [value.value for value in cell]
+            for method in (*NEWER, *OLDER)
+            if (cell := run.evaluation.cell(method, metric))
+        }
+        means = {method: bootstrap(listed, seed).mean for method, listed in values.items()}
+        newer = [method for method in NEWER if not math.isnan(means.get(method, math.nan))]
+        older = [method for method in OLDER if not math.isnan(means.get(method, math.nan))]
+        if not newer or not older:
+            continue
+        best = max(newer, key=lambda method: means[method])
+        verdicts = []
+        for method in older:
+            told_apart = differs(values[best], values[method], seed)
+            verdicts.append((means[best] > means[method]) if told_apart else None)
+        verdict: Verdict = "reproduces" if all(verdicts) else "in part" if any(verdicts) else "not told apart"
+        if False in verdicts and True not in verdicts:
+            verdict = "does not reproduce"
+        shown = ", ".join(f"{method} {means[method]:.3f}" for method in (best, *older))
+        behind = [method for method, better in zip(older, verdicts, strict=True) if not better]
+        if behind:
+            shown += f"; not better than {', '.join(behind)}"
+        yield Finding(
+            run.run.name, f"{best} is better than each of {', '.join(older)} by {metric}", shown, verdict
+        )
 
 
 def _order(
