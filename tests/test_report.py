@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from whybert.evaluation import pictures, report
@@ -221,6 +223,22 @@ def test_pictures_have_a_title_and_words(page: Page) -> None:
     assert len(drawings) == 4 * 3 + 4
     assert all(attributes["role"] == "img" for attributes in drawings)
     assert sum(tag == "desc" for tag, _ in page.tags) == len(drawings)
+
+
+def test_points_of_a_picture_lie_where_they_should() -> None:
+    """The marks against the scores: their places are a linear function of them, to half of a hundredth."""
+    first = {f"word{i}": WordScore(math.sin(i), 5) for i in range(40)}
+    second = {f"word{i}": WordScore(math.cos(3 * i), 5) for i in range(40)}
+    names = {"one": first, 'x="0.123456"': second}
+    svg = pictures.word_grid("key", "title", names, "gi", text="said")
+    [marks] = re.findall(r'<g style="[^"]*">((?:<use [^>]*/>\s*)+)</g>', svg)
+    places = np.array(re.findall(r'x="([\d.]+)" y="([\d.]+)"', marks), dtype=float)
+    words = sorted(first)  # as text, which is the order of the marks
+    for column, scores in ((0, first), (1, second)):
+        means = [scores[word].mean for word in words]
+        slope, offset = np.polyfit(means, places[:, column], 1)
+        np.testing.assert_allclose(slope * np.array(means) + offset, places[:, column], atol=0.01)
+    assert 'x="0.123456"' in html.unescape(svg)  # what only looks like an attribute stays
 
 
 def test_contents_lead_to_the_sections(page: Page) -> None:
