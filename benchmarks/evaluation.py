@@ -88,10 +88,11 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--metric", nargs="+", default=list(DEFAULT_METRICS), help="names or groups")
+    parser.add_argument("--dtype", default="float32", help="of the model: float32 or bfloat16")
     parser.add_argument("--alone", type=int, default=8, help="texts that are also judged one by one")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    classifier = Classifier.load("builtin")
+    classifier = Classifier.load("builtin", dtype=args.dtype)
     rows = load("sst2", args.data).split("validation")
     # In the order of the file: the sentences of the development set are in no order.
     wanted = [str(text) for text in texts(rows)][: args.texts]
