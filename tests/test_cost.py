@@ -155,11 +155,21 @@ def test_time_of_a_text_is_that_of_its_batch_over_its_texts(monkeypatch: pytest.
         values = [score.value for score in found[method]]
         assert values.pop(shortest) == 1.0
         assert values == [pytest.approx(1 / 3)] * 3
-    # each method by itself: a batch untimed, then both; options only where they belong
-    assert [(size, *methods) for size, methods, _ in calls] == [(n, m) for m in ALL for n in (3, 3, 1)]
+    # each method by itself: a batch untimed, then both five times; options only where they belong
+    sizes = [3, *[3] * 5, *[1] * 5]
+    assert [(size, *methods) for size, methods, _ in calls] == [(n, m) for m in ALL for n in sizes]
     for _, (method,), options in calls:
         assert ("residual" in options) == (method == "lrp")
         assert options.get("residual", "once") == "once"
+
+
+def test_a_pause_of_the_machine_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of five rounds takes a thousand times as long."""
+    judged, rows, given = case(methods=["gi"])
+    values = iter([0.0, 1.0, 0.0, 1.0, 0.0, 1000.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0])
+    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: next(values)))
+    found = COST["seconds"](judged, rows, given, batch_size=4)["gi"]
+    assert [score.value for score in found] == [0.25] * 4
 
 
 def test_seconds_are_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,11 @@ class CostMetric(ModelMetric):
     """A cost of one text: that of the batch that it is in, over the number of the batch's texts.
 
     Each method is measured by itself, so what several methods of one call would share is counted for each.
+
+    rounds: how often each batch is measured; the median counts, so that a pause of the machine does not.
     """
+
+    rounds: int = 1
 
     higher_is_better: bool = False
     group: Literal["cost"] = "cost"
@@ -67,7 +72,8 @@ class CostMetric(ModelMetric):
                 judged = [subjects[index] for index in indices]
                 if place == 0:
                     cost(judged, batch)  # what only a first call does, such as the choice of kernels
-                score = Score(cost(judged, batch) / len(judged))
+                costs = [cost(judged, batch) for _ in range(self.rounds)]
+                score = Score(statistics.median(costs) / len(judged))
                 for index in indices:
                     scores[index] = score
             found[method] = scores
@@ -83,7 +89,12 @@ class CostMetric(ModelMetric):
 
 @dataclass(frozen=True, kw_only=True)
 class Seconds(CostMetric):
-    """Wall clock from the text to the finished explanation, after one untimed batch, in seconds a text."""
+    """Wall clock from the text to the finished explanation, after one untimed batch, in seconds a text.
+
+    The median of five rounds.
+    """
+
+    rounds: int = 5
 
     def measure(
         self, classifier: Classifier, method: str, options: Mapping[str, Any]
