@@ -710,6 +710,7 @@ def written(folder: Path) -> dict[Path, bytes]:
         ({"limit": 2}, "texts 8 (now 2)"),
         ({"metrics": ["aopc", "naopc"], "slow_limit": 2}, "bounds {} (now {'naopc': 2})"),
         ({"classifier": classifier_of(1)}, "model_digest "),
+        ({"classifier": Classifier(classifier_of().model.float(), TOKENIZER)}, "dtype float64 (now float32)"),
         ({"classifier": Classifier(CLASSIFIER.model, TOKENIZER, 5)}, "max_length 40 (now 5)"),
         ({"data": data_of((*TEXTS[:-1], "another text"))}, "texts_digest "),
         ({"data": data_of(labels=[0] * 8)}, "texts_digest "),

@@ -509,6 +509,7 @@ def _settings(
     return {
         "model": classifier.name,
         "model_digest": model_digest(classifier),
+        "dtype": str(classifier.model.dtype).removeprefix("torch."),
         "labels": list(classifier.labels),
         "max_length": classifier.max_length,
         "data": data.name,
