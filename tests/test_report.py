@@ -226,7 +226,7 @@ def test_pictures_have_a_title_and_words(page: Page) -> None:
 
 
 def test_points_of_a_picture_lie_where_they_should() -> None:
-    """The marks against the scores: their places are a linear function of them, to half of a hundredth."""
+    """Places of marks are a linear function of the scores, to the hundredth that is written."""
     first = {f"word{i}": WordScore(math.sin(i), 5) for i in range(40)}
     second = {f"word{i}": WordScore(math.cos(3 * i), 5) for i in range(40)}
     names = {"one": first, 'x="0.123456"': second}

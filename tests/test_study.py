@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,8 +16,8 @@ import pytest
 import typer
 
 import tiny
+from commands import Run, caller, one_error
 from whybert import Classifier, explain
-from whybert.cli import application as applications
 from whybert.errors import InputError, UnknownNameError, UsageError
 from whybert.evaluation import study as studies
 from whybert.evaluation.agreement import WordScore, word_correlation, word_scores
@@ -444,23 +443,13 @@ def test_newer_methods_are_held_against_each_older_one(found: Study, metric: str
 
 
 @pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setenv("COLUMNS", "120")
-    command = applications.Command("study", "whybert.study_command", "study_command", ("whybert study",))
-    if all(each.name != "study" for each in applications.COMMANDS):
-        monkeypatch.setattr(applications, "COMMANDS", (*applications.COMMANDS, command))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = applications.run(["study", *arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    call = caller(monkeypatch, capsys)
+    return lambda *arguments: call("study", *arguments)
 
 
-def test_the_command(run: Any, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     arguments = [
         *(
@@ -483,10 +472,10 @@ def test_the_command(run: Any, place: Path, tmp_path: Path, monkeypatch: pytest.
         ),
         *("-o", str(out)),
     ]
-    code, printed, errors = run(*arguments)
-    assert code == 0, errors
-    assert "best by abpc" in printed
-    assert f"wrote {out / 'report.html'}" in errors
+    result = run(*arguments)
+    assert result.code == 0, result.err
+    assert "best by abpc" in result.out
+    assert f"wrote {out / 'report.html'}" in result.err
     page = (out / "report.html").read_bytes()
     assert b"<h1>My study</h1>" in page
     written = {str(path.relative_to(out)) for path in out.glob("*.*")}
@@ -495,13 +484,11 @@ def test_the_command(run: Any, place: Path, tmp_path: Path, monkeypatch: pytest.
         for suffix in ("csv", "parquet"):
             assert (out / "tables" / f"{name}.{suffix}").is_file(), name
     calls = counted(monkeypatch)
-    assert run(str(out / "study.yaml"), "-o", str(out))[0] == 0
+    assert run(str(out / "study.yaml"), "-o", str(out)).code == 0
     assert not calls
     assert (out / "report.html").read_bytes() == page
-    code, printed, errors = run(*arguments, "--seed", "1")
-    assert (code, printed) == (2, "")
-    assert "other settings" in errors
-    assert run(*arguments, "--seed", "1", "--overwrite")[0] == 0
+    one_error(run(*arguments, "--seed", "1"), 2, "other settings")
+    assert run(*arguments, "--seed", "1", "--overwrite").code == 0
 
 
 @pytest.mark.parametrize(
@@ -515,35 +502,28 @@ def test_the_command(run: Any, place: Path, tmp_path: Path, monkeypatch: pytest.
         (["none.yaml"], "none.yaml"),
     ],
 )
-def test_wrong_use(run: Any, tmp_path: Path, arguments: list[str], part: str) -> None:
-    code, printed, errors = run(*arguments, "-o", str(tmp_path / "out"))
-    assert (code, printed) == (2, "")
-    assert part in errors
-    assert errors.count("\n") == 1
+def test_wrong_use(run: Run, tmp_path: Path, arguments: list[str], part: str) -> None:
+    one_error(run(*arguments, "-o", str(tmp_path / "out")), 2, part)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_library_is_found_before_the_work(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else find(name))
-    code, _, errors = run("--run", "a=builtin,sst2", "-o", str(tmp_path / "out"))
-    assert code == 1
-    assert errors == "error: a report needs an optional package: pip install 'whybert[evaluate]'\n"
+    result = run("--run", "a=builtin,sst2", "-o", str(tmp_path / "out"))
+    assert result.code == 1
+    assert result.err == "error: a report needs an optional package: pip install 'whybert[evaluate]'\n"
 
 
-def test_the_output_is_a_folder(run: Any, tmp_path: Path) -> None:
+def test_the_output_is_a_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    code, _, errors = run("--run", "a=builtin,sst2", "-o", str(tmp_path / "file"))
-    assert code == 2
-    assert "expected a folder" in errors
+    one_error(run("--run", "a=builtin,sst2", "-o", str(tmp_path / "file")), 2, "expected a folder")
 
 
-def test_an_unknown_data_set_is_one_line(run: Any, tmp_path: Path) -> None:
-    code, _, errors = run("--run", "a=builtin,ssst2", "-o", str(tmp_path / "out"))
-    assert code == 2
-    assert "did you mean 'sst2'" in errors
+def test_an_unknown_data_set_is_one_line(run: Run, tmp_path: Path) -> None:
+    one_error(run("--run", "a=builtin,ssst2", "-o", str(tmp_path / "out")), 2, "did you mean 'sst2'")
 
 
 def test_the_command_reads_parts_of_a_run() -> None:

@@ -30,6 +30,7 @@ from whybert.evaluation.study import (
     PAPER_DELETION,
     PUBLISHED,
     Correlation,
+    Finding,
     Kind,
     RunResult,
     Study,
@@ -114,6 +115,14 @@ class _Facts:
                 if lines:
                     found[run.run.name, metric.name] = tuple(lines)
         return found
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        return findings(self.study)
+
+    @cached_property
+    def deletion_means(self) -> Mapping[str, Mapping[str, Interval]]:
+        return deletion_means(self.study)
 
     def cell(self, run: str, metric: str, method: str) -> Summary | None:
         return self._cells.get((run, metric, method))
@@ -286,9 +295,9 @@ def seed_grid(study: Study) -> Grid:
     return Grid(caption, tuple(columns), "l" + "r" * (len(columns) - 1), tuple(rows))
 
 
-def published_grid(study: Study) -> Grid:
+def published_grid(facts: _Facts) -> Grid:
     """Accuracy after deletion: the paper's, and what was found here on the same data set."""
-    here = deletion_means(study)
+    study, here = facts.study, facts.deletion_means
     rows = []
     for run in study.runs:
         paper = PUBLISHED.deletion.get(run.data_set)
@@ -311,11 +320,11 @@ def published_grid(study: Study) -> Grid:
     return Grid(caption, ("run", *study.methods), "l" + "r" * len(study.methods), tuple(rows))
 
 
-def findings_grid(study: Study) -> Grid:
+def findings_grid(facts: _Facts) -> Grid:
     """Claims of the papers against what was found."""
     rows = tuple(
         (Cell(found.run or "all runs"), Cell(found.claim), Cell(found.here), Cell(found.verdict))
-        for found in findings(study)
+        for found in facts.findings
     )
     return Grid(
         "Claims of the papers, and what was found here", ("run", "claim", "here", "so it"), "lppl", rows
@@ -349,6 +358,11 @@ def html(study: Study) -> str:
 
     Raises MissingExtraError if jinja2, matplotlib or PyYAML is not installed.
     """
+    return _html(_Facts(study))
+
+
+def _html(facts: _Facts) -> str:
+    study = facts.study
     try:
         jinja = importlib.import_module("jinja2")
         markup = importlib.import_module("markupsafe").Markup
@@ -367,7 +381,6 @@ def html(study: Study) -> str:
         keep_trailing_newline=True,
     )
     source = importlib.resources.files("whybert.evaluation").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    facts = _Facts(study)
     grids = [_picture_of_words(study, method) for method in study.methods if len(study.runs) > 1]
     context = {
         "study": study,
@@ -382,10 +395,10 @@ def html(study: Study) -> str:
         "word_pictures": [_Picture(caption, markup(svg)) for caption, svg in grids],
         "correlations": correlation_grid(study) if len(study.runs) > 1 else None,
         "seeds": seed_grid(study) if any(run.second for run in study.runs) else None,
-        "published": published_grid(study),
+        "published": published_grid(facts),
         "published_source": PUBLISHED.source,
         "level_note": _LEVEL_NOTE,
-        "findings": findings_grid(study),
+        "findings": findings_grid(facts),
         "samples": _samples(study),
         "versions": _versions(study),
         "settings": _settings_lines(study),
@@ -533,7 +546,11 @@ def latex(study: Study) -> str:
     Intervals stand below their means.  A star marks the best mean, an equals sign one that is not told apart
     from it.
     """
-    facts = _Facts(study)
+    return _latex(_Facts(study))
+
+
+def _latex(facts: _Facts) -> str:
+    study = facts.study
     grids = {"summary": summary_grid(study), "wins": wins_grid(facts)}
     for number_, run in enumerate(study.runs, 1):
         grids[f"metrics-{number_}"] = faithfulness_grid(facts, run)
@@ -543,10 +560,10 @@ def latex(study: Study) -> str:
         grids["correlations"] = correlation_grid(study)
     if any(run.second for run in study.runs):
         grids["seeds"] = seed_grid(study)
-    published = published_grid(study)
+    published = published_grid(facts)
     if published.rows:
         grids["published"] = published
-    claims = findings_grid(study)
+    claims = findings_grid(facts)
     if claims.rows:
         grids["claims"] = claims
     head = "% needs \\usepackage{booktabs}\n% letters beyond Latin need lualatex and a font that has them\n"
@@ -595,7 +612,11 @@ Rows = list[tuple[Any, ...]]
 
 def tables(study: Study) -> dict[str, tuple[tuple[str, ...], Rows]]:
     """Tidy tables by name: columns and rows.  NaN stands for what is not defined."""
-    facts = _Facts(study)
+    return _tables(_Facts(study))
+
+
+def _tables(facts: _Facts) -> dict[str, tuple[tuple[str, ...], Rows]]:
+    study = facts.study
     return {
         "runs": (
             ("run", "model", "second_model", "data", "texts", "word_texts", "accuracy", "seconds"),
@@ -657,14 +678,14 @@ def tables(study: Study) -> dict[str, tuple[tuple[str, ...], Rows]]:
             [
                 (run.run.name, run.data_set, method, value, means[method].mean)
                 for run in study.runs
-                if (means := deletion_means(study).get(run.run.name))
+                if (means := facts.deletion_means.get(run.run.name))
                 for method, value in PUBLISHED.deletion.get(run.data_set, {}).items()
                 if method in means
             ],
         ),
         "findings": (
             ("run", "claim", "here", "verdict"),
-            [(found.run, found.claim, found.here, found.verdict) for found in findings(study)],
+            [(found.run, found.claim, found.here, found.verdict) for found in facts.findings],
         ),
     }
 
@@ -678,6 +699,10 @@ def _pairs(study: Study) -> Iterator[tuple[Any, ...]]:
 
 def to_dict(study: Study) -> dict[str, Any]:
     """The study in plain JSON types; NaN becomes None.  Word scores are in the tables."""
+    return _to_dict(study, tables(study))
+
+
+def _to_dict(study: Study, listed: Mapping[str, tuple[tuple[str, ...], Rows]]) -> dict[str, Any]:
     found = {
         "settings": settings_dict(study.settings),
         "runs": [
@@ -701,7 +726,6 @@ def to_dict(study: Study) -> dict[str, Any]:
             for run in study.runs
         ],
     }
-    listed = tables(study)
     for name in ("data_correlations", "seed_correlations", "published", "findings"):
         columns, rows = listed[name]
         found[name] = [
@@ -730,10 +754,12 @@ def write(study: Study, folder: str | Path) -> list[Path]:
     """
     place = Path(folder)
     (place / "tables").mkdir(parents=True, exist_ok=True)
-    text = json.dumps(to_dict(study), indent=2, allow_nan=False) + "\n"
+    facts = _Facts(study)
+    listed = _tables(facts)
+    text = json.dumps(_to_dict(study, listed), indent=2, allow_nan=False) + "\n"
     files = {
-        "report.html": html(study),
-        "report.tex": latex(study),
+        "report.html": _html(facts),
+        "report.tex": _latex(facts),
         "study.json": text,
         "study.yaml": settings_text(study),
     }
@@ -742,7 +768,7 @@ def write(study: Study, folder: str | Path) -> list[Path]:
         # A lone surrogate, which UTF-8 cannot hold, is escaped.
         data = content.encode("utf-8", "backslashreplace")
         written.append(write_whole(place / name, partial(Path.write_bytes, data=data)))
-    for name, (columns, rows) in tables(study).items():
+    for name, (columns, rows) in listed.items():
         if rows:
             written.append(write_csv(place / "tables" / f"{name}.csv", columns, rows))
             written.append(write_parquet(place / "tables" / f"{name}.parquet", columns, rows))

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 PAPER_DELETION: Final = "deletion-paper"
 SOUND_DELETION: Final = "deletion-mask"
+OLDER: Final = ("gs", "gi", "lrp", "lat")
+"""The methods of the paper."""
+NEWER: Final = ("attnlrp", "cp_lrp")
 
 Kind = Literal["magnitude", "signed"]
 """How the scores of a text's words are normalised: softmax(|s|) as in the paper, or s / sum |s|."""
@@ -70,7 +73,7 @@ class Published:
 
 
 def _by_method(*values: float) -> Mapping[str, float]:
-    return MappingProxyType(dict(zip((RANDOM, "gs", "gi", "lrp", "lat"), values, strict=True)))
+    return MappingProxyType(dict(zip((RANDOM, *OLDER), values, strict=True)))
 
 
 PUBLISHED: Final = Published(
@@ -716,10 +719,6 @@ def deletion_means(found: Study, metric: str = PAPER_DELETION) -> Mapping[str, M
     return means
 
 
-OLDER: Final = ("gs", "gi", "lrp", "lat")
-"""The methods of the paper."""
-NEWER: Final = ("attnlrp", "cp_lrp")
-
 Verdict = Literal["reproduces", "does not reproduce", "in part", "not told apart"]
 
 
@@ -754,16 +753,30 @@ def findings(found: Study) -> tuple[Finding, ...]:
     return (*listed, *_correlation_findings(found))
 
 
+def _values(run: RunResult, metric: str) -> dict[str, list[float]]:
+    """For each method the values of the texts; methods without one that is defined are left out."""
+    found = {
+        method: [value.value for value in run.evaluation.cell(method, metric)]
+        for method in run.evaluation.methods
+    }
+    return {method: values for method, values in found.items() if not all(map(math.isnan, values))}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return bootstrap(values, resamples=1).mean
+
+
 def _against_random(run: RunResult, seed: int) -> Iterator[Finding]:
-    control = [value.value for value in run.evaluation.cell(RANDOM, PAPER_DELETION)]
-    chance = bootstrap(control, seed)
+    values = _values(run, PAPER_DELETION)
+    if RANDOM not in values:
+        return
+    chance = _mean(values[RANDOM])
     for method in OLDER:
-        values = [value.value for value in run.evaluation.cell(method, PAPER_DELETION)]
-        mean = bootstrap(values, seed).mean if values else math.nan
-        if math.isnan(mean) or math.isnan(chance.mean):
+        if method not in values:
             continue
-        told_apart, lower = differs(values, control, seed), mean < chance.mean
-        here = f"{method} {mean:.3f}, random {chance.mean:.3f}" + ("" if told_apart else ", not told apart")
+        mean = _mean(values[method])
+        told_apart, lower = differs(values[method], values[RANDOM], seed), mean < chance
+        here = f"{method} {mean:.3f}, random {chance:.3f}" + ("" if told_apart else ", not told apart")
         verdict: Verdict
         if method == "lat":
             claim = "Deleting lat's tokens hurts no more than deleting random ones"
@@ -778,11 +791,7 @@ def _against_random(run: RunResult, seed: int) -> Iterator[Finding]:
 
 def _orders(run: RunResult) -> Iterator[Finding]:
     means = {
-        metric: {
-            method: bootstrap([value.value for value in cell], 0, 1).mean
-            for method in run.evaluation.methods
-            if (cell := run.evaluation.cell(method, metric))
-        }
+        metric: {method: _mean(values) for method, values in _values(run, metric).items()}
         for metric in (PAPER_DELETION, SOUND_DELETION)
     }
     paper = PUBLISHED.deletion.get(run.data_set, {})
@@ -803,31 +812,24 @@ def _orders(run: RunResult) -> Iterator[Finding]:
 def _newer_against_older(run: RunResult, seed: int) -> Iterator[Finding]:
     """The better of the newer methods against each of the older ones that were computed."""
     for metric in ("aopc", "abpc"):
-        values = {
-            method: [value.value for value in cell]
-            for method in (*NEWER, *OLDER)
-            if (cell := run.evaluation.cell(method, metric))
-        }
-        means = {method: bootstrap(listed, seed).mean for method, listed in values.items()}
-        newer = [method for method in NEWER if not math.isnan(means.get(method, math.nan))]
-        older = [method for method in OLDER if not math.isnan(means.get(method, math.nan))]
-        if not newer or not older:
+        values = _values(run, metric)
+        means = {method: _mean(listed) for method, listed in values.items()}
+        older = [method for method in OLDER if method in means]
+        best = max((method for method in NEWER if method in means), key=means.__getitem__, default=None)
+        if best is None or not older:
             continue
-        best = max(newer, key=lambda method: means[method])
-        verdicts = []
-        for method in older:
-            told_apart = differs(values[best], values[method], seed)
-            verdicts.append((means[best] > means[method]) if told_apart else None)
-        verdict: Verdict = "reproduces" if all(verdicts) else "in part" if any(verdicts) else "not told apart"
-        if False in verdicts and True not in verdicts:
-            verdict = "does not reproduce"
+        told_apart = [method for method in older if differs(values[best], values[method], seed)]
+        beaten = [method for method in told_apart if means[best] > means[method]]
+        verdict: Verdict = "not told apart"
+        if told_apart:
+            verdict = "in part" if beaten else "does not reproduce"
+        if beaten == older:
+            verdict = "reproduces"
         shown = ", ".join(f"{method} {means[method]:.3f}" for method in (best, *older))
-        behind = [method for method, better in zip(older, verdicts, strict=True) if not better]
-        if behind:
-            shown += f"; not better than {', '.join(behind)}"
-        yield Finding(
-            run.run.name, f"{best} is better than each of {', '.join(older)} by {metric}", shown, verdict
-        )
+        if beaten != older:
+            shown += f"; not better than {', '.join(method for method in older if method not in beaten)}"
+        claim = f"{best} is better than each of {', '.join(older)} by {metric}"
+        yield Finding(run.run.name, claim, shown, verdict)
 
 
 def _order(
