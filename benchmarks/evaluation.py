@@ -23,9 +23,9 @@ from whybert.evaluation.bench import DEFAULT_METRICS
 from whybert.evaluation.faithfulness import FaithfulnessMetric
 from whybert.evaluation.metric import Subject
 from whybert.evaluation.metrics import resolve_metrics
-from whybert.evaluation.perturbation import Job, run
 from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.explanation import Explanation
+from whybert.perturbation import Job, run
 
 PART = 8
 

@@ -32,7 +32,7 @@ from train_builtin import is_sentence, read_reference
 from whybert import Classifier
 from whybert.classifier import quiet
 from whybert.datasets import load
-from whybert.reports import Report, classification_report
+from whybert.scoring import Report, classification_report
 from whybert.training import Settings, finetune
 
 # What differs from `Settings`' defaults.  IMDb and Yelp-5 are long texts: what stands at the end of a

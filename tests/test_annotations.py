@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
+from whybert.datasets.annotated import AnnotatedTexts, Annotation, load_annotations, unit_scores
 from whybert.datasets.base import DatasetError
 from whybert.datasets.sst import FIVE
 from whybert.encoding import EncodedText, tokenize
 from whybert.errors import InputError, UnknownNameError, UsageError
-from whybert.evaluation.annotations import AnnotatedTexts, Annotation, load_annotations, unit_scores
 from whybert.explanation import Explanation, Target, Token
 
 TOKENIZERS = {name: make() for name, make in tiny.TOKENIZERS.items()}
@@ -471,7 +471,7 @@ def test_archives_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_an_archive_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed(eraser(tmp_path, GOOD), tmp_path / "movies.tar.gz")
-    monkeypatch.setattr("whybert.evaluation.annotations._LARGEST", 100)
+    monkeypatch.setattr("whybert.datasets.annotated._LARGEST", 100)
     with pytest.raises(DatasetError, match="more than 100 bytes; unpack it first"):
         load_annotations(path)
 

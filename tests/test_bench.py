@@ -24,10 +24,10 @@ from rich.console import Console
 import tiny
 from whybert import Classifier, explain
 from whybert.datasets import TextDataset
+from whybert.datasets.annotated import AnnotatedTexts, Annotation
 from whybert.errors import InputError, TargetError, UnknownNameError, UsageError
 from whybert.evaluation import bench, results
 from whybert.evaluation.agreement import AGREEMENT
-from whybert.evaluation.annotations import AnnotatedTexts, Annotation
 from whybert.evaluation.bench import Evaluation, EvaluationData, PairValue, Value, evaluate
 from whybert.evaluation.faithfulness import FAITHFULNESS
 from whybert.evaluation.given import RANDOM, random_explanations

@@ -23,11 +23,11 @@ import tiny
 import whybert
 from commands import Result, Run, caller, one_error, process
 from whybert import Classifier, Explanation, cli
-from whybert.cli import answering
 from whybert.cli import application as applications
 from whybert.cli.application import COMMANDS, Command
-from whybert.cli.inputs import Inputs
 from whybert.cli.output import PLAIN_WIDTH, FileError, notes_console
+from whybert.corpus import work as answering
+from whybert.corpus.sources import Inputs
 from whybert.errors import InputError, NonFiniteError, UsageError, WhybertError
 from whybert.methods import METHODS
 

@@ -1189,8 +1189,6 @@ def test_help_has_both_spellings(run: Callable[..., SimpleNamespace]) -> None:
 
 @pytest.mark.slow
 def test_the_command_does_not_import_torch_before_it_runs() -> None:
-    code = (
-        "import sys, whybert.conversion_command; print('torch' in sys.modules, 'transformers' in sys.modules)"
-    )
+    code = "import sys, whybert.cli.convert; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

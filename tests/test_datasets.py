@@ -19,6 +19,7 @@ import datasets as hugging_face
 import pytest
 from typer.testing import CliRunner
 
+from whybert.cli.datasets import app, statistics
 from whybert.datasets import (
     DATASETS,
     Columns,
@@ -33,7 +34,6 @@ from whybert.datasets import (
     texts,
     with_validation,
 )
-from whybert.datasets.commands import app, statistics
 from whybert.datasets.semeval import read_tweets
 from whybert.datasets.sst import tree_nodes
 from whybert.errors import MissingExtraError, UnknownNameError, UsageError
@@ -591,7 +591,7 @@ def test_the_library_is_missing(monkeypatch: pytest.MonkeyPatch, write: Callable
 
 
 def test_importing_is_light() -> None:
-    code = "import sys, whybert.datasets.commands; print({'torch', 'datasets', 'pandas'} & set(sys.modules))"
+    code = "import sys, whybert.cli.datasets; print({'torch', 'datasets', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from transformers import CanineTokenizer
 
 import tiny
-from whybert.encoding import EncodedText, collate, encode, maximum_length, split_words, tokenize
+from whybert.encoding import EncodedText, collate, encode, maximum_length, tokenize
 from whybert.errors import InputError, UnsupportedModelError
+from whybert.words import split_words
 
 TOKENIZERS = {name: make() for name, make in tiny.TOKENIZERS.items()}
 # Letters, blanks, marks, ideographs, kana, emoji with joiners, controls, half surrogates, "</s>", ...

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whybert.datasets.annotated import Annotation
 from whybert.encoding import EncodedText
 from whybert.errors import InputError, MissingExtraError
-from whybert.evaluation.annotations import Annotation
 from whybert.evaluation.metric import GROUPS, Subject
 from whybert.evaluation.plausibility import PLAUSIBILITY, OverlapF1, PlausibilityMetric, TokenF1, side_of
 from whybert.explanation import Explanation, Target, Token

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from whybert import Classifier
 from whybert.cli import run
-from whybert.reports import classification_report
+from whybert.scoring import classification_report
 
 ROWS = [
     ("a good film", "good"),

@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whybert.evaluation import pictures, report
 from whybert.evaluation.agreement import WordScore
 from whybert.evaluation.bench import Evaluation, Value
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metrics import resolve_metrics
-from whybert.evaluation.pictures import Line
 from whybert.evaluation.statistics import bootstrap
-from whybert.evaluation.study import RunResult, Study, StudyRun, StudySettings, Words, read_settings
 from whybert.explanation import Explanation, Target, Token
 from whybert.methods import METHODS
+from whybert.study import pictures, report
+from whybert.study.pictures import Line
+from whybert.study.work import RunResult, Study, StudyRun, StudySettings, Words, read_settings
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 METHOD_NAMES = ("gi", "lat", "attnlrp")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from whybert.errors import InputError, MissingExtraError
-from whybert.reports import classification_report
+from whybert.scoring import classification_report
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -17,7 +17,7 @@ from transformers.activations import ACT2FN
 import models
 import oracles
 from whybert import UnsupportedOperationError, attribute
-from whybert.lrp import operations, rules
+from whybert.lrp import functions, operations, rules
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, REFUSED, Composite, released_lrp
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -298,11 +298,11 @@ def test_composites_are_tables() -> None:
 
 def test_total_share() -> None:
     composite = Composite("c", {"product": (0.5, 0.25), "attention_values": (0.5, None)})
-    assert rules.total_share(None, (("product", 0),)) == 1.0
-    assert rules.total_share(composite, (("product", 1),)) == 0.25
-    assert rules.total_share(composite, (("attention_values", 0), ("product", 0))) == 0.25
-    assert rules.total_share(composite, (("attention_values", 1), ("product", 0))) is None
-    assert rules.total_share(composite, (("other", 0),)) == 1.0
+    assert functions.total_share(None, (("product", 0),)) == 1.0
+    assert functions.total_share(composite, (("product", 1),)) == 0.25
+    assert functions.total_share(composite, (("attention_values", 0), ("product", 0))) == 0.25
+    assert functions.total_share(composite, (("attention_values", 1), ("product", 0))) is None
+    assert functions.total_share(composite, (("other", 0),)) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,13 @@ import typer
 import tiny
 from commands import Run, caller, one_error
 from whybert import Classifier, explain
+from whybert.cli.study import study_command
 from whybert.errors import InputError, UnknownNameError, UsageError
-from whybert.evaluation import study as studies
 from whybert.evaluation.agreement import WordScore, word_correlation, word_scores
 from whybert.evaluation.given import RANDOM
-from whybert.evaluation.study import (
+from whybert.methods import METHODS
+from whybert.study import work as studies
+from whybert.study.work import (
     PUBLISHED,
     Finding,
     Study,
@@ -39,8 +41,6 @@ from whybert.evaluation.study import (
     study,
     top_words,
 )
-from whybert.methods import METHODS
-from whybert.study_command import study_command
 
 WORDS = sorted({word for line in tiny.CORPUS[:2] for word in line.replace(",", "").split()})
 METRICS = ("deletion-paper", "deletion-mask", "abpc", "loo-kendall")
@@ -292,10 +292,10 @@ def test_a_stop_costs_one_part(
     with pytest.raises(KeyboardInterrupt):
         study(settings, tmp_path, stop)
     # 70 texts are two parts of word scores; the examples are one more call.
-    assert calls == {"bench.explain": 1, "bench.run": 1, "study.explain": 4}
+    assert calls == {"bench.explain": 1, "bench.run": 1, "work.explain": 4}
     calls.clear()
     again = study(settings, tmp_path)
-    assert calls == {"bench.explain": 1, "bench.run": 1, "study.explain": 3}
+    assert calls == {"bench.explain": 1, "bench.run": 1, "work.explain": 3}
     for one, other in zip(again.runs, found.runs, strict=True):
         assert (one.words, one.second, one.examples) == (other.words, other.second, other.examples)
         assert [value[:3] for value in one.evaluation.values] == [
@@ -527,7 +527,7 @@ def test_an_unknown_data_set_is_one_line(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_command_reads_parts_of_a_run() -> None:
-    from whybert.study_command import _parts
+    from whybert.cli.study import _parts
 
     assert _parts("a = m, d,,dev") == {"name": "a", "model": "m", "data": "d", "split": "dev"}
     assert isinstance(typer.Typer().command()(study_command), type(study_command))

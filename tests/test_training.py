@@ -568,7 +568,7 @@ def test_two_processes_take_the_same_steps(settings: Settings, encoder: str, tmp
     alone = finetune(replace(settings, output_dir=str(tmp_path / "alone")))
     launcher = [sys.executable, "-m", "accelerate.commands.launch"]
     options = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    options += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "whybert.finetune"]
+    options += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "whybert.cli.finetune"]
     done = subprocess.run(
         [*launcher, *options, *command_line(settings)[1:], "--no-group-by-length"],
         env=environment(),

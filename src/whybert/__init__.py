@@ -46,9 +46,9 @@ _PUBLIC = {
 }
 
 if TYPE_CHECKING:
-    from .attribution import Attribution, attribute
-    from .classifier import Classifier, Prediction
-    from .errors import (
+    from whybert.attribution import Attribution, attribute
+    from whybert.classifier import Classifier, Prediction
+    from whybert.errors import (
         InputError,
         MissingExtraError,
         ModelError,
@@ -62,9 +62,9 @@ if TYPE_CHECKING:
         UsageError,
         WhybertError,
     )
-    from .explaining import explain
-    from .explanation import Completeness, Explanation, Target, Token, Word
-    from .methods import METHODS
+    from whybert.explaining import explain
+    from whybert.explanation import Completeness, Explanation, Target, Token, Word
+    from whybert.methods import METHODS
 
 __all__ = [
     "METHODS",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .errors import UnsupportedModelError
+from whybert.errors import UnsupportedModelError
 
 
 def word_embeddings(model: nn.Module) -> nn.Module | None:

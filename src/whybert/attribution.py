@@ -10,11 +10,11 @@ from typing import Any, Final, overload
 import torch
 from torch import Tensor, nn
 
-from .anatomy import maximum_tokens, word_embeddings
-from .errors import InputError, NonFiniteError, UnsupportedModelError, UsageError
-from .interception import run
-from .methods import Method, create_all
-from .targets import ResolvedTarget, TargetLike, label_names, resolve
+from whybert.anatomy import maximum_tokens, word_embeddings
+from whybert.errors import InputError, NonFiniteError, UnsupportedModelError, UsageError
+from whybert.interception import run
+from whybert.methods import Method, create_all
+from whybert.targets import ResolvedTarget, TargetLike, label_names, resolve
 
 # What a tokenizer may add for its caller and no model reads.
 _NOT_FOR_THE_MODEL: Final = frozenset(

@@ -7,13 +7,13 @@ from typing import Any, overload
 
 from torch import Tensor
 
-from .attribution import Attribution, attribute, check_model, method_names
-from .classifier import BATCH_SIZE, Classifier, batches, normalise_texts, probabilities
-from .encoding import EncodedText, Text
-from .errors import NonFiniteError, TargetError
-from .explanation import Completeness, Explanation, Target, Token
-from .methods import create_all
-from .targets import TargetLike, from_tensor
+from whybert.attribution import Attribution, attribute, check_model, method_names
+from whybert.classifier import BATCH_SIZE, Classifier, batches, normalise_texts, probabilities
+from whybert.encoding import EncodedText, Text
+from whybert.errors import NonFiniteError, TargetError
+from whybert.explanation import Completeness, Explanation, Target, Token
+from whybert.methods import create_all
+from whybert.targets import TargetLike, from_tensor
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
 

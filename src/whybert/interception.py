@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from .anatomy import embedding_block
-from .errors import UnsupportedModelError, UnsupportedOperationError
-from .lrp import operations as ops
-from .lrp.composites import REFUSED, Composite
-from .lrp.rules import (
+from whybert.anatomy import embedding_block
+from whybert.errors import UnsupportedModelError, UnsupportedOperationError
+from whybert.lrp import operations as ops
+from whybert.lrp.composites import REFUSED, Composite
+from whybert.lrp.functions import (
     Activation,
     ComposedActivation,
     InnerFunction,
@@ -38,7 +38,7 @@ from .lrp.rules import (
     Sweep,
     total_share,
 )
-from .targets import ResolvedTarget
+from whybert.targets import ResolvedTarget
 
 Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from .errors import TargetError, UnknownNameError
+from whybert.errors import TargetError, UnknownNameError
 
 TargetLike: TypeAlias = "int | str | tuple[int | str, int | str] | Sequence[Any] | Tensor | None"
 """None (the predicted class), a class by index or label, `(a, b)` for logit[a] - logit[b], or a list

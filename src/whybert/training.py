@@ -627,7 +627,7 @@ def _has_bf16() -> bool:
 
 
 def _scores(labels: Sequence[str], prediction: Any) -> dict[str, float]:
-    from whybert.reports import classification_report
+    from whybert.scoring import classification_report
 
     report = classification_report(labels, prediction.label_ids, prediction.predictions.argmax(-1))
     return {"accuracy": report.accuracy, "macro_f1": report.macro_f1}

@@ -66,7 +66,7 @@ COMMANDS: Final = (
     ),
     Command(
         "study",
-        "whybert.study_command",
+        "whybert.cli.study",
         "study_command",
         (
             "whybert study study.yaml -o runs/study",
@@ -82,7 +82,7 @@ COMMANDS: Final = (
     ),
     Command(
         "finetune",
-        "whybert.finetune",
+        "whybert.cli.finetune",
         "finetune_command",
         (
             "whybert finetune --task sst2 --data-dir SST2 --output-dir runs/sst2",
@@ -92,7 +92,7 @@ COMMANDS: Final = (
     ),
     Command(
         "convert",
-        "whybert.conversion_command",
+        "whybert.cli.convert",
         "convert_command",
         (
             "whybert convert --tf-checkpoint-path uncased_L-12_H-768_A-12/bert_model.ckpt "
@@ -103,7 +103,7 @@ COMMANDS: Final = (
     ),
     Command(
         "datasets",
-        "whybert.datasets.commands",
+        "whybert.cli.datasets",
         "app",
         ("whybert datasets list", "whybert datasets stats sst2 --data-dir SST2"),
     ),

@@ -212,7 +212,7 @@ def _given(explanations: list[str] | None) -> dict[str, str]:
 
 
 def _rows(source: DataSource, annotations: str | None, classifier: Classifier) -> EvaluationData:
-    from whybert.evaluation.annotations import load_annotations
+    from whybert.datasets.annotated import load_annotations
     from whybert.evaluation.bench import EvaluationData
 
     if annotations is not None:

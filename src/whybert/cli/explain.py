@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.answering import answers
-from whybert.cli.inputs import Inputs
 from whybert.cli.options import (
     FORMAT_OPTION,
     METHOD_PANEL,
@@ -32,6 +30,8 @@ from whybert.cli.options import (
     method_options,
 )
 from whybert.cli.output import console_for, json_line, opened, show
+from whybert.corpus.sources import Inputs
+from whybert.corpus.work import answers
 from whybert.errors import InputError, UsageError
 
 if TYPE_CHECKING:

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TextIO, cast
 
 import typer
 
-from whybert.cli.answering import answers
 from whybert.cli.data import DataSource
-from whybert.cli.inputs import Inputs, Item
 from whybert.cli.options import (
     FORMAT_OPTION,
     INPUT_PANEL,
@@ -37,6 +35,8 @@ from whybert.cli.options import (
     TextColumnOption,
 )
 from whybert.cli.output import console_for, json_line, note, opened, show
+from whybert.corpus.sources import Inputs, Item
+from whybert.corpus.work import answers
 from whybert.errors import InputError, MissingExtraError, UsageError
 from whybert.labels import match_labels
 
@@ -284,7 +284,7 @@ def _predict_rows(
             kind = suffix or {PredictionFormat.CSV: ".csv", PredictionFormat.JSON: ".jsonl"}[format]
             _ROW_WRITERS[kind](_records(chunks, classifier, truth), classifier, stream)
     if report and true:
-        from whybert.reports import classification_report
+        from whybert.scoring import classification_report
 
         found = classification_report(classifier.labels, true, predicted)
         with opened(None) as stream:

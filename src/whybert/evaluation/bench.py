@@ -23,23 +23,23 @@ import numpy as np
 
 from whybert import __version__
 from whybert.classifier import BATCH_SIZE
+from whybert.datasets.annotated import AnnotatedTexts, Annotation
 from whybert.encoding import Text
 from whybert.errors import InputError, NonFiniteError, UsageError
 from whybert.evaluation.agreement import AgreementMetric
-from whybert.evaluation.annotations import AnnotatedTexts, Annotation
 from whybert.evaluation.faithfulness import FaithfulnessMetric
 from whybert.evaluation.given import RANDOM, random_explanations, read_explanations
 from whybert.evaluation.metric import Explanations, Metric, ModelMetric, Subject
 from whybert.evaluation.metrics import resolve_metrics
-from whybert.evaluation.perturbation import run
 from whybert.evaluation.plausibility import PlausibilityMetric
 from whybert.evaluation.statistics import has_ties
-from whybert.evaluation.store import Store, file_digest, model_digest
 from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.labels import match_labels
 from whybert.methods import METHODS, create_all
+from whybert.perturbation import run
+from whybert.store import Store, file_digest, model_digest
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier

@@ -12,9 +12,9 @@ from whybert.evaluation.agreement import AGREEMENT
 from whybert.evaluation.cost import COST
 from whybert.evaluation.faithfulness import FAITHFULNESS, FaithfulnessMetric
 from whybert.evaluation.metric import GROUPS, Metric
-from whybert.evaluation.perturbation import perturbation
 from whybert.evaluation.plausibility import PLAUSIBILITY
 from whybert.evaluation.sanity import SANITY
+from whybert.perturbation import perturbation
 
 METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
     {**FAITHFULNESS, **PLAUSIBILITY, **SANITY, **AGREEMENT, **COST}

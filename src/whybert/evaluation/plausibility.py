@@ -4,7 +4,7 @@ A plausible explanation need not be a true one: a model can decide rightly for r
 then the true explanation is implausible.  Read these numbers beside those of faithfulness.
 
 Each metric compares an explanation with an `Annotation`, over the human's units that the model saw (see
-`whybert.evaluation.annotations.unit_scores`), and asks no model.
+`whybert.datasets.annotated.unit_scores`), and asks no model.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from whybert.datasets.annotated import Annotation, Kind, unit_scores
 from whybert.errors import InputError, MissingExtraError
-from whybert.evaluation.annotations import Annotation, Kind, unit_scores
 from whybert.evaluation.faithfulness import share
 from whybert.evaluation.metric import Metric, Score, Subject, check_explanation
 from whybert.evaluation.statistics import ranking, spearman

@@ -13,7 +13,7 @@ from whybert.evaluation.bench import Evaluation
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import GROUPS, Metric
 from whybert.evaluation.statistics import Interval, bootstrap, differs
-from whybert.evaluation.tables import Rows, write_csv, write_parquet, write_whole
+from whybert.files import Rows, write_csv, write_parquet, write_whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from . import rules
+from whybert.lrp import rules
 
 Shares = tuple[float | None, float | None]
 ORDINARY: Final[Shares] = (1.0, 1.0)

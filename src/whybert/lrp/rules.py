@@ -3,29 +3,18 @@
 Relevance travels as a gradient.  A rule that is a changed derivative (AttnLRP, CP-LRP) moves
 R / x; one that is written for relevance itself (the released alpha-beta rule) moves R.  Either way it
 is a function of what came from above and of what the operation saved.
-
-Every operation that some method has a rule for runs as one of the `torch.autograd.Function`s below.
-Which rule applies is asked for when the backward pass arrives, so that one forward pass serves any number
-of methods, one sweep each.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from ..errors import UnsupportedOperationError
-from .operations import Elementwise
-
-if TYPE_CHECKING:
-    from .composites import Composite
+from whybert.lrp.operations import Elementwise
 
 STABILISER = 1e-7
 """The constant that the released code adds to the denominators (its `epsilon`)."""
@@ -113,182 +102,3 @@ def constant_deviation(relevance: Tensor, saved: SavedLayerNorm) -> Tensor:
     scaled = relevance * saved.rstd if saved.weight is None else relevance * saved.weight * saved.rstd
     dimensions = tuple(range(-len(saved.shape), 0))
     return scaled - scaled.mean(dimensions, keepdim=True)
-
-
-# --- the operations as autograd functions -----------------------------------------------------------
-
-
-class Sweep:
-    """What one backward pass follows.  The functions below ask it when relevance reaches them."""
-
-    __slots__ = ("composite",)
-
-    def __init__(self) -> None:
-        self.composite: Composite | None = None
-
-    def rule(self, kind: str) -> Any:
-        return None if self.composite is None else self.composite.rule(kind)
-
-
-# Undefined gradients stay None on their way down: an operand that is a constant for this sweep then
-# costs nothing below it.
-_Context = Any
-
-
-class Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None, sweep: Sweep) -> Tensor:
-        y = F.linear(x, weight, bias)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, weight, bias, y)
-        ctx.sweep = sweep
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
-        if relevance is None:
-            return None, None, None, None
-        saved = SavedLinear(*ctx.saved_tensors)
-        rule: Callable[[Tensor, SavedLinear], Tensor] | None = ctx.sweep.rule("linear")
-        passed = torch.matmul(relevance, saved.weight) if rule is None else rule(relevance, saved)
-        return passed, None, None, None
-
-
-class Activation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: _Context, x: Tensor, function: Elementwise, kind: str, sweep: Sweep) -> Tensor:
-        y = function.value(x)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, y)
-        ctx.function, ctx.kind, ctx.sweep = function, kind, sweep
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
-        if relevance is None:
-            return None, None, None, None
-        x, y = ctx.saved_tensors
-        rule: Callable[[Tensor, SavedElementwise], Tensor] | None = ctx.sweep.rule(ctx.kind)
-        if rule is None:
-            return ctx.function.derivative(relevance, x, y), None, None, None
-        return rule(relevance, SavedElementwise(x, y, ctx.function)), None, None, None
-
-
-class ComposedActivation(torch.autograd.Function):
-    """a * b where a = scale * x and b = g(x): the activation x -> scale * x * g(x), written out.
-
-    Its f(x) / x is scale * b, with no division.  The ordinary derivative goes to a and b, a rule's
-    relevance straight to x.
-    """
-
-    @staticmethod
-    def forward(ctx: _Context, a: Tensor, b: Tensor, x: Tensor, scale: float, sweep: Sweep) -> Tensor:
-        y = a * b
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(a, b, x, y)
-        ctx.scale, ctx.sweep = scale, sweep
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
-        if relevance is None:
-            return None, None, None, None, None
-        a, b, x, y = ctx.saved_tensors
-        rule: Callable[[Tensor, SavedElementwise], Tensor] | None = ctx.sweep.rule("activation")
-        if rule is None:
-            return relevance * b, relevance * a, None, None, None
-        scale = ctx.scale
-        function = Elementwise("x * g(x)", _unused, _unused, lambda _x, _y: b * scale)
-        return None, None, rule(relevance, SavedElementwise(x, y, function)), None, None
-
-
-def _unused(*_: Tensor) -> Tensor:
-    raise AssertionError("only the ratio of a composed activation is ever asked for")
-
-
-class InnerFunction(torch.autograd.Function):
-    """g(x) on its way into a composed activation.  No relevance may arrive here by another way."""
-
-    @staticmethod
-    def forward(ctx: _Context, x: Tensor, function: Callable[..., Tensor], name: str, sweep: Sweep) -> Tensor:
-        with torch.enable_grad():
-            inner = x.detach().requires_grad_(True)
-            y = function(inner)
-        ctx.set_materialize_grads(False)
-        ctx.inner, ctx.outer, ctx.operation, ctx.sweep = inner, y, name, sweep
-        return y.detach()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
-        if relevance is None:
-            return None, None, None, None
-        if ctx.sweep.composite is not None and ctx.sweep.composite.closed:
-            raise UnsupportedOperationError(ctx.operation, ctx.sweep.composite.name)
-        (passed,) = torch.autograd.grad(ctx.outer, ctx.inner, relevance, retain_graph=True)
-        return passed, None, None, None
-
-
-class LayerNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: _Context,
-        x: Tensor,
-        shape: tuple[int, ...],
-        weight: Tensor | None,
-        bias: Tensor | None,
-        eps: float,
-        sweep: Sweep,
-    ) -> Tensor:
-        y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, eps)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, mean, rstd, weight)
-        ctx.shape, ctx.sweep = shape, sweep
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
-        if relevance is None:
-            return None, None, None, None, None, None
-        x, mean, rstd, weight = ctx.saved_tensors
-        rule: Callable[[Tensor, SavedLayerNorm], Tensor] | None = ctx.sweep.rule("layer_norm")
-        if rule is None:
-            passed, _, _ = torch.ops.aten.native_layer_norm_backward(
-                relevance, x, ctx.shape, mean, rstd, weight, None, [True, False, False]
-            )
-        else:
-            passed = rule(relevance, SavedLayerNorm(x, mean, rstd, weight, ctx.shape))
-        return passed, None, None, None, None, None
-
-
-class Share(torch.autograd.Function):
-    """The identity, whose backward pass multiplies by a share that depends on the sweep's composite.
-
-    positions: (kind, operand) pairs; the share is the product of theirs.
-    """
-
-    @staticmethod
-    def forward(ctx: _Context, x: Tensor, positions: tuple[tuple[str, int], ...], sweep: Sweep) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.positions, ctx.sweep = positions, sweep
-        return x.view_as(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
-        share = total_share(ctx.sweep.composite, ctx.positions)
-        if relevance is None or share is None:
-            return None, None, None
-        return relevance if share == 1.0 else relevance * share, None, None
-
-
-def total_share(composite: Composite | None, positions: tuple[tuple[str, int], ...]) -> float | None:
-    """The product of the shares at `positions`, None if one of them makes the operand a constant."""
-    if composite is None:
-        return 1.0
-    shares = [composite.shares(kind)[operand] for kind, operand in positions]
-    return None if None in shares else math.prod(share for share in shares if share is not None)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from .attention import LayerwiseAttentionTracing
-from .base import Method, create, create_all
-from .gradient import GradientSensitivity, GradientTimesInput
-from .relevance import CPLRP, AttnLRP, ReleasedLRP
+from whybert.methods.attention import LayerwiseAttentionTracing
+from whybert.methods.base import Method, create, create_all
+from whybert.methods.gradient import GradientSensitivity, GradientTimesInput
+from whybert.methods.relevance import CPLRP, AttnLRP, ReleasedLRP
 
 METHODS: Final[Mapping[str, type[Method]]] = MappingProxyType(
     {

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedModelError
-from ..interception import ForwardPass
-from ..targets import ResolvedTarget
-from .base import Method
+from whybert.errors import UnsupportedModelError
+from whybert.interception import ForwardPass
+from whybert.methods.base import Method
+from whybert.targets import ResolvedTarget
 
 
 @dataclass(frozen=True)

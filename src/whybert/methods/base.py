@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from ..errors import UnknownNameError, UsageError
-from ..interception import ForwardPass
-from ..lrp.composites import Composite
-from ..targets import ResolvedTarget
+from whybert.errors import UnknownNameError, UsageError
+from whybert.interception import ForwardPass
+from whybert.lrp.composites import Composite
+from whybert.targets import ResolvedTarget
 
 Reduction = Literal["sum", "absolute", "squared_norm"]
 
@@ -91,7 +91,7 @@ def create(name: str, options: Mapping[str, Any]) -> Method:
 
     Raises UnknownNameError, naming the close matches, for a method or an option that does not exist.
     """
-    from . import METHODS
+    from whybert.methods import METHODS
 
     if not isinstance(name, str):
         raise UsageError(f"expected the name of a method, found {name!r}; known: {', '.join(METHODS)}")
@@ -112,7 +112,7 @@ def create_all(names: Sequence[str], options: Mapping[str, Any]) -> list[Method]
 
     Raises UnknownNameError and, for a method named twice, UsageError.
     """
-    from . import METHODS
+    from whybert.methods import METHODS
 
     if not names:
         raise UsageError(f"expected at least one method; known: {', '.join(METHODS)}")

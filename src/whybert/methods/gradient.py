@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..interception import ForwardPass
-from ..lrp.composites import GRADIENT, Composite
-from ..targets import ResolvedTarget
-from .base import Method, Reduction, reduce_hidden
+from whybert.interception import ForwardPass
+from whybert.lrp.composites import GRADIENT, Composite
+from whybert.methods.base import Method, Reduction, reduce_hidden
+from whybert.targets import ResolvedTarget
 
 
 def _scaled_gradient(forward: ForwardPass, target: ResolvedTarget) -> Tensor:

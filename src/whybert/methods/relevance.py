@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from ..errors import UnsupportedModelError, UsageError
-from ..interception import ForwardPass
-from ..lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
-from ..targets import ResolvedTarget
-from .base import Method, Reduction, reduce_hidden
+from whybert.errors import UnsupportedModelError, UsageError
+from whybert.interception import ForwardPass
+from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
+from whybert.methods.base import Method, Reduction, reduce_hidden
+from whybert.targets import ResolvedTarget
 
 
 @dataclass(frozen=True)

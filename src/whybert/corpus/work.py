@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from whybert.cli.inputs import Inputs, Item
 from whybert.cli.output import notes_console
+from whybert.corpus.sources import Inputs, Item
 from whybert.errors import InputError, NonFiniteError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""`whybert finetune`, and the module that `accelerate launch -m whybert.finetune ...` runs."""
+"""`whybert finetune`, and the module that `accelerate launch -m whybert.cli.finetune ...` runs."""
 
 from __future__ import annotations
 

@@ -32,10 +32,10 @@ from whybert.evaluation.given import RANDOM, random_explanations
 from whybert.evaluation.metric import Subject
 from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.statistics import Interval, bootstrap, differs, kendall
-from whybert.evaluation.store import Store, model_digest
 from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.methods import METHODS, create_all
+from whybert.store import Store, model_digest
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -371,7 +371,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study found; a frozen value, see `whybert.evaluation.report` for what can be made of it."""
+    """What a study found; a frozen value, see `whybert.study.report` for what can be made of it."""
 
     settings: StudySettings
     runs: tuple[RunResult, ...]

@@ -21,9 +21,9 @@ from typing import Any, Final, Literal
 from whybert.datasets.base import SPLITS, TEST, TRAIN, VALIDATION, DatasetError
 from whybert.datasets.sst import FIVE, tree_nodes
 from whybert.datasets.tabular import decode, read_bytes, read_lines
-from whybert.encoding import Span
 from whybert.errors import InputError, UnknownNameError, UsageError, one_line
 from whybert.explanation import Explanation
+from whybert.words import Span
 
 Kind = Literal["rationale", "sentiment"]
 

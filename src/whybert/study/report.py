@@ -1,6 +1,6 @@
 """The report of a study, as one HTML file, as LaTeX tables and as tables for other programs.
 
-Numbers stand in a `Grid`, which HTML and LaTeX show alike; `whybert.evaluation.pictures` draws the rest.
+Numbers stand in a `Grid`, which HTML and LaTeX show alike; `whybert.study.pictures` draws the rest.
 The same study gives the same bytes.
 """
 
@@ -18,14 +18,19 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from whybert.errors import MissingExtraError
-from whybert.evaluation import pictures, results
+from whybert.evaluation import results
 from whybert.evaluation.faithfulness import Deletion, FaithfulnessMetric, PerturbationCurve
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import Metric
-from whybert.evaluation.pictures import Line
 from whybert.evaluation.results import Summary, summaries
 from whybert.evaluation.statistics import Interval
-from whybert.evaluation.study import (
+from whybert.files import write_csv, write_parquet, write_whole
+from whybert.render import number, shorten, visible
+from whybert.render.html import fragment
+from whybert.render.latex import escape as escape_latex
+from whybert.study import pictures
+from whybert.study.pictures import Line
+from whybert.study.work import (
     KINDS,
     PAPER_DELETION,
     PUBLISHED,
@@ -43,10 +48,6 @@ from whybert.evaluation.study import (
     settings_dict,
     top_words,
 )
-from whybert.evaluation.tables import write_csv, write_parquet, write_whole
-from whybert.render import number, shorten, visible
-from whybert.render.html import fragment
-from whybert.render.latex import escape as escape_latex
 
 TEMPLATE: Final = "report.html.jinja"
 BEST, TIED = "\u2605", "="
@@ -380,7 +381,7 @@ def _html(facts: _Facts) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    source = importlib.resources.files("whybert.evaluation").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    source = importlib.resources.files("whybert.study").joinpath(TEMPLATE).read_text(encoding="utf-8")
     grids = [_picture_of_words(study, method) for method in study.methods if len(study.runs) > 1]
     context = {
         "study": study,
