@@ -24,8 +24,8 @@ from whybert.evaluation.faithfulness import FaithfulnessMetric
 from whybert.evaluation.metric import Subject
 from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.subjects import subjects as make_subjects
+from whybert.evaluation.walks import Job, run
 from whybert.explanation import Explanation
-from whybert.perturbation import Job, run
 
 PART = 8
 

@@ -38,8 +38,8 @@ from whybert.evaluation.faithfulness import (
 )
 from whybert.evaluation.metric import Score, Subject
 from whybert.evaluation.subjects import subjects
+from whybert.evaluation.walks import Outcomes, Walk, run
 from whybert.explanation import Explanation, Target, Token
-from whybert.perturbation import Outcomes, Walk, run
 
 # float64 sums of at most a few hundred numbers below 10.
 EXACT = 1e-12

@@ -18,7 +18,8 @@ from whybert.encoding import EncodedText, Text
 from whybert.errors import InputError, NonFiniteError, TargetError, UnknownNameError, UsageError
 from whybert.evaluation.metric import Score, Subject
 from whybert.evaluation.subjects import subjects
-from whybert.perturbation import PERTURBATIONS, Job, Outcomes, Walk, perturbation, run
+from whybert.evaluation.walks import Job, Outcomes, Walk, run
+from whybert.perturbation import PERTURBATIONS, perturbation
 
 MIXED = ["the film was good and charming", "bad", "don't you think so? a well-made film.", "a bad film"]
 PAIRS = [("the film was good", "you think so"), ("a well-made film", "don't"), ("bad", "the actors were")]

@@ -34,11 +34,11 @@ from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.plausibility import PlausibilityMetric
 from whybert.evaluation.statistics import has_ties
 from whybert.evaluation.subjects import subjects as make_subjects
+from whybert.evaluation.walks import run
 from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.labels import match_labels
 from whybert.methods import METHODS, create_all
-from whybert.perturbation import run
 from whybert.store import Store, file_digest, model_digest
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from whybert.classifier import BATCH_SIZE
 from whybert.errors import InputError
 from whybert.evaluation.metric import Metric, Score, Subject
 from whybert.evaluation.statistics import Floats, kendall, ranking
+from whybert.evaluation.walks import Job, Outcomes, Walk, run
 from whybert.explanation import Explanation, Level
-from whybert.perturbation import Job, Outcomes, Walk, run
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -50,7 +50,7 @@ class FaithfulnessMetric(Metric):
     perturbation: str = "delete"
 
     def job(self, subject: Subject, explanation: Explanation) -> Job:
-        """The walk that judges `explanation`, to be run with others by `whybert.perturbation.run`.
+        """The walk that judges `explanation`, to be run with others by `whybert.evaluation.walks.run`.
 
         Raises InputError for an explanation that is not of the subject's text, or with scores that are NaN.
         """
