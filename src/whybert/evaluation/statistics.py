@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ def scipy_stats() -> Any:
     try:
         return importlib.import_module("scipy.stats")
     except ImportError as error:
-        raise MissingExtraError("rank correlations", "evaluate") from error
+        raise MissingExtraError("correlations and intervals", "evaluate") from error
 
 
 def ranking(scores: Sequence[float], seed: int, *, ascending: bool = False) -> tuple[int, ...]:
@@ -92,19 +92,43 @@ class Interval(NamedTuple):
     undefined: int
 
 
-def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """The mean of `values`, and the interval that holds 95 % of the means of resamples with replacement.
+def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
+    """The mean of `values`, and the interval that holds 95 % of the means of 2000 resamples with replacement.
 
     NaN stands for an undefined value and is left out.  Source: Efron and Tibshirani 1993, chapter 13.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
     """
     given = np.asarray(values, dtype=np.float64)
     known = given[~np.isnan(given)]
-    undefined = len(given) - len(known)
-    if not len(known):
-        return Interval(math.nan, math.nan, math.nan, 0, undefined)
-    means = _resampled(known, np.mean, seed, resamples)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(known.mean()), float(low), float(high), len(known), undefined)
+    size = len(known)
+    middle = float(known.mean()) if size else math.nan
+    low = high = middle  # one value has no spread, and scipy refuses it
+    if size > 1:
+        low, high = (
+            scipy_stats()
+            .bootstrap(
+                (known,),
+                np.mean,
+                n_resamples=RESAMPLES,
+                batch=min(
+                    500, max(1, 2**18 // size)
+                ),  # memory does not grow with the texts, and caches serve
+                vectorized=True,
+                confidence_level=CONFIDENCE,
+                method="percentile",
+                rng=np.random.default_rng(seed),
+            )
+            .confidence_interval
+        )
+    return Interval(middle, float(low), float(high), size, len(given) - size)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of the values that are not NaN; NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def differs(first: Sequence[float], second: Sequence[float], seed: int = 0) -> bool:
@@ -113,17 +137,3 @@ def differs(first: Sequence[float], second: Sequence[float], seed: int = 0) -> b
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     interval = bootstrap(difference.tolist(), seed)
     return interval.size > 0 and not interval.low <= 0.0 <= interval.high
-
-
-def _resampled(
-    values: Floats, statistic: Callable[..., Any], seed: int, resamples: int, at_once: int = 2**22
-) -> Floats:
-    """The statistic of each draw, in parts, so that memory does not grow with the number of texts."""
-    generator = np.random.default_rng(seed)
-    size = len(values)
-    rows = max(1, at_once // size)
-    parts = []
-    for start in range(0, resamples, rows):
-        indices = generator.integers(0, size, size=(min(rows, resamples - start), size))
-        parts.append(np.asarray(statistic(values[indices], axis=1), dtype=np.float64))
-    return np.concatenate(parts)

@@ -31,7 +31,7 @@ from whybert.evaluation.bench import DEFAULT_METRICS, Evaluation, EvaluationData
 from whybert.evaluation.given import RANDOM, random_explanations
 from whybert.evaluation.metric import Subject
 from whybert.evaluation.metrics import resolve_metrics
-from whybert.evaluation.statistics import Interval, bootstrap, differs, kendall
+from whybert.evaluation.statistics import Interval, bootstrap, differs, kendall, mean
 from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.methods import METHODS, create_all
@@ -690,8 +690,7 @@ def comparable_correlations(found: Study, method: str, kind: Kind = "magnitude")
 
 def mean_correlation(correlations: Sequence[Correlation]) -> float:
     """The mean r of those that are defined; NaN without any."""
-    known = [each.r for each in correlations if not math.isnan(each.r)]
-    return math.fsum(known) / len(known) if known else math.nan
+    return mean([each.r for each in correlations])
 
 
 def seed_correlations(run: RunResult, kind: Kind = "magnitude") -> Mapping[str, Correlation]:
@@ -762,21 +761,17 @@ def _values(run: RunResult, metric: str) -> dict[str, list[float]]:
     return {method: values for method, values in found.items() if not all(map(math.isnan, values))}
 
 
-def _mean(values: Sequence[float]) -> float:
-    return bootstrap(values, resamples=1).mean
-
-
 def _against_random(run: RunResult, seed: int) -> Iterator[Finding]:
     values = _values(run, PAPER_DELETION)
     if RANDOM not in values:
         return
-    chance = _mean(values[RANDOM])
+    chance = mean(values[RANDOM])
     for method in OLDER:
         if method not in values:
             continue
-        mean = _mean(values[method])
-        told_apart, lower = differs(values[method], values[RANDOM], seed), mean < chance
-        here = f"{method} {mean:.3f}, random {chance:.3f}" + ("" if told_apart else ", not told apart")
+        own = mean(values[method])
+        told_apart, lower = differs(values[method], values[RANDOM], seed), own < chance
+        here = f"{method} {own:.3f}, random {chance:.3f}" + ("" if told_apart else ", not told apart")
         verdict: Verdict
         if method == "lat":
             claim = "Deleting lat's tokens hurts no more than deleting random ones"
@@ -791,7 +786,7 @@ def _against_random(run: RunResult, seed: int) -> Iterator[Finding]:
 
 def _orders(run: RunResult) -> Iterator[Finding]:
     means = {
-        metric: {method: _mean(values) for method, values in _values(run, metric).items()}
+        metric: {method: mean(values) for method, values in _values(run, metric).items()}
         for metric in (PAPER_DELETION, SOUND_DELETION)
     }
     paper = PUBLISHED.deletion.get(run.data_set, {})
@@ -813,7 +808,7 @@ def _newer_against_older(run: RunResult, seed: int) -> Iterator[Finding]:
     """The better of the newer methods against each of the older ones that were computed."""
     for metric in ("aopc", "abpc"):
         values = _values(run, metric)
-        means = {method: _mean(listed) for method, listed in values.items()}
+        means = {method: mean(listed) for method, listed in values.items()}
         older = [method for method in OLDER if method in means]
         best = max((method for method in NEWER if method in means), key=means.__getitem__, default=None)
         if best is None or not older:
