@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import io
 import json
 import math
@@ -673,9 +674,48 @@ def test_progress() -> None:
         assert (len(counts) > 1) == (name == "random-logit")  # the other one explains nothing again
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"values": [', b"\x00" * 50, b"\xff\xfe"])
+def rewritten(change: Callable[[Any], object]) -> Callable[[bytes], bytes]:
+    def rewrite(content: bytes) -> bytes:
+        part = json.loads(content)
+        change(part)
+        return json.dumps(part).encode()
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(
+            lambda _, content=content: content
+            for content in (
+                b"",
+                b"{",
+                b'{"values": [',
+                b"\x00" * 50,
+                b"\xff\xfe",
+                b"null",
+                b"[]",
+                b"{}",
+                b"3",
+            )
+        ),
+        lambda _: b"[" * 100_000,
+        lambda content: content[:-20],
+        rewritten(lambda part: part.update(values=[])),
+        rewritten(lambda part: part["values"].pop()),
+        rewritten(lambda part: part["values"].append(part["values"][0][:2])),
+        rewritten(lambda part: part["values"][3].__setitem__(3, "0.5")),
+        rewritten(lambda part: part["values"][3].__setitem__(4, None)),
+        rewritten(lambda part: part["values"][3].__setitem__(0, 10**6)),
+        rewritten(lambda part: part.pop("ties")),
+        rewritten(lambda part: part.update(ties=None)),
+        rewritten(lambda part: part.update(seconds=None)),
+        rewritten(lambda part: part.update(pairs=None)),
+    ],
+)
 def test_a_damaged_part_is_computed_again(
-    counted: tuple[Classifier, Counted], tmp_path: Path, content: bytes
+    counted: tuple[Classifier, Counted], tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     classifier, counter = counted
     data = data_of(MANY)
@@ -684,8 +724,10 @@ def test_a_damaged_part_is_computed_again(
     counter.taken()
     damaged = tmp_path / PARTS / "texts-00001.json"
     good = json.loads(damaged.read_text())
-    damaged.write_bytes(content)
-    assert timeless(evaluate(classifier, data, **asked)) == timeless(whole)
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    again = evaluate(classifier, data, **asked)
+    assert again.notes == (*whole.notes, "part texts-00001 was damaged and is computed again")
+    assert timeless(dataclasses.replace(again, notes=whole.notes)) == timeless(whole)
     assert counter.taken()["explained"] == 8
     assert json.loads(damaged.read_text())["values"] == good["values"]
 
@@ -782,11 +824,81 @@ def test_a_foreign_folder_is_refused_and_untouched(tmp_path: Path, overwrite: bo
     assert file.read_text() == "mine"
 
 
-def test_settings_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    (tmp_path / SETTINGS).write_text("{")
-    with pytest.raises(UsageError, match=r"evaluation\.json' cannot be read"):
-        evaluate(CLASSIFIER, DATA, methods=["gi"], metrics=["aopc"], folder=tmp_path)
-    assert written(tmp_path) == {tmp_path / SETTINGS: b"{"}
+@pytest.mark.parametrize("content", [b"", b"{", b"\0\0\0", b"\xff", b"null", b"[]", b"[" * 100_000])
+def test_damaged_settings_lock_no_folder(tmp_path: Path, content: bytes) -> None:
+    asked: dict[str, Any] = {"methods": ["gi"], "metrics": ["aopc"], "folder": tmp_path}
+    (tmp_path / SETTINGS).write_bytes(content)
+    whole = evaluate(CLASSIFIER, DATA, **asked)  # nothing but the mark is there
+    settings = (tmp_path / SETTINGS).read_bytes()
+    (tmp_path / SETTINGS).write_bytes(content)
+    before = written(tmp_path)
+    with pytest.raises(UsageError, match=r"evaluation\.json' cannot be read .*; use --overwrite or"):
+        evaluate(CLASSIFIER, DATA, **asked)
+    assert written(tmp_path) == before
+    assert timeless(evaluate(CLASSIFIER, DATA, overwrite=True, **asked)) == timeless(whole)
+    assert json.loads((tmp_path / SETTINGS).read_bytes()) == json.loads(settings)
+
+
+def test_settings_of_something_else_are_left_alone(tmp_path: Path) -> None:
+    for content, more in ((b"[1, 2]", False), (b"", True)):
+        (tmp_path / SETTINGS).write_bytes(content)
+        if more:
+            (tmp_path / "mine.txt").write_text("precious")
+        for overwrite in (False, True):
+            with pytest.raises(UsageError, match=r"evaluation\.json' cannot be read .*; name another folder"):
+                evaluate(CLASSIFIER, DATA, methods=["gi"], folder=tmp_path, overwrite=overwrite)
+        assert (tmp_path / SETTINGS).read_bytes() == content
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_a_full_disk_at_any_write_locks_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    asked: dict[str, Any] = {"methods": ["gi"], "metrics": ["aopc"], "folder": tmp_path / "run"}
+    left = writes
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        nonlocal left
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left -= 1
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate(CLASSIFIER, data_of(MANY), **asked)
+    assert len([path for path in (tmp_path / "run").rglob("*") if path.is_file()]) == writes
+    monkeypatch.undo()
+    found = evaluate(CLASSIFIER, data_of(MANY), **asked)
+    assert timeless(found) == timeless(evaluate(CLASSIFIER, data_of(MANY), **{**asked, "folder": None}))
+
+
+@pytest.mark.parametrize("left", [[], ["parts"], [".evaluation.json.tmp"], ["parts", ".whybert-00.tmp"]])
+def test_what_a_kill_at_the_first_write_leaves_locks_no_folder(tmp_path: Path, left: list[str]) -> None:
+    for name in left:
+        (tmp_path / name).mkdir() if name == PARTS else (tmp_path / name).write_text('{"mod')
+    evaluate(CLASSIFIER, DATA, methods=["gi"], metrics=["aopc"], folder=tmp_path)
+    assert (tmp_path / PARTS / "texts-00000.json").is_file()
+
+
+def test_parts_name_the_versions_that_computed_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {"methods": ["gi"], "metrics": ["aopc"], "folder": tmp_path}
+    whole = evaluate(CLASSIFIER, data_of(MANY), **asked)
+    assert whole.notes == ()
+    path = tmp_path / PARTS / "texts-00001.json"
+    part = json.loads(path.read_text())
+    assert part["versions"] == whole.settings["versions"]
+    part["versions"]["torch"] = "1.0"
+    path.write_text(json.dumps(part))
+    [note] = evaluate(CLASSIFIER, data_of(MANY), **asked).notes
+    assert note.startswith("1 of 3 parts were computed by whybert ")
+    assert "torch 1.0, " in note
+    assert f"torch {torch.__version__}" in note.split("(now ")[1]
+    del part["versions"]
+    path.write_text(json.dumps(part))
+    [note] = evaluate(CLASSIFIER, data_of(MANY), **asked).notes
+    assert "versions that were not recorded" in note
 
 
 def test_an_empty_folder_and_one_that_is_not_there_are_taken(tmp_path: Path) -> None:
@@ -1169,9 +1281,6 @@ def test_a_corrected_line_of_given_explanations_needs_no_overwriting(tmp_path: P
     assert run().methods == ("gi", "theirs", RANDOM)
 
 
-def test_wrong_seeds_and_marks_of_something_else(tmp_path: Path) -> None:
+def test_wrong_seeds() -> None:
     with pytest.raises(UsageError, match="seed of at least 0, found -1"):
         evaluate(CLASSIFIER, DATA, seed=-1)
-    (tmp_path / SETTINGS).write_text("[]", "utf-8")
-    with pytest.raises(UsageError, match="not of an evaluation"):
-        evaluate(CLASSIFIER, DATA, methods=["gi"], metrics=["abpc"], folder=tmp_path)

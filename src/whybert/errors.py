@@ -10,6 +10,7 @@
     │   ├── UnsupportedModelError     train mode, wrapped, compiled, or no sequence classifier
     │   ├── UnsupportedOperationError the model calls an operation for which no rule is known
     │   └── NonFiniteError        logits or relevance are NaN or infinite
+    ├── FileError             a file cannot be read or written
     ├── TrainingError         a fine-tuning run could not go on
     └── MissingExtraError     an optional package is needed (also an ImportError)
 
@@ -19,7 +20,9 @@ Every message is one line that says what was expected, what came, and the way ou
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class WhybertError(Exception):
@@ -91,6 +94,10 @@ class NonFiniteError(_IndexedError, ModelError):
     """Logits or relevance are NaN or infinite; `index` is that of the text or row, if it is known."""
 
 
+class FileError(WhybertError):
+    """A file cannot be read or written."""
+
+
 class TrainingError(WhybertError):
     """A fine-tuning run could not go on; the message says what is left of it."""
 
@@ -101,6 +108,18 @@ class MissingExtraError(WhybertError, ImportError):
     def __init__(self, purpose: str, extra: str) -> None:
         self.extra = extra
         super().__init__(f"{purpose} needs an optional package: pip install 'whybert[{extra}]'")
+
+
+def require(module: str, purpose: str, extra: str) -> Any:
+    """The module of an optional package.
+
+    Raises:
+        MissingExtraError: it is not installed; `purpose` needs it, and `extra` installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(purpose, extra) from error
 
 
 def one_line(error: object, limit: int = 200) -> str:

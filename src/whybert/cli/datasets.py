@@ -60,8 +60,9 @@ FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to sho
 @app.command("list")
 def list_command(format: FormatOption = Format.TERMINAL) -> None:
     """List the data sets that are known by name; nothing is loaded."""
-    from whybert.cli.output import json_line, note, opened
+    from whybert.cli.output import note, opened
     from whybert.datasets import DATASETS
+    from whybert.files import json_line
 
     rows = [
         {
@@ -103,8 +104,9 @@ def show_command(
     format: FormatOption = Format.TERMINAL,
 ) -> None:
     """Show the first rows of a split."""
-    from whybert.cli.output import json_line, opened
+    from whybert.cli.output import opened
     from whybert.datasets import load
+    from whybert.files import json_line
 
     dataset = load(
         name,
@@ -151,8 +153,9 @@ def stats_command(
     format: FormatOption = Format.TERMINAL,
 ) -> None:
     """Count rows, labels, lengths, repeated texts, and texts that splits share."""
-    from whybert.cli.output import json_line, opened
+    from whybert.cli.output import opened
     from whybert.datasets import load
+    from whybert.files import json_line
 
     dataset = load(
         name,

@@ -34,8 +34,9 @@ from whybert.cli.options import (
     listed,
     method_options,
 )
-from whybert.cli.output import console_for, json_line, note, notes_console, opened, show
+from whybert.cli.output import console_for, note, notes_console, opened, show
 from whybert.errors import UsageError
+from whybert.files import json_line
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier

@@ -29,10 +29,11 @@ from whybert.cli.options import (
     listed,
     method_options,
 )
-from whybert.cli.output import console_for, json_line, opened, show
+from whybert.cli.output import console_for, opened, show
 from whybert.corpus.sources import Inputs
 from whybert.corpus.work import answers
 from whybert.errors import InputError, UsageError
+from whybert.files import json_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

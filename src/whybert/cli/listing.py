@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.output import console_for, json_line, opened, show
+from whybert.cli.output import console_for, opened, show
+from whybert.files import json_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import secrets
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from whybert.errors import WhybertError
+from whybert.errors import FileError
+from whybert.files import writing
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 PLAIN_WIDTH = 100  # of what is printed for people, where there is no terminal to ask
-
-
-class FileError(WhybertError):
-    """A file cannot be read or written."""
 
 
 @contextmanager
@@ -39,34 +32,8 @@ def opened(path: Path | None) -> Iterator[TextIO]:
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
         yield sys.stdout
         return
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        mode = 0
-    if stat.S_ISDIR(mode):
-        raise FileError(f"cannot write to {str(path)!r}: it is a folder; name a file in it")
-    how: dict[str, str] = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
-    if mode and not stat.S_ISREG(mode):  # /dev/null, a pipe: nothing that could be replaced
-        with open(path, "w", **cast(Any, how)) as stream:
-            yield stream
-        return
-    target = Path(os.path.realpath(path))  # what a link points to is written, not the link
-    if not target.parent.is_dir():
-        raise FileError(
-            f"cannot write to {str(path)!r}: there is no folder {str(path.parent)!r}; create it first"
-        )
-    temporary = target.parent / f".whybert-{secrets.token_hex(8)}.tmp"
-    # Unlike those of `tempfile`, the file gets the permissions of any other new file.
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        with open(handle, "w", **cast(Any, how)) as stream:
-            yield stream
-        if mode:
-            temporary.chmod(stat.S_IMODE(mode))
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing(path) as stream:
+        yield stream
 
 
 def console_for(stream: TextIO) -> Console:
@@ -116,12 +83,3 @@ def note(message: str, dim: bool = False) -> None:
     line = visible(" ".join(message.split()))
     if sys.stderr is not None:
         notes_console().print(RichText(line, style="dim" if dim else ""), soft_wrap=True)
-
-
-_JSON_ESCAPES = re.compile("[\ud800-\udfff\u0085\u2028\u2029]")
-
-
-def json_line(value: dict[str, Any]) -> str:
-    """JSON on one line, for those readers too that take U+2028 as its end; surrogates are escaped."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return _JSON_ESCAPES.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"

@@ -34,10 +34,11 @@ from whybert.cli.options import (
     TabPairsOption,
     TextColumnOption,
 )
-from whybert.cli.output import console_for, json_line, note, opened, show
+from whybert.cli.output import console_for, note, opened, show
 from whybert.corpus.sources import Inputs, Item
 from whybert.corpus.work import answers
 from whybert.errors import InputError, MissingExtraError, UsageError
+from whybert.files import json_line
 from whybert.labels import match_labels
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
-from whybert.cli.output import FileError, note
-from whybert.errors import InputError, UsageError
+from whybert.cli.output import note
+from whybert.errors import FileError, InputError, UsageError
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from whybert import __version__
 from whybert.classifier import BATCH_SIZE
 from whybert.datasets.annotated import AnnotatedTexts, Annotation
 from whybert.encoding import Text
@@ -39,7 +37,7 @@ from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.labels import match_labels
 from whybert.methods import METHODS, create_all
-from whybert.store import Store, file_digest, model_digest
+from whybert.store import VERSIONS, Store, file_digest, model_digest, versions
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -280,7 +278,7 @@ def evaluate(
         accuracy=right / len(known) if known else None,
         settings=MappingProxyType(settings),
         seconds=seconds,
-        notes=(*data.notes, *notes),
+        notes=(*data.notes, *notes, *store.notes),
     )
 
 
@@ -352,14 +350,9 @@ class _Run:
         ties: Counter[str] = Counter()
         seconds = 0.0
         for part in self._parts(subjects):
-            values += [
-                Value(row, method, metric, _number(value), tuple(map(_number, curve)))
-                for row, method, metric, value, curve in part["values"]
-            ]
-            pairs += [
-                PairValue(row, first, second, metric, _number(value))
-                for row, first, second, metric, value in part["pairs"]
-            ]
+            found = _parsed(part)
+            values += found[0]
+            pairs += found[1]
             ties.update(part["ties"])
             seconds += part["seconds"]
         return tuple(values), tuple(pairs), ties, seconds
@@ -372,10 +365,47 @@ class _Run:
                 yield self.store.part(
                     f"texts-{number:05d}",
                     lambda p=places: self._texts([subjects[i] for i in p], p),  # type: ignore[misc]
+                    lambda part, p=places: self._is_of_texts(part, [subjects[i] for i in p], p),  # type: ignore[misc]
                 )
             self.progress("texts", len(subjects), len(subjects))
         for metric in self.model_metrics:
-            yield self.store.part(f"model-{metric.name}", lambda m=metric: self._model(m, subjects))  # type: ignore[misc]
+            yield self.store.part(
+                f"model-{metric.name}",
+                lambda m=metric: self._model(m, subjects),  # type: ignore[misc]
+                lambda part, m=metric: self._is_of_model(part, m, subjects),  # type: ignore[misc]
+            )
+
+    def _is_of_texts(self, part: Any, subjects: Sequence[Subject], places: Sequence[int]) -> bool:
+        """Whether a part that was read holds each value that `_texts` would compute."""
+        names = [*self.own, *self.given, *([RANDOM] if self.control else [])]
+        values, pairs = _parsed(part)
+        return (
+            {value[:3] for value in values}
+            == {
+                (subject.index, method, metric.name)
+                for metric in (*self.faithfulness, *self.plausibility)
+                for _, subject in _judged(metric, subjects, places)
+                for method in names
+            }
+            and {pair[:4] for pair in pairs}
+            == {
+                (subject.index, *both, measure.name)
+                for measure in self.agreement
+                for both in combinations(names, 2)
+                for subject in subjects
+            }
+            and set(part["ties"]) == set(names)
+            and all(isinstance(count, int) for count in part["ties"].values())
+        )
+
+    def _is_of_model(self, part: Any, metric: ModelMetric, subjects: Sequence[Subject]) -> bool:
+        """Whether a part that was read holds each value that `_model` would compute."""
+        expected = {
+            (subject.index, method, metric.name)
+            for subject in subjects[: metric.texts]
+            for method in self.own
+        }
+        return {value[:3] for value in _parsed(part)[0]} == expected and part["ties"] == {}
 
     def _explanations(
         self, subjects: Sequence[Subject], places: Sequence[int]
@@ -406,18 +436,17 @@ class _Run:
         keys, jobs = [], []
         for metric in self.faithfulness:
             for method, listed in explanations.items():
-                for place, subject, explanation in zip(places, subjects, listed, strict=True):
-                    if metric.texts is None or place < metric.texts:
-                        keys.append((subject.index, method, metric.name))
-                        jobs.append(metric.job(subject, explanation))
+                for index, subject in _judged(metric, subjects, places):
+                    keys.append((subject.index, method, metric.name))
+                    jobs.append(metric.job(subject, listed[index]))
         scores = run(self.classifier, jobs, batch_size=self.batch_size)
         values += [Value(*key, score.value, score.curve) for key, score in zip(keys, scores, strict=True)]
         for judge in self.plausibility:
+            annotations = cast("Sequence[Annotation]", self.data.annotations)
             for method, listed in explanations.items():
-                for place, subject, explanation in zip(places, subjects, listed, strict=True):
-                    if self.data.annotations is not None and (judge.texts is None or place < judge.texts):
-                        score = judge(subject, explanation, self.data.annotations[subject.index])
-                        values.append(Value(subject.index, method, judge.name, score.value, score.curve))
+                for index, subject in _judged(judge, subjects, places):
+                    score = judge(subject, listed[index], annotations[subject.index])
+                    values.append(Value(subject.index, method, judge.name, score.value, score.curve))
         pairs = [
             PairValue(subject.index, first, second, measure.name, measure(subject, one, other))
             for measure in self.agreement
@@ -461,6 +490,15 @@ class _Run:
         return _part(values, [], {})
 
 
+def _judged(
+    metric: Metric, subjects: Sequence[Subject], places: Sequence[int]
+) -> Iterator[tuple[int, Subject]]:
+    """The subjects of a part that the metric judges, each with its index in the part."""
+    for index, (place, subject) in enumerate(zip(places, subjects, strict=True)):
+        if metric.texts is None or place < metric.texts:
+            yield index, subject
+
+
 def _part(values: Sequence[Value], pairs: Sequence[PairValue], ties: Mapping[str, int]) -> dict[str, Any]:
     return {
         "values": [
@@ -482,7 +520,19 @@ def _json_number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _number(value: float | None) -> float:
+def _parsed(part: Any) -> tuple[list[Value], list[PairValue]]:
+    """What `_part` made plain; raises what Python raises for something of another shape."""
+    values = [
+        Value(row, method, metric, _number(value), tuple(map(_number, curve)))
+        for row, method, metric, value, curve in part["values"]
+    ]
+    pairs = [PairValue(*key, _number(value)) for *key, value in part["pairs"]]  # type: ignore[call-arg]
+    return values, pairs
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, float | int | None):
+        raise TypeError(f"expected a number, found {value!r}")
     return math.nan if value is None else value
 
 
@@ -498,9 +548,6 @@ def _settings(
     given: Mapping[str, str | Path],
 ) -> dict[str, Any]:
     """All that decides about the numbers, in JSON types."""
-    import torch
-    import transformers
-
     digest = hashlib.sha256()
     for row in rows:
         marked = None if data.annotations is None else data.annotations[row]
@@ -525,10 +572,5 @@ def _settings(
         "metrics": [metric.name for metric in metrics],
         "bounds": {metric.name: metric.texts for metric in metrics if metric.texts is not None},
         "given": {name: file_digest(path) for name, path in given.items()},
-        "versions": {
-            "whybert": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
+        VERSIONS: versions(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from whybert.evaluation.bench import Evaluation
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import GROUPS, Metric
 from whybert.evaluation.statistics import Interval, bootstrap, differs
-from whybert.files import Rows, write_csv, write_parquet, write_whole
+from whybert.files import Rows, write_csv, write_json, write_parquet
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -169,10 +168,8 @@ def write(evaluation: Evaluation, folder: str | Path) -> list[Path]:
         else:  # what a run with other metrics left
             (place / f"{name}.csv").unlink(missing_ok=True)
             (place / f"{name}.parquet").unlink(missing_ok=True)
-    path = place / RESULTS_FILE
-    text = json.dumps(to_dict(evaluation), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return [*written, path]
+    how = {"indent": 2, "ensure_ascii": False, "allow_nan": False}
+    return [*written, write_json(place / RESULTS_FILE, to_dict(evaluation), **how)]
 
 
 def _tables(evaluation: Evaluation) -> tuple[tuple[str, tuple[str, ...], Rows], ...]:

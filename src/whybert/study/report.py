@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +24,7 @@ from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import Metric
 from whybert.evaluation.results import Summary, summaries
 from whybert.evaluation.statistics import Interval
-from whybert.files import write_csv, write_parquet, write_whole
+from whybert.files import write_bytes, write_csv, write_parquet
 from whybert.render import number, shorten, visible
 from whybert.render.html import fragment
 from whybert.render.latex import escape as escape_latex
@@ -768,7 +768,7 @@ def write(study: Study, folder: str | Path) -> list[Path]:
     for name, content in files.items():
         # A lone surrogate, which UTF-8 cannot hold, is escaped.
         data = content.encode("utf-8", "backslashreplace")
-        written.append(write_whole(place / name, partial(Path.write_bytes, data=data)))
+        written.append(write_bytes(place / name, data))
     for name, (columns, rows) in listed.items():
         if rows:
             written.append(write_csv(place / "tables" / f"{name}.csv", columns, rows))
