@@ -133,9 +133,25 @@ def test_labels_matched_by_index_are_noted() -> None:
     assert evaluate(other, data, metrics=["aopc"], methods=["gi"], limit=1).notes == data.notes
     with pytest.raises(UnknownNameError, match="split of mine"):
         EvaluationData.of_dataset(data_set(labels=[0] * 8), "tset", other)
-    with pytest.raises(InputError, match="the model has 3 labels"):
+    with pytest.raises(
+        InputError, match=r"mine \(positive, negative\) are not those of the model \(a, b, c\)"
+    ):
         EvaluationData.of_dataset(data_set(labels=[0] * 8), None, classifier_of(
             id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2}))  # fmt: skip
+
+
+def test_labels_by_a_mapping() -> None:
+    other = classifier_of(id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1})
+    data = EvaluationData.of_dataset(
+        data_set(labels=[0, 1] * 4), None, other, {"positive": "yes", "negative": 0}
+    )
+    assert (data.labels, data.notes) == ((1, 0) * 4, ())
+    marked = EvaluationData.of_annotations(annotated(), other)
+    assert set(marked.labels) == {None}
+    mapped = EvaluationData.of_annotations(annotated(), other, {"Positive": "yes"})
+    assert mapped.labels == EvaluationData.of_annotations(annotated(), CLASSIFIER).labels
+    with pytest.raises(UnknownNameError, match="label of the model to map 'Positive' to 'up'"):
+        EvaluationData.of_annotations(annotated(), other, {"Positive": "up"})
 
 
 def test_annotated_texts() -> None:

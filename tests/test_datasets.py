@@ -17,6 +17,8 @@ from typing import Any
 
 import datasets as hugging_face
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from whybert.cli.datasets import app, statistics
@@ -489,6 +491,68 @@ def test_label_names_and_withheld_labels_of_parquet(write: Callable[..., Path]) 
     assert rows(dataset, "test") == [("b", None)]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_table_without_labels(write: Callable[..., Path], suffix: str) -> None:
+    content = {"jsonl": '{"text": "a"}\n', "parquet": parquet([{"text": "a"}])}.get(suffix, "text\na\n")
+    dataset = load(write({f"t.{suffix}": content}) / f"t.{suffix}")
+    assert dataset.labels == ()
+    assert rows(dataset, "train") == [("a", None)]
+    with pytest.raises(UsageError, match="no labels to sample by"):
+        with_validation(dataset)
+    with pytest.raises(DatasetError, match="no column 'label' or 'sentiment' or 'class' for the label"):
+        load(write({"train.csv": "text\na\n", "test.csv": "text,label\na,1\n"}))
+
+
+SPELLINGS = ("{}", "{}.0", "{}.00", "+{}", " {} ", "+{}.")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=4, unique=True),
+    st.lists(st.sampled_from(SPELLINGS), min_size=3, max_size=3),
+    st.sampled_from([float, int, str]),
+)
+def test_a_whole_number_is_one_label_however_it_is_spelled(
+    write: Callable[..., Path], numbers: list[int], spellings: list[str], kind: Callable[[Any], Any]
+) -> None:
+    files = {
+        f"{split}.csv": "text,label\n" + "".join(f"a,{spelling.format(number)}\n" for number in numbers)
+        for split, spelling in zip(("train", "dev"), spellings, strict=False)
+    }
+    lines = (json.dumps({"text": "a", "label": kind(number)}) + "\n" for number in numbers)
+    dataset = load(write({**files, "test.jsonl": "".join(lines)}))
+    assert dataset.labels == tuple(map(str, sorted(numbers)))
+    assert not dataset.labels_are_ordered
+    for split in ("train", "validation", "test"):
+        assert [dataset.labels[label] for _, label in rows(dataset, split)] == list(map(str, numbers))
+
+
+def test_what_only_looks_like_a_number(write: Callable[..., Path]) -> None:
+    dataset = load(write({"t.csv": "text,label\na,01\nb,1\nc,1.5\nd,1e0\n"}) / "t.csv")
+    assert dataset.labels == ("01", "1", "1.5", "1e0")
+
+
+def test_splits_without_a_common_label(write: Callable[..., Path]) -> None:
+    files = {"train.csv": "text,label\na,pos\nb,neg\n", "test.csv": "text,label\na,positive\nb,negative\n"}
+    message = r"splits train \(neg, pos\) and test \(negative, positive\) have no label in common"
+    with pytest.raises(DatasetError, match=message):
+        load(write(files))
+    part = load(write({**files, "test.csv": "text,label\na,pos\n"}))
+    assert (part.labels, rows(part, "test")) == (("neg", "pos"), [("a", 1)])
+
+
+def test_each_file_names_its_own_integers(write: Callable[..., Path]) -> None:
+    names = [hugging_face.ClassLabel(names=order) for order in (["neg", "pos"], ["pos", "neg"])]
+    one, two = (parquet([{"text": "a", "label": 0}, {"text": "b", "label": 1}], label=each) for each in names)
+    dataset = load(write({"train.parquet": one, "test.parquet": two}))
+    assert dataset.labels == ("neg", "pos")
+    assert rows(dataset, "train") == [("a", 0), ("b", 1)]
+    assert rows(dataset, "test") == [("a", 1), ("b", 0)]
+    dataset = load(write({"x/train.parquet": two, "x/test.csv": "text,label\na,0\nb,1.0\n"}) / "x")
+    assert (dataset.labels, dataset.labels_are_ordered) == (("pos", "neg"), True)
+    assert rows(dataset, "test") == [("a", 0), ("b", 1)]
+
+
 # What is wrong with the input.
 
 
@@ -544,7 +608,6 @@ def test_bad_files(
         ("t.jsonl", "[1]\n", "line 1: expected a JSON object, found list"),
         ("t.parquet", "no", "not a Parquet file"),
         ("t.parquet", parquet([{"text": "a", "label": 1}, {"text": None, "label": 1}]), "row 2: text must"),
-        ("test.csv", "text\na\n", "has no labels"),
     ],
 )
 def test_bad_tables(write: Callable[..., Path], file: str, content: str | bytes, message: str) -> None:

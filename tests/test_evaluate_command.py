@@ -213,6 +213,16 @@ def test_labels_matched_by_index_are_noted_on_stderr(run: Run, folder: str, tmp_
     assert "matched by index" in " ".join(result.out.split())
 
 
+def test_labels_with_other_names(run: Run, folder: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "named.csv", [(text, {"good": "+", "bad": "-"}[label]) for text, label in ROWS])
+    arguments = ("evaluate", "-m", folder, "--data", path, "--method", "gi", "--metric", "aopc")
+    one_error(run(*arguments), 2, "--label-map +=...,-=...")
+    mapped = run(*arguments, "--label-map", "+=good,-=bad", "--format", "json")
+    named = write(tmp_path / "good.csv", ROWS)
+    right = run(*arguments[:4], named, *arguments[5:], "--format", "json")
+    assert json.loads(mapped.out)["accuracy"] == json.loads(right.out)["accuracy"] is not None
+
+
 def test_annotations(run: Run, folder: str, tmp_path: Path) -> None:
     lines = [{"text": text, "label": label, "rationale": [[0, len(text.split()[0])]]} for text, label in ROWS]
     (tmp_path / "marked.jsonl").write_text("\n".join(map(json.dumps, lines)))
@@ -331,10 +341,13 @@ def test_a_wrong_metric_is_found_before_the_model_is_loaded(run: Run) -> None:
     one_error(run("evaluate", "-m", "./nowhere", "--data", "x", "--metric", "aopcc"), 2, "unknown metric")
 
 
-def test_another_number_of_labels(run: Run, folder: str, tmp_path: Path) -> None:
+def test_a_label_that_the_model_has_not(run: Run, folder: str, tmp_path: Path) -> None:
     path = write(tmp_path / "three.csv", [*ROWS, ("a film", "neutral")])
     one_error(
-        run("evaluate", "-m", folder, "--data", path), 2, "the model has 2 labels (good, bad)", "three has 3"
+        run("evaluate", "-m", folder, "--data", path),
+        2,
+        "labels of three (bad, good, neutral) are not those of the model (good, bad)",
+        "neutral=...",
     )
 
 

@@ -174,11 +174,33 @@ def test_splits(predict: Call, tmp_path: Path) -> None:
 
 def test_a_known_data_set(predict: Call, tmp_path: Path) -> None:
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\na good film\t1\na bad film\t0\n")
-    code, out, err = predict("--data", "sst2", "--data-dir", str(tmp_path), "--format", "json")
+    arguments = ("--data", "sst2", "--data-dir", str(tmp_path), "--format", "json")
+    code, out, err = predict(*arguments, model=save(tmp_path / "model", ("LABEL_0", "LABEL_1")))
     assert code == 0
-    assert [json.loads(line)["label"] for line in out.splitlines()] == ["bad", "good"]  # by index
+    assert [json.loads(line)["label"] for line in out.splitlines()] == ["LABEL_1", "LABEL_0"]  # by index
     assert err.count("\n") == 1
-    assert "matched by index: negative is good, positive is bad" in err
+    assert "matched by index: negative is LABEL_0, positive is LABEL_1" in err
+    assert predict(*arguments)[0] == 2
+
+
+def test_labels_with_other_names_are_never_matched_by_their_order(
+    predict: Call, data: str, tmp_path: Path
+) -> None:
+    code, out, err = predict("--data", data, model=save(tmp_path / "model", ("negative", "positive")))
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "the labels of mine (bad, good) are not those of the model (negative, positive)" in err
+    assert "--label-map bad=...,good=..." in err
+
+
+@pytest.mark.parametrize("mapping", [["bad=negative,good=positive"], ["bad=1", "good=Positive"]])
+def test_labels_with_other_names(predict: Call, data: str, tmp_path: Path, mapping: list[str]) -> None:
+    options = [part for entry in mapping for part in ("--label-map", entry)]
+    model = save(tmp_path / "model", ("positive", "negative"))
+    code, out, err = predict("--data", data, "--format", "json", *options, model=model)
+    assert (code, err) == (0, "")
+    found = [json.loads(line)["label"] for line in out.splitlines()]
+    assert found == [{"good": "positive", "bad": "negative"}[label] for _, label in ROWS]
 
 
 def test_names_whatever_their_case(predict: Call, data: str, tmp_path: Path) -> None:
@@ -188,13 +210,11 @@ def test_names_whatever_their_case(predict: Call, data: str, tmp_path: Path) -> 
     assert [json.loads(line)["label"] for line in out.splitlines()] == ["Good", "BAD", "Good", "BAD", "BAD"]
 
 
-def test_another_number_of_labels(predict: Call, data: str, tmp_path: Path) -> None:
-    code, out, err = predict(
-        "--data", data, "--report", model=save(tmp_path / "model", ("good", "bad", "so"))
-    )
-    assert (code, out) == (2, "")
-    assert "the model has 3 labels (good, bad, so), but mine has 2 (bad, good)" in err
-    assert err.count("\n") == 1
+def test_a_model_with_more_labels(predict: Call, data: str, tmp_path: Path) -> None:
+    model = save(tmp_path / "model", ("so", "good", "bad"))
+    code, out, err = predict("--data", data, "--format", "json", model=model)
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["label"] for line in out.splitlines()] == [label for _, label in ROWS]
 
 
 def test_without_labels(predict: Call, tmp_path: Path) -> None:
@@ -226,6 +246,9 @@ def test_a_row_without_tokens(predict: Call, tmp_path: Path) -> None:
         (("a text", "--report"), "--report is for data sets; give --data"),
         (("a text", "--limit", "3"), "--limit is for data sets"),
         (("--split", "test"), "--split is for data sets"),
+        (("a text", "--label-map", "a=b"), "--label-map is for data sets"),
+        (("--data", "x.csv", "--label-map", "a"), "expected --label-map LABEL=MODEL_LABEL,..., found 'a'"),
+        (("--data", "x.csv", "--label-map", "a=b,a=c"), "found 'a' twice"),
         ((), "missing argument 'TEXT'"),
         (("--data", "nowhere.csv"), "there is no file"),
     ],

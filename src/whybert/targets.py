@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
 
-from whybert.errors import TargetError, UnknownNameError
+from whybert.errors import InputError, TargetError, UnknownNameError
 
 TargetLike: TypeAlias = "int | str | tuple[int | str, int | str] | Sequence[Any] | Tensor | None"
 """None (the predicted class), a class by index or label, `(a, b)` for logit[a] - logit[b], or a list
@@ -87,6 +89,98 @@ def label_names(config: Any, count: int | None = None) -> tuple[str, ...]:
     if count is None:
         count = max(names, default=-1) + 1
     return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
+
+
+_INDEX: Final = re.compile(r"(?:LABEL_)?(0|[1-9][0-9]{0,8})")  # the name that is only the label's index
+
+
+def match_labels(
+    model: Sequence[str],
+    data: Sequence[str],
+    name: str,
+    label_map: Mapping[str, str | int] | None = None,
+    *,
+    ordered: bool = False,
+) -> tuple[tuple[int, ...], str]:
+    """Which label of a data set is which of a model's: by `label_map`, by name, or by names that are indices.
+
+    Names are compared as they are, then whatever their case.  Names that are indices are "0", "1" ... and
+    "LABEL_0" ...: those of the data are looked up by index only where they begin with 0, and where the model
+    has no other names, a data set is that says in which order its labels are.  Nothing is told by order else.
+
+    Args:
+        model: the model's labels, in the order of its logits.
+        data: those of the data set.
+        name: of the data set, for messages.
+        label_map: for labels of the data the model's label or its index.
+        ordered: whether the order of `data` is the data set's own, rather than sorted.
+
+    Returns:
+        For each label of the data the index of the model's, and a line about labels matched by index, empty
+        where there are none.
+
+    Raises:
+        InputError: a label of the data is none of the model's.
+        UnknownNameError: `label_map` has a label that the data or the model have not.
+    """
+    mapping = dict(label_map or {})
+    for label, target in mapping.items():
+        if label not in data:
+            raise UnknownNameError(f"label of {name} to map", label, data)
+        if _named_or_index(target, model) is None:
+            raise UnknownNameError(f"label of the model to map {label!r} to", target, model)
+    found = [
+        _named_or_index(mapping[label], model) if label in mapping else named_label(label, model)
+        for label in data
+    ]
+    message = ""
+    if None in found and not mapping:
+        indices = [_index_of(label, len(model)) for label in data]
+        if ordered and [_index_of(label, len(model)) for label in model] == list(range(len(data))):
+            indices = list(range(len(data)))
+        if 0 in indices and None not in indices:  # counted from 1, or a part of them: who knows
+            found = indices
+            pairs = ", ".join(
+                f"{there} is {model[index]}"
+                for there, index in zip(data, found, strict=True)
+                if index is not None
+            )
+            message = f"the labels of {name} and of the model are matched by index: {pairs}"
+    table = tuple(index for index in found if index is not None)
+    if len(table) == len(found):
+        return table, message
+    lacking = [label for label, index in zip(data, found, strict=True) if index is None]
+    option = ",".join(f"{label}=..." for label in lacking[:20])
+    raise InputError(
+        f"the labels of {name} ({_listed(data)}) are not those of the model ({_listed(model)}); say which of "
+        f"the model's each is: --label-map {shlex.quote(option)} (label_map={{{lacking[0]!r}: ...}}), or "
+        "leave their rows out"
+    )
+
+
+def named_label(label: str | int, labels: Sequence[str]) -> int | None:
+    """The index of the one label of that name, whatever its case where there is none as it is spelled."""
+    if isinstance(label, str):
+        for fold in (str, str.casefold):
+            folded = [fold(each) for each in labels]
+            if folded.count(fold(label)) == 1:
+                return folded.index(fold(label))
+    return None
+
+
+def _named_or_index(label: str | int, labels: Sequence[str]) -> int | None:
+    found = named_label(label, labels)
+    return _index_of(label, len(labels)) if found is None else found
+
+
+def _index_of(label: str | int, count: int) -> int | None:
+    """The index that a name says, None for another name and for an index of `count` and above."""
+    match = _INDEX.fullmatch(str(label))
+    return int(match[1]) if match and int(match[1]) < count else None
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:20]) + ", ..." * (len(labels) > 20)
 
 
 def from_tensor(target: Tensor) -> list[Any]:

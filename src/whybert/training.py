@@ -398,7 +398,7 @@ def _load_data(settings: Settings) -> TextDataset:
     train = data.split("train")
     for name in ("train", "validation", *(["test"] if settings.eval_test else [])):
         if name in data.splits and "label" not in data.split(name).column_names:
-            way_out = "leave eval_test out" if name == "test" else "give a file with a label column"
+            way_out = "leave eval_test out" if name == "test" else "name the column (--label-column)"
             raise InputError(f"expected labels in the {name} split of {data.name}, found none; {way_out}")
     if settings.eval_test and "test" not in data.splits:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where the rows come from: the options --data, --data-dir, --split and those of columns."""
+    """Where the rows come from: the options --data, --data-dir, --split and those of columns and labels."""
 
     name: str
     data_dir: str | None
@@ -21,6 +22,7 @@ class DataSource:
     text_column: str | None
     pair_column: str | None
     label_column: str | None
+    label_map: Mapping[str, str] | None = None
 
     def load(self) -> TextDataset:
         """The data set."""

@@ -23,6 +23,7 @@ from whybert.cli.options import (
     DeviceOption,
     DtypeOption,
     LabelColumnOption,
+    LabelMapOption,
     MaxLengthOption,
     MethodOption,
     ModelOption,
@@ -33,6 +34,7 @@ from whybert.cli.options import (
     TextColumnOption,
     listed,
     method_options,
+    read_label_map,
 )
 from whybert.cli.output import console_for, note, notes_console, opened, show
 from whybert.errors import UsageError
@@ -56,6 +58,7 @@ def evaluate_command(
     text_column: TextColumnOption = None,
     pair_column: PairColumnOption = None,
     label_column: LabelColumnOption = None,
+    label_map: LabelMapOption = None,
     annotations: Annotated[
         str | None,
         typer.Option(
@@ -157,7 +160,9 @@ def evaluate_command(
         raise UsageError("expected --data or --annotations, one of them (see whybert evaluate --help)")
     given = _given(explanations)
     wanted = None if method is None and not given else listed(method)
-    source = DataSource(data or "", data_dir, split, text_column, pair_column, label_column)
+    source = DataSource(
+        data or "", data_dir, split, text_column, pair_column, label_column, read_label_map(label_map)
+    )
 
     from whybert.classifier import Classifier
     from whybert.cli.explain import find_target
@@ -217,8 +222,10 @@ def _rows(source: DataSource, annotations: str | None, classifier: Classifier) -
     from whybert.evaluation.bench import EvaluationData
 
     if annotations is not None:
-        return EvaluationData.of_annotations(load_annotations(annotations, source.split), classifier)
-    return EvaluationData.of_dataset(source.load(), source.split, classifier)
+        return EvaluationData.of_annotations(
+            load_annotations(annotations, source.split), classifier, source.label_map
+        )
+    return EvaluationData.of_dataset(source.load(), source.split, classifier, source.label_map)
 
 
 @contextmanager

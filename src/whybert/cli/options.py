@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from whybert.errors import UsageError
+
 MODEL_PANEL, INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL = "Model", "Input", "Method", "Output"  # of the help
 
 TextsArgument = Annotated[
@@ -127,6 +129,26 @@ SplitOption = Annotated[
 TextColumnOption = Annotated[str | None, _data_option("text-column", "NAME", "Of a table: the texts.")]
 PairColumnOption = Annotated[str | None, _data_option("pair-column", "NAME", "Of a table: the second texts.")]
 LabelColumnOption = Annotated[str | None, _data_option("label-column", "NAME", "Of a table: the labels.")]
+LabelMapOption = Annotated[
+    list[str] | None,
+    _data_option(
+        "label-map", "A=B,...", "Label A of the data is B of the model (a name or an index); repeatable."
+    ),
+]
+
+
+def read_label_map(given: list[str] | None) -> dict[str, str] | None:
+    """What --label-map says, or None if it is not there."""
+    if given is None:
+        return None
+    found: dict[str, str] = {}
+    for entry in listed(given):
+        label, equals, target = (part.strip() for part in entry.partition("="))
+        if not (label and equals and target):
+            raise UsageError(f"expected --label-map LABEL=MODEL_LABEL,..., found {entry!r}")
+        if found.setdefault(label, target) != target:
+            raise UsageError(f"expected each label in --label-map once, found {label!r} twice")
+    return found
 
 
 def listed(given: list[str] | None) -> list[str]:

@@ -25,6 +25,7 @@ from whybert.cli.options import (
     DeviceOption,
     DtypeOption,
     LabelColumnOption,
+    LabelMapOption,
     MaxLengthOption,
     ModelOption,
     OutputOption,
@@ -33,13 +34,13 @@ from whybert.cli.options import (
     SplitOption,
     TabPairsOption,
     TextColumnOption,
+    read_label_map,
 )
 from whybert.cli.output import console_for, note, opened, show
 from whybert.corpus.sources import Inputs, Item
 from whybert.corpus.work import answers
 from whybert.errors import InputError, MissingExtraError, UsageError
 from whybert.files import json_line
-from whybert.labels import match_labels
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier, Prediction
@@ -72,6 +73,7 @@ def predict_command(
     text_column: TextColumnOption = None,
     pair_column: PairColumnOption = None,
     label_column: LabelColumnOption = None,
+    label_map: LabelMapOption = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -107,7 +109,8 @@ def predict_command(
     if data is not None:
         if texts or pair or tab_pairs:
             raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
-        source = DataSource(data, data_dir, split, text_column, pair_column, label_column)
+        mapping = read_label_map(label_map)
+        source = DataSource(data, data_dir, split, text_column, pair_column, label_column, mapping)
         _predict_rows(source, limit, classifier, batch_size, report, format, output)
         return
     options = {
@@ -116,6 +119,7 @@ def predict_command(
         "--text-column": text_column,
         "--pair-column": pair_column,
         "--label-column": label_column,
+        "--label-map": label_map or None,
         "--limit": limit,
         "--report": report or None,
     }
@@ -240,6 +244,7 @@ def _predict_rows(
 ) -> None:
     """Ask for every row; the report goes to stdout, the predictions to the file, or to stdout without one."""
     from whybert.datasets import texts
+    from whybert.targets import match_labels
 
     suffix = "" if output is None else output.suffix.lower()
     if output is not None and suffix not in _SUFFIXES:
@@ -258,7 +263,9 @@ def _predict_rows(
     classifier = load_classifier()
     table: tuple[int, ...] = ()
     if has_labels:
-        table, message = match_labels(classifier.labels, data.labels, data.name)
+        table, message = match_labels(
+            classifier.labels, data.labels, data.name, source.label_map, ordered=data.labels_are_ordered
+        )
         if message:
             note(message)
     truth = [table[index] for index in rows["label"][:]] if has_labels else None

@@ -47,11 +47,13 @@ class TextDataset:
 
     Fields:
         name: its name in `DATASETS`, or that of the file or folder it was read from.
-        labels: the names of the labels in the order of their indices.
+        labels: the names of the labels in the order of their indices; empty for a table without labels.
         splits: "train", "validation", "test" and others, as far as they exist.  Columns: `text`, for pairs
-            `pair`, and `label`, which a test split whose labels are withheld does not have.
+            `pair`, and `label`, which a split without labels does not have.
         source: where the rows came from, for reports.
         notes: what was left out and why, a line each.
+        labels_are_ordered: whether the data set itself says which index a label has; the labels of a table
+            are merely sorted.
     """
 
     name: str
@@ -59,6 +61,7 @@ class TextDataset:
     splits: Mapping[str, Dataset]
     source: str
     notes: tuple[str, ...] = ()
+    labels_are_ordered: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
@@ -255,10 +258,13 @@ def build(
     loaded: Loaded,
     source: str,
     clean: Callable[[str], str] | None = None,
+    *,
+    labels_are_ordered: bool = True,
 ) -> TextDataset:
     """A data set of rows that were read.
 
-    Raises DatasetError if a split holds no rows.
+    Raises:
+        DatasetError: a split holds no rows.
     """
     library = hugging_face()
     splits = {}
@@ -277,7 +283,7 @@ def build(
         splits[split] = library.Dataset.from_dict(
             columns, features=_features(library, labels, has_pair, has_label)
         )
-    return TextDataset(name, tuple(labels), splits, source, loaded.notes)
+    return TextDataset(name, tuple(labels), splits, source, loaded.notes, labels_are_ordered)
 
 
 def _features(library: ModuleType, labels: Sequence[str], has_pair: bool, has_label: bool) -> Any:

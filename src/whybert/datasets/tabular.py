@@ -42,6 +42,7 @@ _SPLIT_WORDS = {"train": TRAIN, "dev": VALIDATION, "val": VALIDATION, "valid": V
 _SPLIT_WORDS |= {"validation": VALIDATION, "test": TEST}
 _FIELD_LIMIT = 2**31 - 1  # the largest that the csv module takes on every system
 _FIELD_LIMIT_LOCK = threading.Lock()
+_WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]{0,17}))(?:\.0*)?")  # however it is spelled
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Row = TypeVar("Row")
@@ -317,23 +318,28 @@ def load_table(
 
     The name of a file tells its split by one of the words train, dev, val, valid, validation and test; a
     single file without one is the train split.  The columns are guessed where they are not given.  The
-    labels are the values of the label column in sorted order, whole numbers by their size; a column of a
-    Parquet file that carries label names keeps them.  A test split may have no label column.
+    labels are the values of the label column in sorted order, whole numbers by their size and without a
+    fraction of zeros; a column of a Parquet file that carries label names keeps them.  A test split may have
+    no label column, and neither may any where none is named and none found.
 
-    Raises DatasetError, naming file and row, for what cannot be read, and UsageError for other files.
+    Raises:
+        DatasetError: naming file and row, for what cannot be read, and for splits without a common label.
+        UsageError: files of another kind.
     """
     paths = _split_files(place)
     tables = {split: reader_for(path)(path) for split, path in paths.items()}
-    splits: dict[str, list[tuple[str, str | None, Any]]] = {}
-    known: dict[str, tuple[str, ...]] = {}
+    is_labelled = label_column is not None or any(
+        _position(table, name) for table in tables.values() for name in LABEL_COLUMNS
+    )
+    splits: dict[str, list[tuple[str, str | None, str | None]]] = {}
+    names: dict[str, tuple[str, ...]] = {}
     for split, table in tables.items():
         text = _find(table, "text", TEXT_COLUMNS, text_column)
         pair = _pair_position(table, text_column, pair_column)
-        label = _label_position(table, split, label_column)
+        label = _label_position(table, split, label_column) if is_labelled else None
         if label is not None and table.label_names:
-            names = table.label_names.get(table.columns[label])
-            known |= {split: names} if names else {}
-        rows = []
+            names[split] = table.label_names.get(table.columns[label], ())
+        rows: list[tuple[str, str | None, str | None]] = []
         for number, cells in table.rows:
             first = _text_of(table, number, cells, text)
             second = None if pair is None else _text_of(table, number, cells, pair)
@@ -346,12 +352,18 @@ def load_table(
         raise DatasetError(
             f"{str(place)!r}: some files have a column for the second text and others have not"
         )
-    labels, indices = _label_table(place, splits, known)
+    found = {split: {value for *_, value in rows if value is not None} for split, rows in splits.items()}
+    labels, index_of, are_ordered = _labels(
+        place, {split: found[split] for split in found if found[split]}, names
+    )
     examples = {
-        split: [Example(text, pair, None if value is None else indices[value]) for text, pair, value in rows]
+        split: [
+            Example(text, pair, None if label is None else index_of(split, label))
+            for text, pair, label in rows
+        ]
         for split, rows in splits.items()
     }
-    return build(place.stem, labels, Loaded(examples), str(place))
+    return build(place.stem, labels, Loaded(examples), str(place), labels_are_ordered=are_ordered)
 
 
 def _split_files(place: Path) -> dict[str, Path]:
@@ -398,26 +410,37 @@ def _label_position(table: Table, split: str, label_column: str | None) -> int |
     return _find(table, "label", LABEL_COLUMNS, label_column)
 
 
-def _label_table(
-    place: Path,
-    splits: Mapping[str, Sequence[tuple[str, str | None, Any]]],
-    known: Mapping[str, Sequence[str]],
-) -> tuple[tuple[str, ...], dict[str, int]]:
-    """The names of the labels, and the index of each value."""
-    values = {value for rows in splits.values() for _, _, value in rows if value is not None}
-    if not values:
-        raise DatasetError(f"{str(place)!r} has no labels; expected a column of them, such as label")
-    named = set(map(tuple, known.values()))
-    if len(named) == 1:
-        [names] = named
-        numbers = {str(index): index for index in range(len(names))}
-        if values <= set(numbers):
-            return names, numbers
-    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", value) for value in values):
-        ordered = sorted(values, key=int)
-    else:
-        ordered = sorted(values)
-    return tuple(ordered), {value: index for index, value in enumerate(ordered)}
+def _labels(
+    place: Path, found: Mapping[str, set[str]], names: Mapping[str, tuple[str, ...]]
+) -> tuple[tuple[str, ...], Callable[[str, str], int], bool]:
+    """The labels of a table, the index of a split's value, and whether the files tell the order.
+
+    found: the values of each split that has any.  names: what the integers of a split are called, where its
+    file tells; if all files that do agree, it holds for the others too.
+    """
+    told = set(filter(None, names.values()))
+    own = {split: names.get(split) or (next(iter(told)) if len(told) == 1 else ()) for split in found}
+    numbers = {split: {str(index): name for index, name in enumerate(own[split])} for split in found}
+    labels = {
+        split: {numbers[split].get(value, value) for value in values} for split, values in found.items()
+    }
+    for split, values in labels.items():
+        for other, others in labels.items():
+            if values.isdisjoint(others):
+                raise DatasetError(
+                    f"{str(place)!r}: the splits {split} ({_listed(sorted(values))}) and {other} "
+                    f"({_listed(sorted(others))}) have no label in common; spell them alike"
+                )
+    known = set().union(*labels.values())
+    [ordered] = told if len(told) == 1 and known <= set(*told) else [_in_order(known)]
+    index = {label: place for place, label in enumerate(ordered)}
+    return ordered, lambda split, value: index[numbers[split].get(value, value)], ordered in told
+
+
+def _in_order(labels: set[str]) -> tuple[str, ...]:
+    """Sorted, whole numbers by their size."""
+    are_numbers = all(_WHOLE.fullmatch(label) and "." not in label for label in labels)
+    return tuple(sorted(labels, key=int) if are_numbers else sorted(labels))
 
 
 def _position(table: Table, name: str | int) -> tuple[int, ...]:
@@ -463,12 +486,14 @@ def _text_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str
 
 
 def _label_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str:
-    """What stands in the label column, as a string without white space at its ends."""
+    """What stands in the label column, without white space at its ends; 1.0, +1 and 1 are "1"."""
     value = cells[index]
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, str | int) and str(value).strip():
-        return str(value).strip()
+        name = str(value).strip()
+        whole = _WHOLE.fullmatch(name)
+        return str(int(whole[1])) if whole else name
     raise table.error(number, f"{table.columns[index]} must be a word or a whole number, not {value!r:.60}")

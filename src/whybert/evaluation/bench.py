@@ -35,9 +35,9 @@ from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.evaluation.walks import run
 from whybert.explaining import explain
 from whybert.explanation import Explanation
-from whybert.labels import match_labels
 from whybert.methods import METHODS, create_all
 from whybert.store import VERSIONS, Store, file_digest, model_digest, versions
+from whybert.targets import match_labels, named_label
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -94,10 +94,24 @@ class EvaluationData:
             raise InputError(f"expected a label for each of {len(self.texts)} texts, or None for it")
 
     @classmethod
-    def of_dataset(cls, data: TextDataset, split: str | None, classifier: Classifier) -> EvaluationData:
+    def of_dataset(
+        cls,
+        data: TextDataset,
+        split: str | None,
+        classifier: Classifier,
+        label_map: Mapping[str, str | int] | None = None,
+    ) -> EvaluationData:
         """A split of a data set; None takes "test", or the only one.
 
-        Raises UnknownNameError for the split and InputError for labels that do not fit the model.
+        Args:
+            data: the data set.
+            split: the name of one of its splits.
+            classifier: whose labels those of the data are matched with, see `match_labels`.
+            label_map: for labels of the data the model's, where they have other names.
+
+        Raises:
+            UnknownNameError: there is no such split.
+            InputError: a label is none of the model's.
         """
         from whybert.datasets import texts
 
@@ -106,17 +120,27 @@ class EvaluationData:
         labels: list[int | None] = [None] * len(rows)
         notes = list(data.notes)
         if "label" in rows.column_names:
-            table, message = match_labels(classifier.labels, data.labels, data.name)
+            table, message = match_labels(
+                classifier.labels, data.labels, data.name, label_map, ordered=data.labels_are_ordered
+            )
             labels = [table[label] for label in rows["label"][:]]
             notes += [message] if message else []
         name = f"{data.name}/{chosen}"
         return cls(name, tuple(texts(rows)), tuple(labels), None, None, data.source, tuple(notes))
 
     @classmethod
-    def of_annotations(cls, data: AnnotatedTexts, classifier: Classifier) -> EvaluationData:
-        """Texts that people annotated; labels that the model does not have are taken as not known."""
-        own = {label.casefold(): index for index, label in enumerate(classifier.labels)}
-        labels = tuple(None if row.label is None else own.get(row.label.casefold()) for row in data.rows)
+    def of_annotations(
+        cls, data: AnnotatedTexts, classifier: Classifier, label_map: Mapping[str, str | int] | None = None
+    ) -> EvaluationData:
+        """Texts that people annotated; labels that the model does not have are taken as not known.
+
+        Raises:
+            UnknownNameError: `label_map` has a label that the data or the model have not.
+        """
+        own, mapped = classifier.labels, label_map or {}
+        known = [each for each in data.labels if each in mapped or named_label(each, own) is not None]
+        indices = dict(zip(known, match_labels(own, known, data.name, label_map)[0], strict=True))
+        labels = tuple(None if row.label is None else indices.get(row.label) for row in data.rows)
         texts = tuple(row.text for row in data.rows)
         share = data.rationale_share if data.kind == "rationale" else None
         return cls(data.name, texts, labels, data.rows, data.kind, data.source, data.notes, share)
