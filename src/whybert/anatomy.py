@@ -1,13 +1,33 @@
-"""Where the parts of a model are that every family has: its embedding block and its positions.
+"""What every family of models has, and the one gate to all of them.
 
-Facts are read off the modules and the configuration, never off the family's name.
+Where the parts of a model are: its embedding block and its positions.  Facts are read off the modules and
+the configuration, never off the family's name.  And what is asked of a model wherever it runs, to explain
+or only to predict: `check_model`, `model_inputs`, `plain`, `logits_of`, `check_finite`.
 """
 
 from __future__ import annotations
 
-from torch import nn
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any, Final
 
-from whybert.errors import UnsupportedModelError
+import torch
+from torch import Tensor, nn
+
+from whybert.errors import PLACE, InputError, NonFiniteError, UnsupportedModelError, UsageError, one_line
+
+# What a tokenizer may add for its caller and no model reads.
+_NOT_FOR_THE_MODEL: Final = frozenset(
+    {"offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels"}
+)
+
+# What a forward that passes **kwargs on may take; anything else would be ignored without a word.
+_TOKENIZER_OUTPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
+
+# What a model's own code raises where an input, or a part of the model, is not as it expects.
+_FAILURES: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def word_embeddings(model: nn.Module) -> nn.Module | None:
@@ -57,3 +77,256 @@ def maximum_tokens(model: nn.Module) -> int | None:
     rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     reserved = reserved_positions(model)
     return rows - reserved if isinstance(rows, int) and rows > reserved else None
+
+
+def has_position_table(model: nn.Module) -> bool:
+    """Whether the model adds a row of a table to each token by the number of its column.
+
+    A table with a row for padding counts only the tokens themselves: where they stand does not matter.
+    """
+    rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    words = word_embeddings(model)
+    return any(
+        isinstance(module, nn.Embedding)
+        and module is not words
+        and module.padding_idx is None
+        and module.num_embeddings == rows
+        for module in model.modules()
+    )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model takes its inputs: at its first parameter."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def check_model(model: nn.Module, *, backward: bool = True) -> None:
+    """Refuse, by name, a model that cannot be borrowed as it is.
+
+    Args:
+        model: the model.
+        backward: whether it will be differentiated, and not only asked.
+
+    Raises:
+        UnsupportedModelError: it is in train mode, wrapped, compiled, or has no weights.
+    """
+    kind = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(f"expected a torch model, found {kind}")
+    for name, module in model.named_modules():
+        part = f"its part {name!r}" if name else "the model"
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = f"model.{name}.module" if name else "model.module"
+            raise UnsupportedModelError(f"{part} is wrapped in {type(module).__name__}: pass {inner}")
+        if module.training and _heeds_training(module):
+            raise UnsupportedModelError(
+                f"{part} is in train mode, where dropout is random: call model.eval()"
+            )
+        if not backward:
+            continue
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+            raise UnsupportedModelError(f"{part} is compiled: pass the model as it was before torch.compile")
+        if getattr(module, "gradient_checkpointing", False) is True:
+            raise UnsupportedModelError(
+                f"gradient checkpointing is on in {part}: call model.gradient_checkpointing_disable()"
+            )
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta and not hasattr(model, "hf_device_map"):  # accelerate fetches such weights
+            raise UnsupportedModelError(
+                f"{name} is on the device 'meta' and holds no numbers: load the weights onto another device"
+            )
+        if backward and parameter.is_inference():
+            raise UnsupportedModelError(
+                "the weights were made under torch.inference_mode(), which bars any backward pass: "
+                "load the model outside of it"
+            )
+
+
+def _heeds_training(module: nn.Module) -> bool:
+    """Whether the module can be another in train mode: no part of torch without a word of it in its code.
+
+    A linear layer that was put into the model later, as a new head or by quantization, is in train mode.
+    """
+    kind = type(module)
+    return (
+        not kind.__module__.startswith("torch.")
+        or any(True for _ in module.children())
+        or any(
+            "training" in function.__code__.co_names
+            for base in kind.__mro__
+            if base is not nn.Module
+            for function in vars(base).values()
+            if isinstance(function, FunctionType)
+        )
+    )
+
+
+def input_filter(model: nn.Module) -> Callable[[str], bool]:
+    """Says of the name of an input whether the model's forward takes it."""
+    parameters = inspect.signature(model.forward).parameters
+    open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return lambda name: name in parameters or (open_ended and name in _TOKENIZER_OUTPUTS)
+
+
+def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The inputs as tensors on the model's device, without what only the tokenizer's caller reads.
+
+    Args:
+        model: the model.
+        inputs: what a tokenizer returns: `input_ids` (batch, seq), and whatever else the model takes.
+
+    Raises:
+        InputError: they are none, or do not fit each other or the model.
+    """
+    if not hasattr(inputs, "items"):  # transformers' BatchEncoding is a UserDict
+        raise InputError(
+            f"expected inputs as a tokenizer returns them (a mapping), found {type(inputs).__name__}"
+        )
+    takes = input_filter(model)
+    tensors = {}
+    for name, value in inputs.items():
+        if name in _NOT_FOR_THE_MODEL or value is None:
+            continue
+        if name == "inputs_embeds":
+            raise InputError(
+                "expected input_ids, found inputs_embeds: some models compute other position ids for them, "
+                "so the explained logits would not be the model's own"
+            )
+        if not takes(name):
+            names = ", ".join(inspect.signature(model.forward).parameters)
+            raise InputError(f"{type(model).__name__} takes no {name!r}; it takes {names}")
+        try:
+            tensors[name] = torch.as_tensor(value)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"expected {name} as a tensor or rows of one length, found {type(value).__name__}; "
+                "call the tokenizer with padding=True, return_tensors='pt'"
+            ) from error
+    ids = tensors.get("input_ids")
+    if ids is None:
+        raise InputError(
+            f"expected input_ids among the inputs, found {', '.join(map(str, inputs)) or 'none'}"
+        )
+    if ids.dim() != 2 or ids.numel() == 0:
+        raise InputError(f"expected input_ids of shape (batch, seq), found {tuple(ids.shape)}")
+    for name, tensor in tensors.items():
+        if tensor.dim() >= 2 and (
+            tensor.shape[0] not in {1, ids.shape[0]} or tensor.shape[1] != ids.shape[1]
+        ):
+            raise InputError(
+                f"expected {name} of shape {tuple(ids.shape)} like input_ids, found {tuple(tensor.shape)}"
+            )
+    config = getattr(model, "config", None)
+    rows = {
+        "input_ids": getattr(word_embeddings(model), "num_embeddings", None),
+        "token_type_ids": getattr(config, "type_vocab_size", None),
+        "position_ids": getattr(config, "max_position_embeddings", None),
+    }
+    for name in rows.keys() & tensors.keys():
+        tensors[name] = _checked_ids(name, tensors[name], rows[name])
+    limit = maximum_tokens(model)
+    if limit is not None and ids.shape[1] > limit and "position_ids" not in tensors:
+        raise InputError(
+            f"expected at most {limit} tokens a text, found {ids.shape[1]}: "
+            f"call the tokenizer with truncation=True, max_length={limit}"
+        )
+    device = device_of(model)
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _checked_ids(name: str, ids: Tensor, rows: int | None) -> Tensor:
+    """Ids as int64, each with a row in its table of `rows` rows."""
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise InputError(f"expected {name} as integers, found {ids.dtype}")
+    ids = ids.long()
+    if rows and bool(((ids < 0) | (ids >= rows)).any()):
+        what, reason = name, ""
+        if name == "input_ids":
+            what, reason = "token ids", ": the tokenizer does not belong to this model"
+        raise InputError(
+            f"expected {what} from 0 to {rows - 1}, found {int(ids.min())} to {int(ids.max())}{reason}"
+        )
+    return ids
+
+
+@contextmanager
+def plain(model: nn.Module, *, backward: bool) -> Iterator[None]:
+    """What surrounds the call must not change its numbers: the caller's autocast, no_grad, inference_mode.
+
+    Args:
+        model: the model that runs inside.
+        backward: whether it will be differentiated.  No inference mode otherwise either: what the model
+            keeps, such as weights that it unpacks, would bar a later backward pass.
+
+    Raises:
+        UsageError: the call is inside of a transform of torch.func, which does not reach through it.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise UsageError(
+            "the call is inside of a transform of torch.func (vmap, grad, jvp), which cannot reach through "
+            "it: call it outside, with a batch of inputs"
+        )
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(backward),
+        torch.autocast(device_of(model).type, enabled=False),
+    ):
+        yield
+
+
+def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The logits (batch, labels) of inputs of `model_inputs`.
+
+    Raises:
+        UnsupportedModelError: the model fails on them, or is no sequence classifier.
+    """
+    try:
+        output = model(**inputs)
+    except _FAILURES as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise UnsupportedModelError(
+            f"{type(model).__name__} fails on inputs of shape {tuple(inputs['input_ids'].shape)}: "
+            f"{one_line(error)}; it must run by itself, model(**inputs), before it can be asked here"
+        ) from error
+    return logits_of(output, model)
+
+
+def logits_of(output: Any, model: nn.Module) -> Tensor:
+    """The logits (batch, labels) in what a model returned: a tensor, a tuple, a mapping or a ModelOutput.
+
+    In a tuple they come first: no labels are given, so there is no loss.
+
+    Raises:
+        UnsupportedModelError: there are none of two dimensions.
+    """
+    logits = output
+    if isinstance(output, tuple | list):
+        logits = output[0] if output else None
+    elif isinstance(output, Mapping):
+        logits = output.get("logits")
+    elif not isinstance(output, Tensor):
+        logits = getattr(output, "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        found = f"logits of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "no logits"
+        raise UnsupportedModelError(
+            f"expected a sequence classifier with logits (batch, labels), found {type(model).__name__} "
+            f"with {found}; load it with AutoModelForSequenceClassification"
+        )
+    return logits
+
+
+def check_finite(model: nn.Module, logits: Tensor) -> None:
+    """Raise NonFiniteError, with its index, if a row of the logits has a number that is none."""
+    if bool(torch.isfinite(logits).all()):
+        return
+    broken = [name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())]
+    row = int((~torch.isfinite(logits)).any(-1).nonzero()[0, 0])
+    cause = (
+        f"the weights of {', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''} are not finite"
+        if broken
+        else f"the weights are finite, so {logits.dtype} is too narrow: try model.float()"
+    )
+    raise NonFiniteError(
+        f"the logits of {PLACE} are not finite ({logits[row].tolist()}): {cause}", row, f"row {row}"
+    )

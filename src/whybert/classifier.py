@@ -6,7 +6,6 @@ This is the only module that calls the `Auto` classes of transformers.
 from __future__ import annotations
 
 import difflib
-import inspect
 import os
 import pickle
 import threading
@@ -25,7 +24,16 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from whybert import builtin, encoding
-from whybert.anatomy import maximum_tokens, reserved_positions
+from whybert.anatomy import (
+    check_finite,
+    check_model,
+    forward,
+    input_filter,
+    maximum_tokens,
+    model_inputs,
+    plain,
+    reserved_positions,
+)
 from whybert.encoding import EncodedText, Encoding, Text
 from whybert.errors import (
     InputError,
@@ -201,9 +209,8 @@ class Classifier:
             try:
                 logits = self._logits(batch.inputs)
             except NonFiniteError as error:
-                row, text = batch.rows[error.index or 0], indices[error.index or 0]
-                named = f"text {text} ({row.text[:40]!r})"
-                raise NonFiniteError(str(error).replace(f"row {error.index}", named, 1), text) from error
+                text = indices[error.index or 0]
+                raise error.at(f"text {text} ({listed[text][:40]!r})", text) from error
             rows = zip(indices, batch.rows, logits, probabilities(logits, self.model.config), strict=True)
             for index, row, row_logits, row_probabilities in rows:
                 best = int(row_logits.argmax())
@@ -234,34 +241,22 @@ class Classifier:
 
         Raises what `predict` raises, without naming a text.
         """
-        inputs = {name: torch.tensor([row[name] for row in rows], dtype=torch.long) for name in rows[0]}
-        return self._logits(_accepted(self.model, Encoding(inputs, ())).inputs)
+        takes = input_filter(self.model)
+        return self._logits({name: [row[name] for row in rows] for name in rows[0] if takes(name)})
 
-    def _logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _logits(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """The logits of a batch, of shape (rows, labels), in float64 on the CPU."""
-        if self.model.training:
+        check_model(self.model, backward=False)
+        tensors = model_inputs(self.model, inputs)
+        with plain(self.model, backward=False):
+            logits = forward(self.model, tensors)
+        if logits.shape[-1] != len(self.labels):
             raise UnsupportedModelError(
-                "the model is in train mode, where dropout makes its answers random; call model.eval() first"
+                f"expected one logit for each of the labels {', '.join(self.labels)}, found "
+                f"{logits.shape[-1]}; give the model's config the labels of its head (id2label)"
             )
-        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
-        with torch.inference_mode():
-            output = self.model(**{name: tensor.to(device) for name, tensor in inputs.items()})
-        logits = getattr(output, "logits", None)
-        expected = (len(inputs["input_ids"]), len(self.labels))
-        if not isinstance(logits, torch.Tensor) or logits.shape != expected:
-            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else "none"
-            raise UnsupportedModelError(
-                f"a sequence classifier gives logits of shape {expected} (texts, labels), but "
-                f"{type(self.model).__name__} gave {got}; load it with AutoModelForSequenceClassification"
-            )
-        logits = logits.to("cpu", torch.float64)
-        for index in (~logits.isfinite().all(-1)).nonzero()[:1, 0].tolist():
-            raise NonFiniteError(
-                f"the logits of row {index} are {logits[index].tolist()}; "
-                "check the model's weights, or load it with dtype='float32'",
-                index,
-            )
-        return logits
+        check_finite(self.model, logits)
+        return logits.to("cpu", torch.float64)
 
 
 def load_encoder(
@@ -415,27 +410,12 @@ def batches(
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     if not texts:
         return
-    rows = classifier.tokenize(texts)
+    rows, takes = classifier.tokenize(texts), input_filter(classifier.model)
     order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
     for start in range(0, len(order), batch_size):
         indices = tuple(order[start : start + batch_size])
         batch = encoding.collate(classifier.tokenizer, [rows[index] for index in indices])
-        yield indices, _accepted(classifier.model, batch)
-
-
-def _accepted(model: PreTrainedModel, batch: Encoding) -> Encoding:
-    """The batch without inputs that the model's forward does not take; checks that the ids fit it."""
-    parameters = inspect.signature(model.forward).parameters
-    # With **options it cannot be known which inputs count, and others do no harm.
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        batch = Encoding({k: v for k, v in batch.inputs.items() if k in parameters}, batch.rows)
-    table = getattr(model.get_input_embeddings(), "weight", None)
-    if table is not None and int(batch.inputs["input_ids"].max()) >= len(table):
-        raise UnsupportedModelError(
-            f"the tokenizer gave the token id {int(batch.inputs['input_ids'].max())}, but the model knows "
-            f"only {len(table)} tokens; load the tokenizer that belongs to it"
-        )
-    return batch
+        yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:

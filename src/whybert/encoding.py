@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from whybert.errors import InputError, UnsupportedModelError
+from whybert.errors import PLACE, InputError, UnsupportedModelError
 from whybert.words import Span, split_words
 
 if TYPE_CHECKING:
@@ -137,16 +137,16 @@ def tokenize(
         special = tuple(flag == 1 for flag in one.special_tokens_mask)
         sequences = (text,) if pair is None else (text, pair)
         sequence_ids, offsets = _places(one, sequences)
-        for sequence, name in enumerate(("text", "second part of text")[: len(sequences)]):
+        for sequence, name in enumerate((PLACE, f"second part of {PLACE}")[: len(sequences)]):
             if not _is_seen(sequence, sequence_ids, offsets):
                 if any(_is_seen(sequence, *_places(rest, sequences)) for rest in one.overflowing):
                     raise InputError(
-                        f"{name} {index} begins with more white space than max_length={max_length} has room "
+                        f"{name} begins with more white space than max_length={max_length} has room "
                         "for; strip it",
                         index,
                     )
                 raise InputError(
-                    f"{name} {index} has no character that the tokenizer knows as a token; leave it out",
+                    f"{name} has no character that the tokenizer knows as a token; leave it out",
                     index,
                 )
         word_ids, word_spans = _words(sequences, offsets, sequence_ids)
@@ -230,18 +230,16 @@ def check_text(index: int, text: object) -> None:
     """
     if isinstance(text, tuple):
         if len(text) != 2:
-            raise InputError(
-                f"text {index} is a tuple of {len(text)}; a pair is a tuple of two strings", index
-            )
+            raise InputError(f"{PLACE} is a tuple of {len(text)}; a pair is a tuple of two strings", index)
         for part, name in zip(text, ("first", "second"), strict=True):
             if not isinstance(part, str):
-                raise InputError(f"the {name} part of text {index} must be a str, not {_kind(part)}", index)
+                raise InputError(f"the {name} part of {PLACE} must be a str, not {_kind(part)}", index)
             if not part.strip():
-                raise InputError(f"the {name} part of text {index} is empty; leave this pair out", index)
+                raise InputError(f"the {name} part of {PLACE} is empty; leave this pair out", index)
     elif not isinstance(text, str):
-        raise InputError(f"text {index} must be a str or a tuple of two, not {_kind(text)}", index)
+        raise InputError(f"{PLACE} must be a str or a tuple of two, not {_kind(text)}", index)
     elif not text.strip():
-        raise InputError(f"text {index} is empty; leave it out", index)
+        raise InputError(f"{PLACE} is empty; leave it out", index)
 
 
 def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
@@ -257,7 +255,7 @@ def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
         if isinstance(text, tuple) != isinstance(texts[0], tuple):
             kinds = ("a pair", "a single text") if isinstance(text, tuple) else ("a single text", "a pair")
             raise InputError(
-                f"text {index} is {kinds[0]} but text 0 is {kinds[1]}; encode texts and pairs separately",
+                f"{PLACE} is {kinds[0]} but text 0 is {kinds[1]}; encode texts and pairs separately",
                 index,
             )
         if isinstance(text, tuple):

@@ -22,7 +22,10 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final, Self
+
+PLACE: Final = "\ufdd0"  # no character, so no text that is quoted in a message holds it
+"""Stands in the message of an error about one text for the name of that text."""
 
 
 class WhybertError(Exception):
@@ -45,18 +48,28 @@ class UnknownNameError(UsageError, KeyError):
 
 
 class _IndexedError(WhybertError):
-    """An error that may be about one text of a list.
+    """An error that may be about one text of a list, or one row of a batch.
 
+    message: with `PLACE` where it names that text; what stands there is `place`, which `at` changes.
     index: of that text, or of that row of a batch; None where the error is about something else.
+    place: its name, "text <index>" unless it is given.
     """
 
-    def __init__(self, message: str, index: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, index: int | None = None, place: str | None = None) -> None:
+        super().__init__(message, index, place)
         self.index = index
+        self.place = f"text {index}" if place is None else place
 
-    def about(self, name: str) -> str:
-        """The message with `name` in place of "text <index>"."""
-        return str(self) if self.index is None else str(self).replace(f"text {self.index}", name, 1)
+    def __str__(self) -> str:
+        return str(self.args[0]).replace(PLACE, self.place)
+
+    def at(self, place: str, index: int | None = None) -> Self:
+        """The same error about `place`, an error of its own; `index` unless None is the new index."""
+        return type(self)(self.args[0], self.index if index is None else index, place)
+
+    def about(self, place: str) -> str:
+        """The message with `place` as the name of the text that it is about."""
+        return str(self.at(place))
 
 
 class InputError(_IndexedError, UsageError, ValueError):
@@ -111,10 +124,15 @@ class MissingExtraError(WhybertError, ImportError):
 
 
 def require(module: str, purpose: str, extra: str) -> Any:
-    """The module of an optional package.
+    """Import an optional module.
+
+    Args:
+        module: its full name.
+        purpose: what needs it, the subject of the message.
+        extra: the extra of whybert that installs it.
 
     Raises:
-        MissingExtraError: it is not installed; `purpose` needs it, and `extra` installs it.
+        MissingExtraError: it is not installed.
     """
     try:
         return importlib.import_module(module)

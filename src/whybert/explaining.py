@@ -7,7 +7,8 @@ from typing import Any, overload
 
 from torch import Tensor
 
-from whybert.attribution import Attribution, attribute, check_model, method_names
+from whybert.anatomy import check_model
+from whybert.attribution import Attribution, attribute, method_names
 from whybert.classifier import BATCH_SIZE, Classifier, batches, normalise_texts, probabilities
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, TargetError
@@ -100,8 +101,7 @@ def explain_batches(
             if error.index is None:
                 raise
             text = indices[error.index]
-            message = str(error).replace(f"row {error.index}", f"text {text}", 1)
-            raise NonFiniteError(message, text) from error
+            raise error.at(f"text {text}", text) from error
         yield (
             indices,
             {name: _explanations(classifier, batch.rows, each) for name, each in attributions.items()},

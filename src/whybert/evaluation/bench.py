@@ -314,8 +314,7 @@ def _rows_named(rows: Sequence[int]) -> Iterator[None]:
     except (InputError, NonFiniteError) as error:
         if error.index is None or error.index >= len(rows):
             raise
-        row = rows[error.index]
-        raise type(error)(error.about(f"row {row}"), row) from error
+        raise error.at(f"row {rows[error.index]}", rows[error.index]) from error
 
 
 def _applicable(

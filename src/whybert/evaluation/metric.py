@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from whybert.encoding import EncodedText, Text
-from whybert.errors import InputError
+from whybert.errors import PLACE, InputError
 from whybert.explanation import Explanation, Level
 
 if TYPE_CHECKING:
@@ -134,17 +134,16 @@ def _units(row: EncodedText, level: Level) -> tuple[tuple[int, ...], ...]:
 
 def check_explanation(subject: Subject, explanation: Explanation) -> None:
     """Raise InputError unless the explanation is of the subject's text and tokens, its scores finite."""
-    name = f"text {subject.index}"
     if (explanation.text, explanation.pair) != (subject.row.text, subject.row.pair):
         raise InputError(
-            f"expected an explanation of {name} ({subject.row.text[:40]!r}), found one of "
+            f"expected an explanation of {PLACE} ({subject.row.text[:40]!r}), found one of "
             f"{explanation.text[:40]!r}; give explanations in the order of the texts",
             subject.index,
         )
     if tuple(token.text for token in explanation.tokens) != subject.row.tokens:
         raise InputError(
-            f"expected the explanation of {name} to have the model's {len(subject.row.tokens)} tokens, found "
-            f"{len(explanation.tokens)} others; explain it with the same model and the same max_length",
+            f"expected the explanation of {PLACE} to have the model's {len(subject.row.tokens)} tokens, "
+            f"found {len(explanation.tokens)} others; explain it with the same model and the same max_length",
             subject.index,
         )
     for token in explanation.tokens:
@@ -152,7 +151,7 @@ def check_explanation(subject: Subject, explanation: Explanation) -> None:
             found = "NaN" if math.isnan(token.score) else f"{token.score}"
             raise InputError(
                 f"expected scores that are finite numbers, found {found} for the token {token.text!r} of "
-                f"{name} by {explanation.method!r}; leave this text out",
+                f"{PLACE} by {explanation.method!r}; leave this text out",
                 subject.index,
             )
 

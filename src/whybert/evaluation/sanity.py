@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import embedding_block
-from whybert.attribution import attribute, check_model
+from whybert.anatomy import check_model, embedding_block
+from whybert.attribution import attribute
 from whybert.classifier import BATCH_SIZE, batches
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, UnsupportedModelError, one_line
@@ -373,7 +373,7 @@ class MaxSensitivity(SanityMetric):
                 judged = [subjects[index] for index in indices]
                 targets = [subject.target for subject in judged]
                 noise = _Noise(self.radius, batch.rows, [generators[index] for index in indices])
-                with _noisy(model, noise), _named("row", judged):
+                with _noisy(model, noise), _named(judged):
                     found = attribute(model, batch.inputs, list(before), targets, **options)
                 for method, attribution in found.items():
                     scores = attribution.scores.double().cpu().numpy()
@@ -447,12 +447,12 @@ def _explain(
 ) -> dict[str, list[Explanation]]:
     """The texts explained by all methods with shared forward passes; errors name the subjects."""
     texts: Any = _texts(subjects)
-    with _named("text", subjects):
+    with _named(subjects):
         return explain(classifier, texts, methods, list(targets), batch_size=batch_size, **options)
 
 
 @contextmanager
-def _named(what: str, subjects: Sequence[Subject]) -> Iterator[None]:
+def _named(subjects: Sequence[Subject]) -> Iterator[None]:
     """Errors about the i-th of something name the subject by its own index."""
     try:
         yield
@@ -460,8 +460,7 @@ def _named(what: str, subjects: Sequence[Subject]) -> Iterator[None]:
         if error.index is None:
             raise
         index = subjects[error.index].index
-        message = str(error).replace(f"{what} {error.index}", f"text {index}", 1)
-        raise NonFiniteError(message, index) from error
+        raise error.at(f"text {index}", index) from error
 
 
 def _word_scores(

@@ -151,8 +151,7 @@ def _answer(
             logits = classifier.logits([dict(zip(names, columns, strict=True)) for columns in part]).numpy()
         except NonFiniteError as error:
             index = subjects[asked[part[error.index or 0]][0][0]].index
-            message = str(error).replace(f"row {error.index}", f"text {index}, perturbed,", 1)
-            raise NonFiniteError(message, index) from error
+            raise error.at(f"text {index}, perturbed,", index) from error
         for columns, row in zip(part, logits, strict=True):
             for key, name, tokens in asked[columns]:
                 known[key, name][tokens] = row
