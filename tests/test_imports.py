@@ -15,7 +15,7 @@ SOURCE: Final = Path(whybert.__file__).parent
 
 LAYERS: Final = (
     "errors",
-    "words files labels",
+    "words files labels typed",
     "encoding explanation targets anatomy",
     "schema render datasets lrp builtin",
     "interception loading",

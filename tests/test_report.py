@@ -24,8 +24,10 @@ from whybert.evaluation.statistics import bootstrap
 from whybert.explanation import Explanation, Target, Token
 from whybert.methods import METHODS
 from whybert.study import pictures, report
+from whybert.study.grids import Facts, tables
 from whybert.study.pictures import Line
-from whybert.study.work import RunResult, Study, StudyRun, StudySettings, Words, read_settings
+from whybert.study.settings import StudyRun, StudySettings, read_settings, settings_text
+from whybert.study.work import RunResult, Study, Words
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 METHOD_NAMES = ("gi", "lat", "attnlrp")
@@ -162,7 +164,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def written(study: Study) -> str:
-    return report.html(study)
+    return report.html(Facts(study))
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +232,7 @@ def test_points_of_a_picture_lie_where_they_should() -> None:
     first = {f"word{i}": WordScore(math.sin(i), 5) for i in range(40)}
     second = {f"word{i}": WordScore(math.cos(3 * i), 5) for i in range(40)}
     names = {"one": first, 'x="0.123456"': second}
-    svg = pictures.word_grid("key", "title", names, "gi", text="said")
+    svg = pictures.word_grid("key", "title", names, "gi", ["gi"], text="said")
     [marks] = re.findall(r'<g style="[^"]*">((?:<use [^>]*/>\s*)+)</g>', svg)
     places = np.array(re.findall(r'x="([\d.]+)" y="([\d.]+)"', marks), dtype=float)
     words = sorted(first)  # as text, which is the order of the marks
@@ -249,12 +251,12 @@ def test_contents_lead_to_the_sections(page: Page) -> None:
 
 def test_the_same_study_gives_the_same_bytes(study: Study, written: str) -> None:
     copy = dataclasses.replace(study, runs=tuple(dataclasses.replace(run) for run in study.runs))
-    assert report.html(copy) == written
-    assert report.latex(study) == report.latex(copy)
+    assert report.html(Facts(copy)) == written
+    assert report.latex(Facts(study)) == report.latex(Facts(copy))
 
 
 def test_hostile_words_take_no_effect(hostile: Study) -> None:
-    raw = report.html(hostile)
+    raw = report.html(Facts(hostile))
     page = Page(raw)
     checked(page)
     text = "".join(page.text)
@@ -269,19 +271,19 @@ def test_hostile_words_take_no_effect(hostile: Study) -> None:
 
 def test_a_study_of_one_run_has_no_pairs(study: Study) -> None:
     one = dataclasses.replace(study, runs=study.runs[2:])
-    text = report.html(one)
+    text = report.html(Facts(one))
     checked(Page(text))
     assert "Word scores across data sets" not in text
     assert "Word scores with another seed" in text
     assert "The paper's numbers beside these</h2>" not in text
-    assert "tab:study-correlations" not in report.latex(one)
+    assert "tab:study-correlations" not in report.latex(Facts(one))
 
 
 # LaTeX
 
 
 def test_latex_has_the_tables(study: Study) -> None:
-    text = report.latex(study)
+    text = report.latex(Facts(study))
     for label in ("summary", "wins", "metrics-1", "words-3", "correlations", "seeds", "published", "claims"):
         assert f"\\label{{tab:study-{label}}}" in text
     assert text.count("\\begin{tabular}") == text.count("\\end{tabular}")
@@ -291,7 +293,7 @@ def test_latex_has_the_tables(study: Study) -> None:
 
 
 def test_hostile_words_are_text_in_latex(hostile: Study) -> None:
-    text = report.latex(hostile)
+    text = report.latex(Facts(hostile))
     assert "\\input" not in text
     depth = 0
     for character in re.sub(r"\\[\\{}]", "", text):
@@ -307,7 +309,7 @@ def test_hostile_words_are_text_in_latex(hostile: Study) -> None:
 
 
 def test_rows_have_as_many_cells_as_the_head(hostile: Study) -> None:
-    for table in re.findall(r"\\toprule(.*?)\\bottomrule", report.latex(hostile), re.DOTALL):
+    for table in re.findall(r"\\toprule(.*?)\\bottomrule", report.latex(Facts(hostile)), re.DOTALL):
         counts = set()
         for line in table.split("\n"):
             if line.endswith(r"\\"):
@@ -319,15 +321,15 @@ def test_rows_have_as_many_cells_as_the_head(hostile: Study) -> None:
 
 
 def test_tables_are_tidy(study: Study) -> None:
-    for name, (columns, rows) in report.tables(study).items():
+    for name, (columns, rows) in tables(Facts(study)).items():
         assert len(set(columns)) == len(columns), name
         assert rows, name
         assert {len(row) for row in rows} == {len(columns)}, name
-    columns, rows = report.tables(study)["metrics"]
+    columns, rows = tables(Facts(study))["metrics"]
     first = dict(zip(columns, rows[0], strict=True))
     values = [value.value for value in study.runs[0].evaluation.cell("gi", "deletion-paper")]
     assert first["mean"] == pytest.approx(sum(values) / len(values))
-    columns, rows = report.tables(study)["published"]
+    columns, rows = tables(Facts(study))["published"]
     assert ("first", "sst5", "lat", 0.640) in {row[:4] for row in rows}
 
 
@@ -351,7 +353,7 @@ def test_files(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Non
 
 
 def test_the_settings_are_read_again(study: Study, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(report.settings_text(study), encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(settings_text(study.settings), encoding="utf-8")
     assert read_settings(tmp_path / "study.yaml") == study.settings
 
 
@@ -367,7 +369,7 @@ def test_what_is_not_defined_is_no_number(study: Study, tmp_path: Path) -> None:
     report.write(bare, tmp_path)
     checked(Page((tmp_path / "report.html").read_text(encoding="utf-8")))
     assert "NaN" not in (tmp_path / "study.json").read_text()
-    assert "nan" not in report.latex(bare)
+    assert "nan" not in report.latex(Facts(bare))
 
 
 # Pictures
@@ -378,10 +380,11 @@ def test_a_picture_is_the_same_each_time_and_needs_no_state() -> None:
 
     settings = dict(matplotlib.rcParams)
     points = (bootstrap([1.0, 2.0]), bootstrap([0.5, 1.0]))
-    lines = [Line(method, (1.0, 2.0), points) for method in (*METHODS, RANDOM, "other")]
+    methods = (*METHODS, "other", RANDOM)
+    lines = [Line(method, (1.0, 2.0), points) for method in methods]
 
     def draw(name: str) -> str:
-        return pictures.curves(name, "a < b", lines, x_label="$x$", y_label="y", text="so & so")
+        return pictures.curves(name, "a < b", lines, methods, x_label="$x$", y_label="y", text="so & so")
 
     first = draw("one")
     assert first == draw("one")
@@ -396,6 +399,36 @@ def test_a_picture_is_the_same_each_time_and_needs_no_state() -> None:
     assert not ids[0] & ids[1]
 
 
-def test_colours_of_methods_differ() -> None:
-    assert len({pictures._style(method)[0] for method in METHODS}) == len(METHODS)
+def test_methods_are_told_apart_without_colours_too() -> None:
+    methods = [*METHODS, RANDOM, *(f"gi:reduction={number}" for number in range(20 - len(METHODS)))]
+    styles = [pictures._style(method, methods) for method in methods]
+    assert len(methods) == 21
+    assert len({(colour, *map(str, style.values())) for colour, style in styles}) == 21
+    without = {
+        (str(style["linestyle"]), style.get("marker"), style.get("markerfacecolor") == "none")
+        for _, style in styles
+    }
+    assert len(without) == 21
     assert len(set(pictures.COLOURS)) == len(pictures.COLOURS)
+
+
+@pytest.mark.parametrize("count", [2, 7, 20])
+@pytest.mark.parametrize("name", ["m{}", "expected_gradients:samples={}", "x" * 90 + "{}"])
+def test_a_legend_stays_in_the_picture_and_leaves_the_curves_room(
+    count: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(pictures, "_svg", lambda figure, *_: figures.append(figure))
+    methods = [name.format(number) for number in range(count)]
+    points = (bootstrap([1.0, 2.0]), bootstrap([0.5, 1.0]))
+    lines = [Line(method, (1.0, 2.0), points) for method in methods]
+    pictures.curves("key", "title", lines, methods, x_label="x", y_label="y", text="said")
+    [figure] = figures
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert box.x0 >= 0
+    assert box.x1 <= whole.x1
+    [axes] = figure.axes
+    assert axes.get_window_extent().height > 2.2 * figure.dpi
+    assert not box.overlaps(axes.get_tightbbox())

@@ -24,23 +24,20 @@ from whybert.evaluation.agreement import WordScore, word_correlation, word_score
 from whybert.evaluation.given import RANDOM
 from whybert.methods import METHODS
 from whybert.study import work as studies
-from whybert.study.work import (
+from whybert.study.findings import (
     PUBLISHED,
+    Correlation,
     Finding,
-    Study,
-    StudyRun,
-    StudySettings,
     comparable_correlations,
     data_correlations,
     deletion_means,
     findings,
     mean_correlation,
-    read_settings,
     seed_correlations,
-    settings_dict,
-    study,
     top_words,
 )
+from whybert.study.settings import StudyRun, StudySettings, read_settings, settings_dict
+from whybert.study.work import Study, study
 
 WORDS = sorted({word for line in tiny.CORPUS[:2] for word in line.replace(",", "").split()})
 METRICS = ("deletion-paper", "deletion-mask", "abpc", "loo-kendall")
@@ -154,19 +151,19 @@ def test_defaults(tmp_path: Path) -> None:
         ("runs:\n- {name: a, modle: builtin, data: sst2}\n", "did you mean 'model'?"),
         ("limit: many\n" + RUNS, "expected 'limit' in"),
         ("limit: true\n" + RUNS, "whole number"),
-        ("limit: 0\n" + RUNS, "expected 'limit' to be at least 1, found 0"),
-        ("seed: -1\n" + RUNS, "'seed'"),
+        ("limit: 0\n" + RUNS, "expected limit of at least 1, found 0"),
+        ("seed: -1\n" + RUNS, "expected seed of at least 0"),
         ("title: 3\n" + RUNS, "expected 'title' in"),
         ("methods: 3\n" + RUNS, "expected 'methods' in"),
-        ("methods: [gs, 3]\n" + RUNS, "an entry of 'methods'"),
+        ("methods: [gs, 3]\n" + RUNS, "expected method 2 in"),
         ("methods: gss\n" + RUNS, "did you mean 'gs'?"),
         ("methods: gs, gs\n" + RUNS, "each method once"),
         ("metrics: abcp\n" + RUNS, "did you mean 'abpc'"),
-        ("examples: x\n" + RUNS, "a whole number or a list of texts"),
+        ("examples: x\n" + RUNS, "a whole number or a list"),
         ("runs: {a: b}\n", "expected 'runs' in"),
         ("runs: [a]\n", "expected keys and values in run 1"),
         ("runs: []\n", "at least one entry in 'runs'"),
-        ("title: x\n", "at least one entry in 'runs'"),
+        ("title: x\n", "expected 'runs' in"),
         ("runs:\n- {name: a, model: builtin}\n", "expected 'data' in run 1"),
         ("runs:\n- {name: a, model: builtin, data: 3}\n", "expected 'data' in run 1"),
         ("runs:\n- {name: a/b, model: builtin, data: sst2}\n", "name of a folder"),
@@ -340,7 +337,7 @@ def test_correlations_are_those_of_numpy(found: Study) -> None:
 
 
 def test_mean_correlations_leave_out_what_is_not_defined() -> None:
-    pairs = [studies.Correlation("a", "b", r, 5) for r in (0.5, float("nan"), 0.7)]
+    pairs = [Correlation("a", "b", r, 5) for r in (0.5, float("nan"), 0.7)]
     assert mean_correlation(pairs) == pytest.approx(0.6)
     assert np.isnan(mean_correlation([]))
 

@@ -12,7 +12,7 @@ from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, listed
 from whybert.errors import UsageError
 
 if TYPE_CHECKING:
-    from whybert.study.work import StudyRun, StudySettings
+    from whybert.study.settings import StudyRun, StudySettings
 
 RUNS = "runs"
 
@@ -146,7 +146,7 @@ def _settings(config: Path | None, named: Sequence[dict[str, Any]], changes: dic
     """The settings of the file, with the runs and values of the command line instead where it has some."""
     from dataclasses import replace
 
-    from whybert.study.work import StudyRun, StudySettings, read_settings
+    from whybert.study.settings import StudyRun, StudySettings, read_settings
 
     runs: tuple[StudyRun, ...] = tuple(StudyRun(**each) for each in named)
     if config is None:

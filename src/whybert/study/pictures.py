@@ -1,8 +1,8 @@
 """The pictures of a study as SVG text: functions of what was found.
 
 A picture has no background and draws its ink as `currentColor`, so that it fits light and dark pages; methods
-differ in colour (Okabe and Ito's, safe for colour-blind people), in line style and in marker.  The same
-values give the same bytes.
+differ in colour (Okabe and Ito's, safe for colour-blind people), in line style and in marker, and the first
+twenty without their colour too.  The same values give the same bytes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from whybert.errors import MissingExtraError
 from whybert.evaluation.agreement import WordScore, word_correlation
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.statistics import Interval
-from whybert.methods import METHODS
 from whybert.render import shorten, visible
 
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-_MARKERS: Final = "osD^vP"
-_LINES: Final = ("-", "--", "-.", "-", "--", "-.")
+_MARKERS: Final = "osD^vPX*<>"  # filled, and after the last one from the first on hollow
+_LINES: Final = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)))
+_NAME: Final = 40  # letters of a method's name
 _INK: Final = "#010203"  # stands for the colour of the text around; nothing else is drawn in it
 _POINTS: Final = 300  # of a scatter; more would make the file large and the picture no clearer
 _SETTINGS: Final = {
@@ -63,18 +63,38 @@ class Line:
     points: tuple[Interval, ...]
 
 
-def curves(name: str, title: str, lines: Sequence[Line], *, x_label: str, y_label: str, text: str) -> str:
+def curves(
+    name: str,
+    title: str,
+    lines: Sequence[Line],
+    methods: Sequence[str],
+    *,
+    x_label: str,
+    y_label: str,
+    text: str,
+) -> str:
     """One curve a method, with a band for the 95 % interval of the control.
 
-    name: unique among the pictures of a page.  title: what is shown.  text: the same in words.
+    Args:
+        name: unique among the pictures of a page.
+        title: what is shown.
+        lines: the curves.
+        methods: those of the whole page, so that each looks the same in every picture of it.
+        x_label: of the axis across.
+        y_label: of the axis up.
+        text: what is shown, in words.
 
-    Raises MissingExtraError if matplotlib is not installed.
+    Raises:
+        MissingExtraError: matplotlib is not installed.
     """
+    names = [shorten(visible(line.method), _NAME) for line in lines]
+    columns = max(1, min(4, 74 // (max(map(len, names), default=0) + 8)))  # 8 for the piece of a line
+    rows = math.ceil(len(lines) / columns)
     with _matplotlib() as figure_of:
-        figure = figure_of(5.4, 3.7)
+        figure = figure_of(5.4, 3.3 + 0.18 * rows)  # the legend takes nothing from the curves
         axes = figure.subplots()
-        for line in lines:
-            colour, style = _style(line.method)
+        for line, label in zip(lines, names, strict=True):
+            colour, style = _style(line.method, methods)
             means = [point.mean for point in line.points]
             if line.method == RANDOM:  # bands of all methods would hide each other
                 axes.fill_between(
@@ -85,27 +105,40 @@ def curves(name: str, title: str, lines: Sequence[Line], *, x_label: str, y_labe
                     alpha=0.13,
                     linewidth=0,
                 )
-            axes.plot(line.x, means, color=colour, label=visible(line.method), markersize=4, **style)
+            axes.plot(line.x, means, color=colour, label=label, markersize=4, **style)
         axes.set_xlabel(visible(x_label))
         axes.set_ylabel(visible(y_label))
         axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
-        figure.legend(loc="outside lower center", ncols=4, handlelength=2.6)
+        figure.legend(loc="outside lower center", ncols=columns, handlelength=2.6, fontsize=8.5)
         return _svg(figure, name, title, text)
 
 
 def word_grid(
-    name: str, title: str, scores: Mapping[str, Mapping[str, WordScore]], method: str, *, text: str
+    name: str,
+    title: str,
+    scores: Mapping[str, Mapping[str, WordScore]],
+    method: str,
+    methods: Sequence[str],
+    *,
+    text: str,
 ) -> str:
     """Word scores of one method on several data sets, two by two.
 
     Below the diagonal a point for each word that both have (300 at most, evenly taken), on the diagonal how
     the scores are spread, above it Pearson's r over all shared words.  Axes are cut at the 99.5 % quantile.
 
-    scores: by the name of the run, two or more.  Raises MissingExtraError if matplotlib is not installed.
+    Args:
+        name, title, text: as for `curves`.
+        scores: by the name of the run, two or more.
+        method: whose scores they are.
+        methods: those of the whole page.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
     """
     names = list(scores)
     count = len(names)
-    colour, _ = _style(method)
+    colour, _ = _style(method, methods)
     with _matplotlib() as figure_of:
         size = 1.9 * count
         figure = figure_of(size, size * 0.94)
@@ -162,12 +195,19 @@ def _limits(scores: Mapping[str, WordScore]) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _style(method: str) -> tuple[str, dict[str, Any]]:
-    if method == RANDOM or method not in METHODS:
+def _style(method: str, methods: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The colour of a method, and how its line is drawn; by its place, as methods have any name."""
+    if method == RANDOM:
         return _INK, {"linestyle": ":", "linewidth": 2.0}
-    place = list(METHODS).index(method)
-    style = {"linestyle": _LINES[place % 6], "marker": _MARKERS[place % 6], "linewidth": 1.6}
-    return COLOURS[place % 6], style
+    place = [each for each in methods if each != RANDOM].index(method)
+    colour = COLOURS[place % len(COLOURS)]
+    style = {
+        "linestyle": _LINES[place % len(_LINES)],
+        "marker": _MARKERS[place % len(_MARKERS)],
+        "markerfacecolor": "none" if place // len(_MARKERS) % 2 else colour,
+        "linewidth": 1.6,
+    }
+    return colour, style
 
 
 @contextmanager
