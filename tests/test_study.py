@@ -300,6 +300,40 @@ def test_a_stop_costs_one_part(
         ]
 
 
+@pytest.mark.parametrize(
+    "content", ["null", '{"seconds": 1.0, "scores": {}, "explanations": []}', '{"seconds": 1.0']
+)
+def test_damaged_parts_are_named_and_computed_again(
+    content: str, settings: StudySettings, found: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "words/parts/texts-00001",
+        "words-of-the-second-model/parts/texts-00000",
+        "examples/parts/examples",
+    ):
+        (folder / "first" / f"{name}.json").write_text(content)
+    calls = counted(monkeypatch)
+    again = study(settings, folder)
+    assert calls == {"work.explain": 3}
+    for one, other in zip(again.runs, found.runs, strict=True):
+        assert (one.words, one.second, one.examples) == (other.words, other.second, other.examples)
+    notes = "\n".join(again.runs[0].notes)
+    for part in ("words: part texts-00001", "second model: part texts-00000", "examples: part examples"):
+        assert f"{part} was damaged and is computed again" in notes
+    assert not study(settings, folder).runs[0].notes
+
+
+def test_parts_of_another_version_are_named(settings: StudySettings, found: Study, folder: Path) -> None:
+    path = folder / "first" / "words" / "parts" / "texts-00000.json"
+    before = path.read_bytes()
+    part = json.loads(before)
+    part["versions"]["whybert"] = "0.0.1"
+    path.write_text(json.dumps(part))
+    [note] = study(settings, folder).runs[0].notes
+    path.write_bytes(before)
+    assert note.startswith("words: 1 of 2 parts were computed by whybert 0.0.1, torch ")
+
+
 def test_other_settings_are_not_mixed_in(settings: StudySettings, folder: Path, found: Study) -> None:
     with pytest.raises(UsageError, match=r"other settings: minimum_words 1 \(now 3\)"):
         study(dataclasses.replace(settings, minimum_words=3), folder)

@@ -123,7 +123,7 @@ def study_command(
     with progress_bars() as progress:
         found = study(settings, output / RUNS, progress, overwrite=overwrite)
     for each in found.runs:
-        for line in each.evaluation.notes:
+        for line in each.notes:
             note(f"{each.run.name}: {line}", dim=True)
     report.write(found, output)
     with opened(None) as stream:

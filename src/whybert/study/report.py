@@ -106,7 +106,7 @@ def html(facts: Facts) -> str:
         "samples": _samples(study),
         "versions": _versions(study),
         "settings": _settings_lines(study),
-        "notes": [(run.run.name, note) for run in study.runs for note in run.evaluation.notes],
+        "notes": [(run.run.name, note) for run in study.runs for note in run.notes],
         "BEST": BEST,
         "TIED": TIED,
     }

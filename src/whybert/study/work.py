@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from whybert import __version__
 from whybert.encoding import Text
 from whybert.evaluation import results
 from whybert.evaluation.agreement import Normalise, WordScore, word_scores
@@ -73,6 +72,7 @@ class RunResult:
         evaluation: what the metrics say.
         words, second: the word scores of the model, and of the one with another seed if there is one.
         examples: for each text that is shown one explanation by each method.
+        parts: a line about each part of words and examples that was damaged or that other versions computed.
     """
 
     run: StudyRun
@@ -81,6 +81,12 @@ class RunResult:
     words: Words
     second: Words | None
     examples: tuple[tuple[Explanation, ...], ...]
+    parts: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out and why, and what is to be said of parts that were there, a line each."""
+        return (*self.evaluation.notes, *self.parts)
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,7 @@ class _Work:
         overwrite: bool,
     ) -> None:
         self.settings, self.run, self.folder, self.overwrite = settings, run, folder, overwrite
+        self.notes: list[str] = []
         self.progress: Progress = lambda what, done, total: progress(f"{run.name}: {what}", done, total)
 
     def result(self) -> RunResult:
@@ -170,7 +177,7 @@ class _Work:
             second = self._words(
                 classifier, model_digest(classifier), data, "words of the second model", settings.seed + 1
             )
-        return RunResult(run, rows.name, evaluation, words, second, examples)
+        return RunResult(run, rows.name, evaluation, words, second, examples, tuple(self.notes))
 
     def _classifier(self, model: str) -> Classifier:
         from whybert.classifier import Classifier
@@ -185,10 +192,12 @@ class _Work:
             "methods": list(self.settings.methods),
             "seed": self.settings.seed,
             **settings,
-            "versions": {"whybert": __version__},
         }
         folder = None if self.folder is None else self.folder / what.replace(" ", "-")
         return Store(folder, checked, self.overwrite)
+
+    def _noted(self, what: str, store: Store) -> None:
+        self.notes += [f"{what}: {note}" for note in store.notes]
 
     def _words(
         self, classifier: Classifier, digest: str, data: EvaluationData, what: str, seed: int
@@ -211,9 +220,11 @@ class _Work:
                     lambda p=places: self._word_part(  # type: ignore[misc]
                         classifier, [texts[i] for i in p], [rows[i] for i in p], seed
                     ),
+                    self._is_word_part,
                 )
             )
         self.progress(what, len(rows), len(rows))
+        self._noted(what, store)
         scores: dict[str, Mapping[Kind, WordScores]] = {}
         for method in (*self.settings.methods, RANDOM):
             kinds: dict[Kind, WordScores] = {}
@@ -223,6 +234,17 @@ class _Work:
                     kinds[kind] = _merged(listed, self.settings.minimum_count)
             scores[method] = MappingProxyType(kinds)
         return Words(classifier.name, len(rows), MappingProxyType(scores))
+
+    def _is_word_part(self, part: Any) -> bool:
+        return all(
+            KINDS[0] in part["scores"][method]
+            and all(
+                len(score) == 2 and math.isfinite(score[0]) and score[1] >= 1
+                for scores in part["scores"][method].values()
+                for score in scores.values()
+            )
+            for method in (*self.settings.methods, RANDOM)
+        )
 
     def _word_part(
         self, classifier: Classifier, texts: Sequence[Text], rows: Sequence[int], seed: int
@@ -285,13 +307,18 @@ class _Work:
                 ]
             }
 
+        def read(part: Any) -> tuple[tuple[Explanation, ...], ...]:
+            return tuple(tuple(map(Explanation.from_dict, listed)) for listed in part["explanations"])
+
+        def is_whole(part: Any) -> bool:
+            count = min(wanted, len(texts)) if isinstance(wanted, int) else len(texts)
+            return list(map(len, read(part))) == [len(self.settings.methods)] * count
+
         self.progress("examples", 0, 1)
-        part = store.part("examples", compute)
+        part = store.part("examples", compute, is_whole)
         self.progress("examples", 1, 1)
-        return tuple(
-            tuple(Explanation.from_dict(explanation) for explanation in listed)
-            for listed in part["explanations"]
-        )
+        self._noted("examples", store)
+        return read(part)
 
     def _clear_cases(
         self, classifier: Classifier, texts: Sequence[Text], labels: Sequence[int | None], count: int
