@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tarfile
-import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from whybert.datasets.archive import SUFFIXES, files_in
 from whybert.datasets.base import SPLITS, TEST, TRAIN, VALIDATION, DatasetError
 from whybert.datasets.sst import FIVE, tree_nodes
 from whybert.datasets.tabular import decode, read_bytes, read_lines
@@ -32,11 +31,10 @@ _SST: Final = "Socher et al. 2013 (Stanford Sentiment Treebank)"
 _ERASER_LABELS: Final = {"NEG": "negative", "POS": "positive"}
 _ERASER_FILES: Final = {TRAIN: "train.jsonl", VALIDATION: "val.jsonl", TEST: "test.jsonl"}
 _TREE_FILES: Final = {TRAIN: "train.txt", VALIDATION: "dev.txt", TEST: "test.txt"}
-_ARCHIVES: Final = (".tar.gz", ".tgz", ".tar")
 _JSON_LINES: Final = (".jsonl", ".ndjson")
 _TREES: Final = (".txt",)
 _MEMBER: Final = re.compile(r"(?:^|.*/)(?:docs/[^/]+|(?:train|val|test)\.jsonl)$")
-_LARGEST: Final = 2**28  # bytes of all that is read of an archive; ERASER's film reviews have 12 million
+_LARGEST: Final = 2**28  # bytes of an archive as it unpacks; ERASER's film reviews have 13 million
 _LEAF: Final = re.compile(r"\(([0-4]) +([^() ]+) *\)")
 _NEUTRAL: Final = FIVE.index("neutral")
 # How the Penn Treebank writes the characters that mean something to a reader of trees.
@@ -216,12 +214,12 @@ def load_annotations(path: str | Path, split: str | None = None) -> AnnotatedTex
     if not place.is_file():
         raise DatasetError(f"there is no file or folder {str(place)!r}; check its path")
     name = place.name.lower()
-    if name.endswith(_ARCHIVES):
+    if name.endswith(SUFFIXES):
         return _eraser(place, _Archive(place), split)
     if not name.endswith(_JSON_LINES + _TREES):
         raise UsageError(
             f"{str(place)!r} is none of the annotations that can be read; expected a folder, or a file that "
-            f"ends with {', '.join(_ARCHIVES + _JSON_LINES + _TREES)}"
+            f"ends with {', '.join(SUFFIXES + _JSON_LINES + _TREES)}"
         )
     if split is not None and place.name not in (_TREE_FILES[split], _ERASER_FILES[split], f"{split}.jsonl"):
         raise UsageError(f"{str(place)!r} is one file without splits; leave the split {split!r} out")
@@ -252,7 +250,7 @@ def _chosen(place: Path, found: Iterable[str], split: str | None) -> str:
 
 
 def _stem(place: Path) -> str:
-    ending = next((ending for ending in _ARCHIVES if place.name.lower().endswith(ending)), place.suffix)
+    ending = next((ending for ending in SUFFIXES if place.name.lower().endswith(ending)), place.suffix)
     return place.name[: len(place.name) - len(ending)]
 
 
@@ -271,39 +269,22 @@ class _Folder:
 
 
 class _Archive:
-    """The same in a tar file, which is read into memory: nothing is written, whatever the members' names."""
+    """The same in a tar file, which is read into memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.contents: dict[str, bytes] = {}
-        try:
-            self._read_all()
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise DatasetError(f"{str(path)!r} cannot be read as an archive: {one_line(error)}") from error
+        for name, content in files_in(path, _MEMBER.match, _LARGEST):
+            *_, folder, file = "", *name.split("/")
+            key = file if file in _ERASER_FILES.values() else f"{folder}/{file}"
+            if key in self.contents:
+                raise DatasetError(f"{str(path)!r} holds {key!r} twice; unpack it and give one data set")
+            self.contents[key] = content
         self.splits = [split for split, file in _ERASER_FILES.items() if file in self.contents]
         if not self.splits:
             raise DatasetError(
                 f"no {{train,val,test}}.jsonl in {str(path)!r}; expected the archive of ERASER"
             )
-
-    def _read_all(self) -> None:
-        total = 0
-        with tarfile.open(self.path) as archive:
-            for member in archive:
-                if not member.isreg() or _MEMBER.match(member.name) is None:
-                    continue
-                total += member.size
-                if total > _LARGEST:
-                    raise DatasetError(f"{str(self.path)!r}: more than {_LARGEST} bytes; unpack it first")
-                parts = member.name.split("/")
-                name = "/".join(parts[-2:]) if parts[-1] not in _ERASER_FILES.values() else parts[-1]
-                content = archive.extractfile(member)
-                if name in self.contents:
-                    raise DatasetError(
-                        f"{str(self.path)!r} holds {name!r} twice; unpack it and give one data set"
-                    )
-                if content is not None:
-                    self.contents[name] = content.read()
 
     def place(self, name: str) -> str:
         return f"{str(self.path)!r}, {name!r}"

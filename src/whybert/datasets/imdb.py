@@ -7,22 +7,20 @@ that break their lines; each run of them becomes a blank.
 from __future__ import annotations
 
 import re
-import tarfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from whybert.datasets.archive import SUFFIXES, files_in
 from whybert.datasets.base import TEST, TRAIN, DatasetError, DatasetSpec, Example, HubSource, Layout, Loaded
 from whybert.datasets.tabular import Columns, decode, read_bytes, table_layout
 
 LABELS = ("negative", "positive")
 _FOLDERS = {"neg": 0, "pos": 1}
-_REVIEW = re.compile(r"(?:^|/)(train|test)/(neg|pos)/([0-9]+)_([0-9]+)\.txt$")
+_REVIEW = re.compile(r"(?:^|/)(train|test)/(neg|pos)/([0-9]{1,9})_([0-9]{1,9})\.txt$")
 # Not \s: some reviews hold U+0085 where it is no white space but a character of another encoding.
 _LINE_BREAKS = re.compile(r"[ \t\r\n]*(?:<br ?/?>[ \t\r\n]*)+", re.IGNORECASE)
 _ARCHIVES = ("aclImdb_v1.tar.gz", "aclImdb.tar.gz", "IMDb.tar.gz")
-_LONGEST = 2**24  # bytes; the longest review has 14 thousand
 
 
 def without_line_breaks(text: str) -> str:
@@ -92,33 +90,22 @@ class Archive(Layout):
 
     def find(self, place: Path) -> Mapping[str, tuple[Path, ...]]:
         candidates = [place / name for name in _ARCHIVES]
-        if place.name.endswith((".tar.gz", ".tgz", ".tar")):
+        if place.name.endswith(SUFFIXES):
             candidates = [place]
         # Its splits are only known once it has been read, and an unpacked one is preferred.
         return next(({TRAIN: (path,)} for path in candidates if path.is_file()), {})
 
     def read(self, found: Mapping[str, tuple[Path, ...]]) -> Loaded:
         [[path]] = found.values()
-        try:
-            reviews = dict(self._reviews(path))
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            reason = " ".join(str(error).split())
-            raise DatasetError(f"{str(path)!r} cannot be read as an archive: {reason}") from error
+        reviews: dict[tuple[str, int, int, int], str] = {}
+        for name, content in files_in(path, _REVIEW.search):
+            [key] = map(_key, _REVIEW.finditer(name))
+            if key in reviews:
+                raise DatasetError(f"{str(path)!r} holds the review {name!r} twice; unpack it and remove one")
+            reviews[key] = _decode(content, f"{str(path)!r}, {name!r}")
         if not reviews:
             raise DatasetError(f"no reviews in {str(path)!r}: expected {{train,test}}/{{pos,neg}}/*.txt")
         return _in_order(reviews)
-
-    def _reviews(self, path: Path) -> Iterator[tuple[tuple[str, int, int, int], str]]:
-        with tarfile.open(path) as archive:
-            for member in archive:  # in memory: nothing is written, whatever the members' names are
-                match = _REVIEW.search(member.name)
-                content = archive.extractfile(member) if match and member.isreg() else None
-                if match is None or content is None:
-                    continue
-                place = f"{str(path)!r}, {member.name!r}"
-                if member.size > _LONGEST:
-                    raise DatasetError(f"{place}: {member.size} bytes are too many for a review")
-                yield _key(match), _decode(content.read(), place)
 
 
 SPECS = (
