@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import CanineTokenizer
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from transformers import CanineTokenizer, PreTrainedTokenizerFast
 
 import tiny
 from whybert.encoding import EncodedText, collate, encode, maximum_length, tokenize
@@ -52,6 +61,15 @@ def tokenizer(request: pytest.FixtureRequest):
         ("\U0001f468\u200d\U0001f467", ["\U0001f468\u200d\U0001f467"]),
         ("\U0001f1eb\U0001f1f7\U0001f1e9\U0001f1ea", ["\U0001f1eb\U0001f1f7", "\U0001f1e9\U0001f1ea"]),
         (" \u0301a\n", ["\u0301a"]),
+        # Thai, Lao, Khmer and Burmese: a letter with its vowels, marks and what is stacked under it
+        (
+            "\u0e40\u0e23\u0e37\u0e48\u0e2d\u0e07\u0e19\u0e35\u0e49 ok",
+            ["\u0e40\u0e23\u0e37\u0e48", "\u0e2d", "\u0e07", "\u0e19\u0e35\u0e49", "ok"],
+        ),
+        ("\u0e19\u0e49\u0e33\u0e51\u0e52", ["\u0e19\u0e49\u0e33", "\u0e51\u0e52"]),
+        ("\u0ec0\u0e87\u0ebb\u0eb2\u0e99\u0eb5\u0ec9", ["\u0ec0\u0e87\u0ebb\u0eb2", "\u0e99\u0eb5\u0ec9"]),
+        ("\u1781\u17d2\u1798\u17c2\u179a", ["\u1781\u17d2\u1798\u17c2", "\u179a"]),
+        ("\u1019\u103c\u1014\u103a\u1019\u102c", ["\u1019\u103c", "\u1014\u103a", "\u1019\u102c"]),
         ("  ", []),
     ],
 )
@@ -250,6 +268,119 @@ def test_the_settings_of_the_tokenizer_do_not_count_and_stay() -> None:
     encode(tokenizer, ["a film"], max_length=3)
     assert backend.truncation is None
     assert backend.padding is None
+
+
+def test_what_is_added_to_a_tokenizer_counts_and_its_cuts_do_not() -> None:
+    tokenizer = tiny.wordpiece()
+    assert tokenize(tokenizer, ["a filmfilm"])[0].tokens == (
+        "[CLS]",
+        "a",
+        "film",
+        "##f",
+        "##i",
+        "##l",
+        "##m",
+        "[SEP]",
+    )
+    tokenizer.add_tokens(["filmfilm"])
+    tokenizer(["a b c"], truncation=True, max_length=3, padding="max_length")
+    assert tokenize(tokenizer, ["a filmfilm [MASK]"])[0].tokens == (
+        "[CLS]",
+        "a",
+        "filmfilm",
+        "[MASK]",
+        "[SEP]",
+    )
+    tokenizer.backend_tokenizer.normalizer.lowercase = False
+    assert tokenize(tokenizer, ["A"])[0].tokens == ("[CLS]", "[UNK]", "[SEP]")
+
+
+def test_added_tokens_whose_numbers_have_gaps_stay() -> None:
+    state = json.loads(tiny.wordpiece().backend_tokenizer.to_str())
+    state["added_tokens"].append({**state["added_tokens"][0], "id": 900, "content": "zzz"})
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)))
+    [row] = tokenize(tokenizer, ["a zzz b"])
+    assert row.features["input_ids"] == tuple(tokenizer("a zzz b").input_ids)
+
+
+def test_one_tokenizer_in_many_threads_cuts_as_each_was_told() -> None:
+    """Two classifiers on one tokenizer, and calls of its owner beside."""
+    tokenizer = tiny.wordpiece()
+    text = "a film " * 40
+
+    def cut(length: int) -> set[int]:
+        return {tokenize(tokenizer, [text], length)[0].token_count for _ in range(150)}
+
+    def own(length: int) -> set[int]:
+        return {len(tokenizer(text, truncation=True, max_length=length).input_ids) for _ in range(150)}
+
+    with ThreadPoolExecutor(4) as pool:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            asked = [pool.submit(cut, 20), pool.submit(own, 9), pool.submit(cut, 60), pool.submit(cut, 7)]
+            found = [each.result() for each in asked]
+        finally:
+            sys.setswitchinterval(interval)
+    assert (found[0], found[2], found[3]) == ({20}, {60}, {7})
+    assert found[1] == {9}
+
+
+@pytest.mark.slow
+def test_a_child_tokenizes_whatever_its_parent_did_when_it_was_forked() -> None:
+    script = """
+import os, signal, sys, threading
+sys.path.insert(0, sys.argv[1])
+import tiny
+from whybert.classifier import Classifier
+tokenizer = tiny.wordpiece()
+ours = Classifier(tiny.bert(tokenizer), tokenizer)
+def ask():
+    while True:
+        ours.tokenize(["a film " * 500] * 20)
+threading.Thread(target=ask, daemon=True).start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        ours.tokenize(["a film"])
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        os._exit(1)
+os._exit(0)
+"""
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent)], env=environment, timeout=100, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_a_pattern_that_explodes_is_one_line_about_its_text(capfd: pytest.CaptureFixture[str]) -> None:
+    tokenizer = tiny.wordpiece()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+b"), "isolated")
+    for texts in (["a" * 40], ["a", "a" * 40]):
+        with pytest.raises(InputError, match=f"the tokenizer fails on text {len(texts) - 1}: ") as caught:
+            tokenize(tokenizer, texts)
+        assert caught.value.index == len(texts) - 1
+        assert "\n" not in str(caught.value)
+    capfd.readouterr()  # what Rust says about it
+
+
+@pytest.mark.parametrize("text", ["{}a", "a{}", "a{}b"])
+def test_a_long_run_of_blanks_takes_time_in_proportion(tokenizer, text: str) -> None:
+    """Twice the blanks, twice the time: the least of several runs, and far from the fourfold."""
+
+    def seconds(count: int) -> float:
+        taken = []
+        for _ in range(3):
+            start = time.perf_counter()
+            with contextlib.suppress(InputError):  # more blanks than there is room for
+                tokenize(tokenizer, [text.format(" " * count)], 16)
+            taken.append(time.perf_counter() - start)
+        return min(taken)
+
+    assert seconds(200_000) < max(0.5, 3.5 * seconds(100_000))
 
 
 def test_half_a_surrogate_pair_is_replaced_for_the_model_only(tokenizer) -> None:

@@ -27,6 +27,7 @@ HOSTILE = [
     "\ude00\ud83d",
     "😀👩‍👩‍👧",
     "שלום \u202eevil",
+    "\u061c\u200e\u200fevil\U000e0065\U000e0076",
     "e\u0301\u0323",
     "\x1b[31mred\x1b]0;title\x07",
     "\x9b31m",
@@ -251,6 +252,8 @@ def test_special_tokens_are_shown_with_the_text_before_them() -> None:
 def test_visible() -> None:
     assert visible("\x1b[0m\x00\n\x7f\x9b") == "␛[0m␀␊␡\ufffd"
     assert visible("\ud83d \u202e \u2066") == "\ufffd \ufffd \ufffd"
+    for hidden in ("\u061c", "\u200e", "\u200f", "\U000e0001", "\U000e0041", "\U000e007f"):
+        assert visible(f"a{hidden}b") == "a\ufffdb"
     assert visible("é שלום 😀 e\u0301") == "é שלום 😀 e\u0301"
 
 
@@ -264,7 +267,9 @@ def test_nothing_hostile_gets_through(name: str, level: Level, text: str) -> Non
     output = RENDERERS[name](hostile_everywhere(text), level)
     output.encode("utf-8")
     allowed = re.sub(r"\x1b\[[0-9;]*m", "", output) if name == "colour" else output
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", allowed)
+    controls = r"\x00-\x09\x0b-\x1f\x7f-\x9f"
+    hidden = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f"
+    assert not re.search(f"[{controls}{hidden}]", allowed)
     if name in ("html", "fragment"):
         page = Page(output)
         assert not {"script", "img"} & {tag for tag, _ in page.tags}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import os
 import pickle
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -112,14 +111,6 @@ class Classifier:
     """The folder's name, the hub id or "builtin"; otherwise the class of the model."""
     labels: tuple[str, ...] = field(init=False)
     """The names of the model's labels in the order of its logits."""
-    # A tokenizer keeps its truncation as state, so two threads must not ask it at the same time.
-    _tokenizing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_tokenizing"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _tokenizing=threading.Lock())
 
     def __post_init__(self) -> None:
         config = getattr(self.model, "config", None)
@@ -230,8 +221,7 @@ class Classifier:
 
         Raises InputError for texts that cannot be encoded.
         """
-        with self._tokenizing:
-            return encoding.tokenize(self.tokenizer, texts, self.max_length)
+        return encoding.tokenize(self.tokenizer, texts, self.max_length)
 
     def logits(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> torch.Tensor:
         """The logits (rows, labels) of model inputs, in float64 on the CPU, as one batch without padding.

@@ -5,6 +5,7 @@ This module knows the interface of the tokenizers, and torch for the tensors.  I
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from whybert.errors import PLACE, InputError, UnsupportedModelError
+from whybert.errors import PLACE, InputError, UnsupportedModelError, one_line
 from whybert.words import Span, split_words
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def encode(
 
     `max_length` is in tokens, special tokens included; longer texts are cut (of a pair, the longer part
     first) and marked `truncated`.  None cuts nothing.  The tokenizer's own settings for truncation and
-    padding do not apply, and are afterwards what they were.
+    padding do not apply, and nothing of it is changed.
 
     Raises InputError for texts that cannot be encoded, naming their index, and UnsupportedModelError
     for a tokenizer that does not know where in the text its tokens are.
@@ -113,10 +114,8 @@ def tokenize(
             f"and one for each text, not {max_length!r}"
         )
 
-    backend = tokenizer.backend_tokenizer
-    truncation, padding = backend.truncation, backend.padding
     try:
-        batch = tokenizer(
+        batch = _private(tokenizer)(
             [_encodable(text) for text in firsts],
             None if seconds is None else [_encodable(text) for text in seconds],
             add_special_tokens=True,
@@ -125,10 +124,18 @@ def tokenize(
             max_length=max_length,
             verbose=False,
         )
-    finally:
-        # A `tokenizer.json` can come with both switched on, and its owner may rely on them.
-        backend.no_truncation() if truncation is None else backend.enable_truncation(**truncation)
-        backend.no_padding() if padding is None else backend.enable_padding(**padding)
+    except BaseException as error:
+        # What breaks in the tokenizers' Rust is no Exception, so that Python code does not go on by mistake.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if len(texts) == 1:
+            raise InputError(f"the tokenizer fails on {PLACE}: {one_line(error)}; leave it out", 0) from error
+        for index, text in enumerate(texts):
+            try:
+                tokenize(tokenizer, [text], max_length)
+            except InputError as found:
+                raise found.at(f"text {index}", index) from error
+        raise
 
     rows = []
     for index, text in enumerate(firsts):
@@ -167,6 +174,30 @@ def tokenize(
             )
         )
     return tuple(rows)
+
+
+def _private(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A tokenizer of the same parts whose truncation and padding are its own.
+
+    Both are state of a tokenizer, and its owner and other threads may set them at any time.  The parts,
+    the vocabulary first, are shared and not copied, so this takes a fraction of a millisecond and what is
+    changed in them, or added to the tokenizer, counts.
+    """
+    backend = tokenizer.backend_tokenizer
+    private = type(backend)(backend.model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        if (value := getattr(backend, part)) is not None:
+            setattr(private, part, value)
+    private.encode_special_tokens = backend.encode_special_tokens
+    added = backend.get_added_tokens_decoder()
+    private.add_tokens([added[number] for number in sorted(added)])
+    if private.get_added_tokens_decoder() != added:  # numbers with gaps, which only a file can give
+        private = type(backend).from_str(backend.to_str())
+        private.no_truncation()
+        private.no_padding()
+    clone = copy.copy(tokenizer)
+    clone._tokenizer = private
+    return clone
 
 
 def collate(tokenizer: PreTrainedTokenizerBase, rows: Sequence[EncodedText]) -> Encoding:

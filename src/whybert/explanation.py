@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
 
 from whybert.errors import InputError, UnknownNameError
+from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -307,16 +308,15 @@ class Explanation:
         A word's score is the sum of its tokens' scores, so the words together carry exactly the score
         of the non-special tokens that belong to a word.
         """
-        members: dict[int, list[int]] = {}
-        for index, token in enumerate(self.tokens):
-            if token.word is not None and not token.special:
-                members.setdefault(token.word, []).append(index)
+        members = tokens_of_words(
+            (token.word for token in self.tokens), (token.special for token in self.tokens)
+        )
         texts = (self.text, self.pair or "")
         words = []
         for word in sorted(members, key=lambda index: (self.word_spans[index], index)):
             sequence, start, end = self.word_spans[word]
             score = float(sum(self.tokens[index].score for index in members[word]))
-            words.append(Word(texts[sequence][start:end], start, end, sequence, tuple(members[word]), score))
+            words.append(Word(texts[sequence][start:end], start, end, sequence, members[word], score))
         return tuple(words)
 
     @overload

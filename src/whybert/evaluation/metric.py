@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from whybert.encoding import EncodedText, Text
 from whybert.errors import PLACE, InputError
 from whybert.explanation import Explanation, Level
+from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -125,11 +126,7 @@ class Subject:
 def _units(row: EncodedText, level: Level) -> tuple[tuple[int, ...], ...]:
     if level == "token":
         return tuple((token,) for token, special in enumerate(row.special) if not special)
-    members: dict[int, list[int]] = {}
-    for token, (word, special) in enumerate(zip(row.word_ids, row.special, strict=True)):
-        if word is not None and not special:
-            members.setdefault(word, []).append(token)
-    return tuple(tuple(members[word]) for word in sorted(members))
+    return tuple(tokens_of_words(row.word_ids, row.special).values())
 
 
 def check_explanation(subject: Subject, explanation: Explanation) -> None:

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from whybert.errors import InputError, UnknownNameError
 from whybert.explanation import LEVELS, Explanation, Level, Token, Word
 
-_BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# They reorder the text around them, or, as tags, carry a text that nobody sees.
+_INVISIBLE = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") | {
+    chr(code) for code in range(0xE0000, 0xE0080)
+}
 _VISIBLE_BLANK = "\u2423"
 
 
@@ -109,7 +112,8 @@ class _Line:
 def visible(text: str) -> str:
     """Text that is safe to print: control characters become symbols (U+001B becomes U+241B).
 
-    Lone surrogates and the invisible characters that reorder text become U+FFFD; white space a blank.
+    Lone surrogates, and invisible characters that reorder text or hide one, become U+FFFD; white space
+    a blank.
     """
     return "".join(map(_visible, text))
 
@@ -123,7 +127,7 @@ def _visible(character: str) -> str:
     category = unicodedata.category(character)
     if category in ("Zl", "Zp"):
         return " "
-    return "\ufffd" if category in ("Cc", "Cs") or character in _BIDIRECTIONAL else character
+    return "\ufffd" if category in ("Cc", "Cs") or character in _INVISIBLE else character
 
 
 def number(value: float, sign: bool = True, digits: int = 3) -> str:
