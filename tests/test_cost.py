@@ -140,27 +140,25 @@ class _Clock:
 
 def test_time_of_a_text_is_that_of_its_batch_over_its_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     judged, rows, given = case()
-    calls: list[tuple[int, tuple[str, ...], dict[str, Any]]] = []
+    given = {"lrp:residual=once" if method == "lrp" else method: each for method, each in given.items()}
+    calls: list[tuple[int, tuple[str, ...]]] = []
 
     def spy(asked: Any, texts: Any, methods: Any, target: Any, **options: Any) -> Iterator[Any]:
-        calls.append((len(texts), tuple(methods), options))
+        calls.append((len(texts), tuple(method.spec for method in methods)))
         assert target == [rows[TEXTS.index(text)].target for text in texts]
         return explain_batches(asked, texts, methods, target, **options)
 
     monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=_Clock().perf_counter))
     monkeypatch.setattr(cost, "explain_batches", spy)
-    found = COST["seconds"](judged, rows, given, options={"residual": "once"}, batch_size=3)
+    found = COST["seconds"](judged, rows, given, batch_size=3)
     shortest = TEXTS.index("good")
-    for method in ALL:
+    for method in given:
         values = [score.value for score in found[method]]
         assert values.pop(shortest) == 1.0
         assert values == [pytest.approx(1 / 3)] * 3
-    # each method by itself: a batch untimed, then both five times; options only where they belong
+    # each method by itself: a batch untimed, then both five times
     sizes = [3, *[3] * 5, *[1] * 5]
-    assert [(size, *methods) for size, methods, _ in calls] == [(n, m) for m in ALL for n in sizes]
-    for _, (method,), options in calls:
-        assert ("residual" in options) == (method == "lrp")
-        assert options.get("residual", "once") == "once"
+    assert [(size, *methods) for size, methods in calls] == [(n, m) for m in given for n in sizes]
 
 
 def test_a_pause_of_the_machine_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def test_without_names_all_methods_and_faithfulness(judge: Run) -> None:
 def test_options_reach_the_evaluation(judge: Run, folder: str, data: str) -> None:
     arguments = (
         "--method",
-        "lrp",
+        "lrp:alpha=1,residual=once",
         "--metric",
         "aopc,naopc",
         "--seed",
@@ -134,12 +134,15 @@ def test_options_reach_the_evaluation(judge: Run, folder: str, data: str) -> Non
         "bad",
         "--no-control",
     )
-    options = ("--slow-limit", "2", "--residual", "once", "--reduction", "absolute", "--alpha", "1")
+    options = ("--slow-limit", "2")
     result = judge(*arguments, *options, "--format", "json", "--max-length", "6", "--batch-size", "2")
     assert (result.code, result.err) == (0, "")
     settings = json.loads(result.out)["settings"]
-    assert settings["options"] == {"residual": "once", "reduction": "absolute", "alpha": 1.0}
-    assert (settings["methods"], settings["seed"], settings["target"]) == (["lrp"], 4, "bad")
+    assert (settings["methods"], settings["seed"], settings["target"]) == (
+        ["lrp:residual=once,alpha=1"],
+        4,
+        "bad",
+    )
     assert (settings["bounds"], settings["max_length"]) == ({"naopc": 2}, 6)
     by_index = json.loads(judge(*arguments[:-2], "1", "--format", "json").out)
     assert by_index["settings"]["target"] == 1
@@ -309,7 +312,7 @@ def test_a_wrong_row_of_explanations(judge: Run, tmp_path: Path) -> None:
         (("--metric", "seconds@mask"), ("unknown faithfulness metric 'seconds'",)),
         (("--metric", "token-f1"), ("token-f1 left out: needs texts with human rationales", "--annotations")),
         (("--method", "atnlrp"), ("unknown method 'atnlrp'; did you mean 'attnlrp'",)),
-        (("--method", "gi,gi"), ("expected each method once, found gi, gi",)),
+        (("--method", "gi,gi"), ("expected each method once, found gi 2 times",)),
         (("--target", "great"), ("great",)),
         (("--target", "2"), ("2",)),
         (("--limit", "0"), ("--limit",)),
@@ -323,7 +326,7 @@ def test_a_wrong_row_of_explanations(judge: Run, tmp_path: Path) -> None:
         (("--explanations", "gi=x", "--method", "gi"), ("each method once",)),
         (("--annotations", "x.jsonl"), ("expected --data or --annotations",)),
         (("--split", "dev"), ("unknown split", "dev")),
-        (("--alpha", "1", "--method", "gi"), ("alpha",)),
+        (("--method", "gi:alpha=1"), ("unknown option of gi 'alpha'",)),
     ],
 )
 def test_wrong_use(judge: Run, tmp_path: Path, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:

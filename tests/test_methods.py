@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -87,9 +88,13 @@ def test_unknown_names(
         attribute(model, batch, name, **options)
 
 
-@pytest.mark.parametrize("alpha", ["x", None, float("nan"), float("inf")], ids=str)
-def test_alpha_is_a_finite_number(alpha: Any, model: nn.Module, batch: dict[str, Tensor]) -> None:
-    with pytest.raises(UsageError, match="alpha"):
+@pytest.mark.parametrize(
+    "alpha",
+    ["x", "0.5", None, math.nan, math.inf, -0.1, 1.1, True, 10**400, [0.5], torch.tensor(0.5)],
+    ids=str,
+)
+def test_alpha_is_a_number_from_0_to_1(alpha: Any, model: nn.Module, batch: dict[str, Tensor]) -> None:
+    with pytest.raises(UsageError, match="expected alpha of lrp as a number from 0 to 1, found "):
         attribute(model, batch, "lrp", alpha=alpha)
 
 
@@ -163,14 +168,39 @@ def test_gs_and_gi_share_one_sweep(monkeypatch: pytest.MonkeyPatch, model: nn.Mo
 
 def test_options_go_to_the_methods_that_have_them(model: nn.Module, batch: dict[str, Tensor]) -> None:
     found = attribute(model, batch, ["gs", "gi", "lrp"], reduction="sum", residual="once")
-    assert found["gs"].options == {}
-    assert found["gi"].options == {"reduction": "sum"}
-    assert found["lrp"].options == {"residual": "once", "reduction": "sum", "alpha": 0.5}
-    for name in ("gi", "lrp"):
-        options = dict(found[name].options)
-        torch.testing.assert_close(found[name].scores, attribute(model, batch, name, **options).scores)
+    assert list(found) == ["gs", "gi:reduction=sum", "lrp:residual=once,reduction=sum"]
+    for spec, options in zip(
+        found,
+        ({}, {"reduction": "sum"}, {"residual": "once", "reduction": "sum", "alpha": 0.5}),
+        strict=True,
+    ):
+        assert found[spec].options == options
+        assert found[spec].method == spec.partition(":")[0]
+        alone = attribute(model, batch, found[spec].method, **options)
+        torch.testing.assert_close(found[spec].scores, alone.scores)
     with pytest.raises(UnknownNameError, match="unknown option of gs, gi 'residual'"):
         create_all(["gs", "gi"], {"residual": "once"})
+    with pytest.raises(
+        UsageError, match=r"expected alpha of lrp once, found it in 'lrp:alpha=0\.2' and beside"
+    ):
+        create_all(["lrp:alpha=0.2"], {"alpha": 0.3})
+    with pytest.raises(UnknownNameError, match="unknown option of methods that are objects 'reduction'"):
+        create_all([METHODS["gi"]()], {"reduction": "sum"})
+
+
+def test_two_variants_of_one_method_share_a_forward_pass(batch: dict[str, Tensor]) -> None:
+    """Each by its own rules: two tables of one name must not be taken for one another."""
+    counted = make("bert", "sdpa")
+    calls: list[nn.Module] = []
+    counted.bert.register_forward_hook(lambda module, *_: calls.append(module))
+    specs = ["gi", "gi:reduction=sum", "lrp:residual=once", "lrp:residual=once,alpha=1", "lrp:alpha=0"]
+    found = attribute(counted, batch, [specs[0], create(specs[1]), *specs[2:]])
+    assert list(found) == specs
+    assert len(calls) == 1
+    for spec in specs:
+        alone = attribute(counted, batch, spec)
+        torch.testing.assert_close(found[spec].scores, alone.scores, rtol=1e-6, atol=1e-9)
+    assert not torch.allclose(found[specs[2]].scores, found[specs[3]].scores, rtol=1e-2)
 
 
 @pytest.mark.parametrize("names", [["gs", "gs"], ["attnlrp", "AttnLRP"], ["cp-lrp", "gi", "cp_lrp"]], ids=str)
@@ -324,7 +354,7 @@ def test_a_contrast_starts_lrp_with_both_logits() -> None:
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 def test_against_captum(family: str) -> None:
-    """captum's gradient (x activation) at the embedding block; the released code multiplies by y."""
+    """captum's gradient (x activation) at the embedding block; the released scores are of y times it."""
     model = shared_model(family, "eager")
     batch = inputs(model)
     target = torch.tensor([0, 2, 1])
@@ -332,16 +362,36 @@ def test_against_captum(family: str) -> None:
     def logits(ids: Tensor, mask: Tensor) -> Tensor:
         return model(input_ids=ids, attention_mask=mask).logits
 
-    for method, multiply in (("gs", False), ("gi", True)):
+    for method, multiply in (
+        ("gs", False),
+        ("gi", True),
+        ("gi:reduction=absolute", True),
+        ("gi:reduction=sum", True),
+    ):
         captum = LayerGradientXActivation(logits, model.base_model.embeddings, multiply_by_inputs=multiply)
         expected = captum.attribute(
             batch["input_ids"], target=target, additional_forward_args=(batch["attention_mask"],)
         )
         found = attribute(model, batch, method, target)
         assert found.relevance is not None
-        ours = found.relevance / found.output[:, None, None]
+        if not found.signed:
+            expected = expected * found.output[:, None, None]
         # The same derivative, by the same torch, in float64.
-        torch.testing.assert_close(ours, expected.detach(), rtol=1e-10, atol=1e-13)
+        torch.testing.assert_close(found.relevance, expected.detach(), rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(found.scores, expected.detach().sum(-1), rtol=1e-10, atol=1e-13)
+
+
+def test_signed_scores_do_not_turn_round_with_the_logit(model: nn.Module) -> None:
+    """Another bias of the head moves the logit and no derivative, so it changes no signed score."""
+    changed = make("bert", "sdpa")
+    batch = inputs(changed)
+    with torch.no_grad():
+        changed.classifier.bias.add_(5.0)
+        above = attribute(changed, batch, "gi:reduction=sum", 1)
+        changed.classifier.bias.sub_(10.0)
+        below = attribute(changed, batch, "gi:reduction=sum", 1)
+    assert bool((above.output > 0).all() & (below.output < 0).all())
+    assert torch.equal(above.scores, below.scores)
 
 
 @pytest.mark.parametrize("words", [3, 5])
@@ -367,11 +417,8 @@ def test_shapley_values_of_a_linear_model(words: int) -> None:
             found = attribute(model, batch, method, target)
             torch.testing.assert_close(found.scores[0, :words], expected, rtol=1e-11, atol=1e-14)
             assert not found.scores[0, words:].any()
-        # gi's relevance carries the factor y.
         found = attribute(model, batch, "gi", target, reduction="sum")
-        torch.testing.assert_close(
-            found.scores[0, :words], expected * found.output[0], rtol=1e-11, atol=1e-14
-        )
+        torch.testing.assert_close(found.scores[0, :words], expected, rtol=1e-11, atol=1e-14)
 
 
 def test_shapley_by_hand() -> None:

@@ -25,6 +25,7 @@ from whybert import (
     attribute,
     explain,
 )
+from whybert.attribution import attribute_all
 from whybert.evaluation import sanity
 from whybert.evaluation.metric import ModelMetric, Score, Subject
 from whybert.evaluation.sanity import SANITY, MaxSensitivity, parts, shuffle
@@ -383,7 +384,9 @@ def test_padding_gets_no_noise() -> None:
     shape = (*batch.inputs["input_ids"].shape, 8)
     embedding = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     generators = [torch.Generator().manual_seed(rows[index].tie_seed) for index in indices]
-    noise = sanity._Noise(0.5, batch.rows, generators)(embedding)
+    changed = sanity._Noise(0.5, batch.rows, generators)
+    noise = changed(embedding) - embedding
+    assert torch.equal(changed(embedding), embedding + noise)  # each pass of one question has the same noise
     for row, index in enumerate(indices):
         count = rows[index].row.token_count
         assert not noise[row, count:].any()
@@ -434,23 +437,23 @@ def test_advance_is_called_as_often_as_steps_says(name: str) -> None:
 def test_options_reach_the_methods(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     judged, rows, _ = case()
     options = {"reduction": "sum", "residual": "once"}
-    methods = ["lrp", "attnlrp"]
-    given = explain(judged, TEXTS, methods, [row.target for row in rows], **options)
+    methods = ["lrp:residual=once,reduction=sum", "attnlrp"]
+    given = explain(judged, TEXTS, methods, [row.target for row in rows])
     used: list[dict[str, Any]] = []
-    for function in (explain, attribute):
+    for function in (explain, attribute_all):
 
         def spy(*arguments: Any, function: Any = function, **asked: Any) -> Any:
             found = function(*arguments, **asked)
-            row = found["lrp"][0] if function is explain else found["lrp"]
+            row = found[methods[0]][0] if function is explain else found[methods[0]]
             used.append({option: row.options[option] for option in options})
             return found
 
         monkeypatch.setattr(sanity, function.__name__, spy)
-    SMALL[name](judged, rows, given, options=options)
+    assert list(SMALL[name](judged, rows, given)) == methods
     assert used
     assert all(each == options for each in used)
     with pytest.raises(UnknownNameError):
-        SMALL[name](judged, rows, given, options={"nonsense": 1})
+        SMALL[name](judged, rows, {"nonsense": given["attnlrp"]})
 
 
 def busy() -> Classifier:
@@ -486,7 +489,7 @@ class _StopError(Exception):
     pass
 
 
-def _stop() -> None:
+def _stop(*_: Any) -> None:
     raise _StopError
 
 
@@ -504,11 +507,7 @@ def hooks(model: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-@pytest.mark.parametrize("options", [{}, {"nonsense": 1}])
-@pytest.mark.parametrize("name", ["randomisation-cascading", "max-sensitivity"])
-def test_the_copy_carries_no_hook_afterwards(
-    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_copy_carries_no_hook_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = busy()
     rows, given = explained(judged, ALL, TEXTS)
     copies: list[nn.Module] = []
@@ -518,13 +517,16 @@ def test_the_copy_carries_no_hook_afterwards(
         return copies[-1]
 
     monkeypatch.setattr(sanity, "_copied", kept)
-    if options:
-        with pytest.raises(UnknownNameError):
-            SMALL[name](judged, rows, given, options=options)
-    else:
-        SMALL[name](judged, rows, given)
-    assert copies
-    assert all(hooks(each) == hooks(judged.model) == 1 for each in copies)
+    SMALL["randomisation-cascading"](judged, rows, given)
+    assert len(copies) == 1
+    assert hooks(copies[0]) == hooks(judged.model) == 1
+
+
+@pytest.mark.parametrize("name", ["random-logit", "completeness-error", "max-sensitivity"])
+def test_what_changes_no_weights_copies_no_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged, rows, given = case()
+    monkeypatch.setattr(copy, "deepcopy", _stop)
+    SMALL[name](judged, rows, given)
 
 
 def test_a_model_in_train_mode_is_refused_before_anything_is_drawn() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, overload
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 
 from whybert.anatomy import check_finite, check_model, model_inputs, plain
 from whybert.errors import NonFiniteError, UsageError
-from whybert.interception import run
-from whybert.methods import Method, create_all
-from whybert.targets import ResolvedTarget, TargetLike, label_names, resolve
+from whybert.methods import Method, Question, create_all
+from whybert.methods.question import Change, Prepared
+from whybert.targets import TargetLike, label_names, resolve
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Attribution:
 def attribute(
     model: nn.Module,
     inputs: Mapping[str, Any],
-    method: str = "attnlrp",
+    method: str | Method = "attnlrp",
     target: TargetLike = None,
     **options: Any,
 ) -> Attribution: ...
@@ -62,7 +63,7 @@ def attribute(
 def attribute(
     model: nn.Module,
     inputs: Mapping[str, Any],
-    method: Sequence[str],
+    method: Sequence[str | Method],
     target: TargetLike = None,
     **options: Any,
 ) -> dict[str, Attribution]: ...
@@ -71,71 +72,69 @@ def attribute(
 def attribute(
     model: nn.Module,
     inputs: Mapping[str, Any],
-    method: str | Sequence[str] = "attnlrp",
+    method: str | Method | Sequence[str | Method] = "attnlrp",
     target: TargetLike = None,
     **options: Any,
 ) -> Attribution | dict[str, Attribution]:
     """Say how much each token contributed to a sequence classifier's output.
 
-    model: a Hugging Face sequence classifier in eval mode; it is not changed in any way.
-    inputs: what the tokenizer returns, `input_ids` (batch, seq) and whatever else the model takes.
-    method: a name of `whybert.methods.METHODS`, or several, which then share one forward pass.
-    target: None (the predicted class of each row), a class as an int or a label, a tuple `(a, b)` for
-        logit[a] - logit[b], or a list with one of these a row.
-    options: the method's own, such as `residual="once"` for `lrp`.
+    Args:
+        model: a Hugging Face sequence classifier in eval mode; it is not changed in any way.
+        inputs: what the tokenizer returns, `input_ids` (batch, seq) and whatever else the model takes.
+        method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
+            these, which then share one forward pass.
+        target: None (the predicted class of each row), a class as an int or a label, a tuple `(a, b)` for
+            logit[a] - logit[b], or a list with one of these a row.
+        options: of the method; of several methods each goes to all that have it and are given by name.
 
-    Returns an `Attribution`, for a list of methods a dict of them by name.
+    Returns:
+        An `Attribution`; for several methods a dict of them by spec, which is the name and, in the order of
+        the fields, the options that are not the default: "gi", "gi:reduction=sum".
 
-    Raises UsageError (a wrong name, input or target), UnsupportedModelError, UnsupportedOperationError,
-    NonFiniteError.
+    Raises:
+        UsageError: a wrong method, option, input or target, or one method twice.
+        ModelError: the model is not supported, or its numbers are not finite.
     """
-    single = isinstance(method, str)
-    methods = create_all(method_names(method), options)
+    found = attribute_all(model, inputs, create_all(method, options), target)
+    return next(iter(found.values())) if isinstance(method, str | Method) else found
+
+
+def attribute_all(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    methods: Sequence[Method],
+    target: TargetLike = None,
+    *,
+    at: Change | None = None,
+    tokenizer: Any = None,
+) -> dict[str, Attribution]:
+    """`attribute` for methods that are made, by spec.  at, tokenizer: see `Question`."""
     check_model(model)
     tensors = model_inputs(model, inputs)
     with plain(model, backward=True):
-        found = _attribute(model, tensors, methods, target)
-    return next(iter(found.values())) if single else found
+        prepared = Prepared.of(
+            model,
+            tensors,
+            (composite for method in methods for composite in method.composites()),
+            attention=any(method.needs_attention for method in methods),
+            sub_layers=any(method.needs_sub_layers for method in methods),
+            at=at,
+        )
+        logits = prepared.forward.logits.detach()
+        check_finite(model, logits)
+        resolved = resolve(target, logits, label_names(getattr(model, "config", None), logits.shape[-1]))
+        question = Question(model, MappingProxyType(tensors), resolved, prepared, at, tokenizer)
+        return {method.spec: _attribution(method, question) for method in methods}
 
 
-def method_names(method: object) -> list[Any]:
-    """One name or several as a list.  Raises UsageError for anything else."""
-    if isinstance(method, str):
-        return [method]
-    if not isinstance(method, Iterable):
-        raise UsageError(f"expected a method by name, or a list of names, found {method!r}")
-    return list(method)
-
-
-def _attribute(
-    model: nn.Module, tensors: dict[str, Tensor], methods: Sequence[Method], target: TargetLike
-) -> dict[str, Attribution]:
-    composites = list({c.name: c for m in methods for c in m.composites()}.values())
-    forward = run(
-        model,
-        tensors,
-        composites,
-        attention=any(m.needs_attention for m in methods),
-        sub_layers=any(m.needs_sub_layers for m in methods),
-    )
-    logits = forward.logits.detach()
-    check_finite(model, logits)
-    config = getattr(model, "config", None)
-    resolved = resolve(target, logits, label_names(config, logits.shape[-1]))
-    found = {}
-    for each in methods:
-        scores, relevance = each.attribute(forward, resolved)
-        found[each.name] = _attribution(each, scores, relevance, logits, resolved)
-    return found
-
-
-def _attribution(
-    method: Method,
-    scores: Tensor,
-    relevance: Tensor | None,
-    logits: Tensor,
-    target: ResolvedTarget,
-) -> Attribution:
+def _attribution(method: Method, question: Question) -> Attribution:
+    scores, relevance = method.attribute(question)
+    expected = question.inputs["input_ids"].shape
+    if scores.shape != expected:
+        raise UsageError(
+            f"expected scores of shape {tuple(expected)} by {method.name}, found {tuple(scores.shape)}"
+        )
+    logits = question.logits
     if not bool(torch.isfinite(scores).all()):
         raise NonFiniteError(
             f"the scores of {method.name} are not finite although the logits are: the weights or "
@@ -145,8 +144,8 @@ def _attribution(
         scores=scores.detach(),
         relevance=None if relevance is None else relevance.detach(),
         logits=logits,
-        target=target.as_tensor(),
-        output=target.output(logits),
+        target=question.target.as_tensor(),
+        output=question.target.output(logits),
         method=method.name,
         options=method.options,
         signed=method.is_signed,

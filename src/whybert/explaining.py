@@ -8,12 +8,12 @@ from typing import Any, overload
 from torch import Tensor
 
 from whybert.anatomy import check_model
-from whybert.attribution import Attribution, attribute, method_names
+from whybert.attribution import Attribution, attribute_all
 from whybert.classifier import BATCH_SIZE, Classifier, batches, normalise_texts, probabilities
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, TargetError
 from whybert.explanation import Completeness, Explanation, Target, Token
-from whybert.methods import create_all
+from whybert.methods import Method, create_all
 from whybert.targets import TargetLike, from_tensor
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
@@ -23,7 +23,7 @@ Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
 def explain(
     classifier: Classifier,
     texts: Texts,
-    method: str = "attnlrp",
+    method: str | Method = "attnlrp",
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
@@ -35,7 +35,7 @@ def explain(
 def explain(
     classifier: Classifier,
     texts: Texts,
-    method: Sequence[str],
+    method: Sequence[str | Method],
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
@@ -46,7 +46,7 @@ def explain(
 def explain(
     classifier: Classifier,
     texts: Texts,
-    method: str | Sequence[str] = "attnlrp",
+    method: str | Method | Sequence[str | Method] = "attnlrp",
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
@@ -54,40 +54,41 @@ def explain(
 ) -> list[Explanation] | dict[str, list[Explanation]]:
     """Say which tokens and words made the classifier decide as it did.
 
-    texts: a str, a list of str, a tuple `(text, pair)`, or a list of such tuples.
-    method: a name of `whybert.methods.METHODS`, or several, which then share each forward pass.
-    target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
-        logit[a] - logit[b], or a list with one of these for each text.
-    batch_size: texts in one forward pass.  options: the method's own, see `attribute`.
+    Args:
+        texts: a str, a list of str, a tuple `(text, pair)`, or a list of such tuples.
+        method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
+            these, which then share each forward pass.
+        target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
+            logit[a] - logit[b], or a list with one of these for each text.
+        batch_size: texts in one forward pass.
+        options: of the method, see `attribute`.
 
-    Returns one `Explanation` a text, in order; for a list of methods, a dict of such lists by name.
+    Returns:
+        One `Explanation` a text, in order; for several methods a dict of such lists by spec, see `attribute`.
 
-    Raises what `attribute` raises, and InputError for a text that cannot be encoded; both it and
-    NonFiniteError name the text that they are about and have its `index`.
+    Raises:
+        InputError: a text that cannot be encoded.
+        WhybertError: what `attribute` raises.  Errors about a text name it and have its `index`.
     """
     listed, _ = normalise_texts(texts)
-    single = isinstance(method, str)
-    names = method_names(method)
-    found: dict[str, dict[int, Explanation]] = {m.name: {} for m in create_all(names, options)}
-    for indices, explanations in explain_batches(
-        classifier, listed, names, target, batch_size=batch_size, **options
-    ):
-        for name, rows in explanations.items():
-            found[name].update(zip(indices, rows, strict=True))
-    ordered = {name: [rows[i] for i in range(len(listed))] for name, rows in found.items()}
-    return next(iter(ordered.values())) if single else ordered
+    methods = create_all(method, options)
+    found: dict[str, dict[int, Explanation]] = {each.spec: {} for each in methods}
+    for indices, explanations in explain_batches(classifier, listed, methods, target, batch_size=batch_size):
+        for spec, rows in explanations.items():
+            found[spec].update(zip(indices, rows, strict=True))
+    ordered = {spec: [rows[i] for i in range(len(listed))] for spec, rows in found.items()}
+    return next(iter(ordered.values())) if isinstance(method, str | Method) else ordered
 
 
 def explain_batches(
     classifier: Classifier,
     texts: Sequence[Text],
-    methods: Sequence[str],
+    methods: Sequence[Method],
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
-    **options: Any,
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
-    """`explain` batch by batch, for callers that show progress: indices into `texts`, and by method.
+    """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
 
     Batches hold texts of like length, so they come out of order.
     """
@@ -96,7 +97,9 @@ def explain_batches(
     for indices, batch in batches(classifier, texts, batch_size):
         wanted = target if targets is None else [targets[i] for i in indices]
         try:
-            attributions = attribute(classifier.model, batch.inputs, list(methods), wanted, **options)
+            attributions = attribute_all(
+                classifier.model, batch.inputs, methods, wanted, tokenizer=classifier.tokenizer
+            )
         except NonFiniteError as error:
             if error.index is None:
                 raise
@@ -104,7 +107,7 @@ def explain_batches(
             raise error.at(f"text {text}", text) from error
         yield (
             indices,
-            {name: _explanations(classifier, batch.rows, each) for name, each in attributions.items()},
+            {spec: _explanations(classifier, batch.rows, each) for spec, each in attributions.items()},
         )
 
 

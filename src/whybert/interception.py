@@ -100,7 +100,7 @@ class ForwardPass:
     attention: Sequence[Tensor | AttentionInputs] = ()
     sub_layers: Sequence[SubLayer] = ()
     not_post_norm: str | None = None
-    _gradients: dict[tuple[str, ResolvedTarget], Tensor] = field(default_factory=dict)
+    _gradients: dict[tuple[Composite, ResolvedTarget], Tensor] = field(default_factory=dict)
 
     def backward(self, composite: Composite, output: Tensor, relevance: Tensor, to: Tensor) -> Tensor:
         """Sweep `relevance` from `output` back to `to` by the rules of `composite`.
@@ -116,7 +116,7 @@ class ForwardPass:
 
     def gradient(self, composite: Composite, target: ResolvedTarget) -> Tensor:
         """The sweep of dy/dlogits down to the embedding, (batch, seq, hidden), made once."""
-        key = (composite.name, target)
+        key = (composite, target)
         if key not in self._gradients:
             seed = target.seed(self.logits.detach())
             self._gradients[key] = self.backward(composite, self.logits, seed, self.embedding)
@@ -516,15 +516,17 @@ def run(
     *,
     attention: bool = False,
     sub_layers: bool = False,
+    at: Callable[[Tensor], Tensor] | None = None,
 ) -> ForwardPass:
     """Run `model(**inputs)` under an `Interception` and return what its sweeps need.
 
     The logits are those of the plain model on the same inputs.  Without composites no graph is built.
+    at: a change of the embedding; the leaf is what it returns.
 
     Raises UnsupportedModelError and UnsupportedOperationError.
     """
     mode = Interception(composites, attention=attention, sub_layers=sub_layers)
-    with torch.set_grad_enabled(bool(mode.composites)), _cut_at_embedding(model, mode), mode:
+    with torch.set_grad_enabled(bool(mode.composites)), _cut_at_embedding(model, mode, at), mode:
         output = model(**inputs)
     logits = getattr(output, "logits", output[0] if isinstance(output, tuple) else None)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
@@ -543,7 +545,9 @@ def run(
 
 
 @contextmanager
-def _cut_at_embedding(model: nn.Module, mode: Interception) -> Iterator[None]:
+def _cut_at_embedding(
+    model: nn.Module, mode: Interception, at: Callable[[Tensor], Tensor] | None
+) -> Iterator[None]:
     """Make the embedding block's output the leaf `mode.embedding`, for this thread's forward pass.
 
     A forward hook is the only exact way to know where the block ends.  It acts in this thread alone
@@ -560,8 +564,10 @@ def _cut_at_embedding(model: nn.Module, mode: Interception) -> Iterator[None]:
                 f"expected the embedding block {type(module).__name__} to return one tensor "
                 "(batch, seq, hidden), once a forward pass"
             )
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            changed = output.detach() if at is None else at(output.detach())
+            mode.embedding = changed.detach().requires_grad_(bool(mode.composites))
         with torch._C.DisableTorchFunction():
-            mode.embedding = output.detach().requires_grad_(bool(mode.composites))
             # not the leaf itself: a model may change what it gets in place
             return mode.embedding.clone()
 

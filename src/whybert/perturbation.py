@@ -40,11 +40,12 @@ def _replaced(features: Features, name: str, positions: Sequence[int], value: in
 
 
 def _mask(features: Features, positions: Sequence[int], tokenizer: Any) -> dict[str, Sequence[int]]:
-    if tokenizer.mask_token_id is None:
+    mask = getattr(tokenizer, "mask_token_id", None)
+    if mask is None:
         raise UsageError(
-            "the perturbation 'mask' needs a tokenizer with a mask token, and this one has none; use 'delete'"
+            "the perturbation 'mask' needs a tokenizer with a mask token, and there is none; use 'delete'"
         )
-    ids = _replaced(features, "input_ids", positions, tokenizer.mask_token_id)
+    ids = _replaced(features, "input_ids", positions, mask)
     return {**features, "input_ids": ids}
 
 
@@ -57,14 +58,15 @@ def _delete(features: Features, positions: Sequence[int], tokenizer: Any) -> dic
 
 
 def _pad(features: Features, positions: Sequence[int], tokenizer: Any) -> dict[str, Sequence[int]]:
-    if tokenizer.pad_token_id is None or "attention_mask" not in features:
+    padding = getattr(tokenizer, "pad_token_id", None)
+    if padding is None or "attention_mask" not in features:
         raise UsageError(
             "the perturbation 'pad' needs a tokenizer with a padding token that returns an attention mask, "
-            "and this one does not; use 'delete'"
+            "and there is none; use 'delete'"
         )
     return {
         **features,
-        "input_ids": _replaced(features, "input_ids", positions, tokenizer.pad_token_id),
+        "input_ids": _replaced(features, "input_ids", positions, padding),
         "attention_mask": _replaced(features, "attention_mask", positions, 0),
     }
 

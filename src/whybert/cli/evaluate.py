@@ -16,7 +16,6 @@ from whybert.cli.options import (
     INPUT_PANEL,
     METHOD_PANEL,
     OUTPUT_PANEL,
-    AlphaOption,
     BatchSizeOption,
     DataDirOption,
     DataOption,
@@ -28,12 +27,10 @@ from whybert.cli.options import (
     MethodOption,
     ModelOption,
     PairColumnOption,
-    ReductionOption,
-    ResidualOption,
     SplitOption,
     TextColumnOption,
     listed,
-    method_options,
+    methods,
     read_label_map,
 )
 from whybert.cli.output import console_for, note, notes_console, opened, show
@@ -120,9 +117,6 @@ def evaluate_command(
             rich_help_panel=METHOD_PANEL,
         ),
     ] = None,
-    residual: ResidualOption = None,
-    reduction: ReductionOption = None,
-    alpha: AlphaOption = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -159,7 +153,6 @@ def evaluate_command(
     if (data is None) == (annotations is None):
         raise UsageError("expected --data or --annotations, one of them (see whybert evaluate --help)")
     given = _given(explanations)
-    wanted = None if method is None and not given else listed(method)
     source = DataSource(
         data or "", data_dir, split, text_column, pair_column, label_column, read_label_map(label_map)
     )
@@ -169,10 +162,11 @@ def evaluate_command(
     from whybert.evaluation import results
     from whybert.evaluation.bench import DEFAULT_METRICS, evaluate
     from whybert.evaluation.metrics import resolve_metrics
+    from whybert.methods import create_all
 
     metrics = DEFAULT_METRICS if metric is None else listed(metric)
     resolve_metrics(metrics)  # a wrong name is found before anything is loaded
-    options = method_options(residual, reduction, alpha)
+    wanted = create_all(methods(method)) if method is not None else [] if given else None
     classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
     found = find_target(classifier, target, None)
     rows = _rows(source, annotations, classifier)
@@ -188,7 +182,6 @@ def evaluate_command(
             slow_limit=slow_limit,
             seed=seed,
             target=found if isinstance(found, int | str) else None,
-            options=options,
             given=given,
             control=control,
             folder=output,

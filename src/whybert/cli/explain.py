@@ -13,7 +13,6 @@ from whybert.cli.options import (
     FORMAT_OPTION,
     METHOD_PANEL,
     OUTPUT_PANEL,
-    AlphaOption,
     BatchSizeOption,
     DeviceOption,
     DtypeOption,
@@ -22,12 +21,9 @@ from whybert.cli.options import (
     ModelOption,
     OutputOption,
     PairOption,
-    ReductionOption,
-    ResidualOption,
     TabPairsOption,
     TextsArgument,
-    listed,
-    method_options,
+    methods,
 )
 from whybert.cli.output import console_for, opened, show
 from whybert.corpus.sources import Inputs
@@ -82,9 +78,6 @@ def explain_command(
             "--contrast", metavar="A B", help="Why label A rather than B.", rich_help_panel=METHOD_PANEL
         ),
     ] = None,
-    residual: ResidualOption = None,
-    reduction: ReductionOption = None,
-    alpha: AlphaOption = None,
     format: Annotated[ExplanationFormat, FORMAT_OPTION] = ExplanationFormat.TERMINAL,
     output: OutputOption = None,
     level: Annotated[
@@ -107,22 +100,19 @@ def explain_command(
     if top is not None and format in (ExplanationFormat.HTML, ExplanationFormat.LATEX):
         raise UsageError(f"--top is for the formats terminal and json, not {format.value}; leave it out")
     inputs = Inputs(texts, pair or [], tab_pairs)
-    options: dict[str, Any] = method_options(residual, reduction, alpha)
 
     with opened(output) as stream:
         from whybert.classifier import Classifier
         from whybert.explaining import explain_batches
         from whybert.methods import create_all
 
-        names = [DEFAULT_METHOD] if method is None else listed(method)
-        methods = [each.name for each in create_all(names, options)]
+        chosen = create_all([DEFAULT_METHOD] if method is None else methods(method))
         classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
         wanted = find_target(classifier, target, contrast)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, list[Explanation]]]:
-            found = explain_batches(classifier, batch, methods, wanted, batch_size=batch_size, **options)
-            for indices, rows in found:
-                yield from ((index, [rows[m][i] for m in methods]) for i, index in enumerate(indices))
+            for indices, rows in explain_batches(classifier, batch, chosen, wanted, batch_size=batch_size):
+                yield from ((index, [rows[m.spec][i] for m in chosen]) for i, index in enumerate(indices))
 
         collects = format in (ExplanationFormat.HTML, ExplanationFormat.LATEX)
         collected: list[Explanation] = []

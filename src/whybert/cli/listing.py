@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import json
 from collections.abc import Callable
@@ -18,8 +17,6 @@ from whybert.files import json_line
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
-
-    from whybert.methods import Method
 
 
 class ListFormat(StrEnum):
@@ -54,42 +51,36 @@ def list_command(
 
 def _method_rows() -> list[dict[str, Any]]:
     from whybert.methods import METHODS
+    from whybert.methods.options import options_of
 
-    return [
-        {
-            "name": name,
-            "summary": method.summary,
-            "source": method.source,
-            "signed": method().is_signed,
-            "signed_with": _signed_with(method),
-            "options": [
-                {"name": field.name, "default": field.default, "choices": _choices(method, field.name)}
-                for field in dataclasses.fields(method)
-            ],
-        }
-        for name, method in METHODS.items()
-    ]
-
-
-def _choices(method: type[Method], option: str) -> list[Any]:
-    from typing import get_args, get_type_hints
-
-    return list(get_args(get_type_hints(method)[option]))
-
-
-def _signed_with(method: type[Method]) -> list[str]:
-    """The choices of a method's options, `reduction=sum`, that make its magnitudes signed scores."""
-    if method().is_signed:
-        return []
-    return [
-        f"{field.name}={choice}"
-        for field in dataclasses.fields(method)
-        for choice in _choices(method, field.name)
-        if method(**{field.name: choice}).is_signed
-    ]
+    rows = []
+    for name, method in METHODS.items():
+        plain, options = method(), options_of(method)
+        # the specs of magnitudes that become signed scores by one choice
+        variants = [method(**{option.name: choice}) for option in options for choice in option.choices]
+        rows.append(
+            {
+                "name": name,
+                "summary": method.summary,
+                "source": method.source,
+                "signed": plain.is_signed,
+                "signed_with": [] if plain.is_signed else [each.spec for each in variants if each.is_signed],
+                "options": [
+                    {
+                        "name": option.name,
+                        "default": option.default,
+                        "choices": list(option.choices),
+                        "what": str(option),
+                    }
+                    for option in options
+                ],
+            }
+        )
+    return rows
 
 
 def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
+    from rich.console import Group
     from rich.text import Text as RichText
 
     table = _plain_table("name", "what it shows, and its source", "signed", "options, the default first")
@@ -97,13 +88,14 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
         options = []
         for option in row["options"]:
             others = [choice for choice in option["choices"] if choice != option["default"]]
-            options.append(f"--{option['name']} " + " | ".join(map(str, [option["default"], *others])))
-        signed = "yes" if row["signed"] else "no"
-        for choice in row["signed_with"]:
-            signed += f"; yes if {choice.partition('=')[2]}"
+            values = " | ".join(map(str, [option["default"], *others]))
+            options.append(f"{option['name']}={values}" + ("" if others else f" ({option['what']})"))
+        signed = "; ".join(["yes" if row["signed"] else "no", *(f"{spec} is" for spec in row["signed_with"])])
         what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
         table.add_row(RichText(row["name"]), what, RichText(signed), RichText("\n".join(options)))
-    return table
+    return Group(
+        table, RichText("\nAn option follows a colon, and the default stands in brackets: gi:reduction=sum")
+    )
 
 
 def _metric_rows() -> list[dict[str, Any]]:

@@ -86,28 +86,10 @@ MethodOption = Annotated[
     list[str] | None,
     typer.Option(
         "--method",
-        metavar="NAME",
-        help="See whybert list methods; several: repeat it, or use commas.",
+        metavar="NAME[:OPTION=VALUE]",
+        help="See whybert list methods; several options, and several methods, with commas: "
+        "gi:reduction=sum,lat.",
         rich_help_panel=METHOD_PANEL,
-    ),
-]
-ResidualOption = Annotated[
-    str | None,
-    typer.Option("--residual", metavar="released|once", help="Of lrp.", rich_help_panel=METHOD_PANEL),
-]
-ReductionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--reduction",
-        metavar="sum|absolute|squared_norm",
-        help="Of gi and lrp: from a token's vector to its score.",
-        rich_help_panel=METHOD_PANEL,
-    ),
-]
-AlphaOption = Annotated[
-    float | None,
-    typer.Option(
-        "--alpha", metavar="NUMBER", help="Of lrp: weight of the positive part.", rich_help_panel=METHOD_PANEL
     ),
 ]
 
@@ -156,9 +138,8 @@ def listed(given: list[str] | None) -> list[str]:
     return [name.strip() for entry in given or [] for name in entry.split(",") if name.strip()]
 
 
-def method_options(
-    residual: str | None, reduction: str | None, alpha: float | None
-) -> dict[str, str | float]:
-    """The options of methods that were given."""
-    given = {"residual": residual, "reduction": reduction, "alpha": alpha}
-    return {name: value for name, value in given.items() if value is not None}
+def methods(given: list[str] | None) -> list[str]:
+    """The values of an option that can be repeated and holds several methods with commas between them."""
+    from whybert.methods import split
+
+    return [spec for entry in given or [] for spec in split(entry)]

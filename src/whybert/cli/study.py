@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, listed
+from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, MethodOption, listed, methods
 from whybert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,15 +64,7 @@ def study_command(
             "--seed", min=0, help="Draws texts, ties, resamples and controls.", rich_help_panel=INPUT_PANEL
         ),
     ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            metavar="NAME",
-            help="See whybert list methods; several: repeat it, or use commas; default: all.",
-            rich_help_panel=METHOD_PANEL,
-        ),
-    ] = None,
+    method: MethodOption = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -113,7 +105,7 @@ def study_command(
         "limit": limit,
         "word_limit": word_limit,
         "seed": seed,
-        "methods": tuple(listed(method)) if method else None,
+        "methods": tuple(methods(method)) if method else None,
         "metrics": tuple(listed(metric)) if metric else None,
         "batch_size": batch_size,
         "title": title,

@@ -35,7 +35,7 @@ from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.evaluation.walks import run
 from whybert.explaining import explain
 from whybert.explanation import Explanation
-from whybert.methods import METHODS, create_all
+from whybert.methods import METHODS, Method, create_all
 from whybert.store import VERSIONS, Store, file_digest, model_digest, versions
 from whybert.targets import match_labels, named_label
 
@@ -229,7 +229,7 @@ def evaluate(
     classifier: Classifier,
     data: EvaluationData,
     *,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str | Method] | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
     limit: int | None = None,
     slow_limit: int | None = None,
@@ -245,7 +245,8 @@ def evaluate(
 ) -> Evaluation:
     """Judge explanations of a classifier's decisions.
 
-    methods: names of `whybert.methods.METHODS`; None takes all.  options: theirs.
+    methods: names of `whybert.METHODS`, with options "gi:reduction=sum", or objects; None takes all.
+    options: of those that have them.
     metrics: names, groups or "all", see `resolve_metrics`.
     limit: how many texts, drawn by `seed`; None for all.
     slow_limit: how many of them for metrics that have a bound of their own; None takes that bound.
@@ -260,8 +261,8 @@ def evaluate(
     explanations; the row is named), and what `explain` raises.
     """
     wanted = list(METHODS) if methods is None else list(methods)
-    own = [each.name for each in create_all(wanted, options)] if wanted else []
-    names = (*own, *given, *([RANDOM] if control else []))
+    own = create_all(wanted, options) if wanted else []
+    names = (*(each.spec for each in own), *given, *([RANDOM] if control else []))
     if len(set(names)) < len(names) or not names:
         raise UsageError(f"expected each method once and at least one, found {', '.join(names) or 'none'}")
     for name, number in (("limit", limit), ("slow_limit", slow_limit)):
@@ -284,9 +285,9 @@ def evaluate(
             batch_size=batch_size,
         )
     read = {name: read_explanations(path, subjects, classifier.labels, name) for name, path in given.items()}
-    settings = _settings(classifier, data, rows, names, chosen, seed, target, options, given)
+    settings = _settings(classifier, data, rows, names, chosen, seed, target, given)
     store = Store(None if folder is None else Path(folder), settings, overwrite)
-    job = _Run(classifier, data, chosen, own, read, control, options, batch_size, store, progress)
+    job = _Run(classifier, data, chosen, own, read, control, batch_size, store, progress)
     values, pairs, ties, seconds = job.run(subjects)
     known = [subject for subject in subjects if subject.label is not None]
     right = sum(subject.label == subject.prediction for subject in known)
@@ -318,7 +319,7 @@ def _rows_named(rows: Sequence[int]) -> Iterator[None]:
 
 
 def _applicable(
-    metrics: Sequence[Metric], data: EvaluationData, own: Sequence[str]
+    metrics: Sequence[Metric], data: EvaluationData, own: Sequence[Method]
 ) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
     """The metrics that can be computed, and a line about those that cannot."""
     chosen: list[Metric] = []
@@ -349,16 +350,15 @@ class _Run:
         classifier: Classifier,
         data: EvaluationData,
         metrics: Sequence[Metric],
-        own: Sequence[str],
+        own: Sequence[Method],
         given: Mapping[str, list[Explanation]],
         control: bool,
-        options: Mapping[str, Any],
         batch_size: int,
         store: Store,
         progress: Progress,
     ) -> None:
         self.classifier, self.data, self.own, self.given = classifier, data, list(own), given
-        self.control, self.options, self.batch_size = control, options, batch_size
+        self.control, self.batch_size = control, batch_size
         self.store, self.progress = store, progress
         self.faithfulness = [m for m in metrics if isinstance(m, FaithfulnessMetric)]
         self.plausibility = [m for m in metrics if isinstance(m, PlausibilityMetric)]
@@ -400,7 +400,7 @@ class _Run:
 
     def _is_of_texts(self, part: Any, subjects: Sequence[Subject], places: Sequence[int]) -> bool:
         """Whether a part that was read holds each value that `_texts` would compute."""
-        names = [*self.own, *self.given, *([RANDOM] if self.control else [])]
+        names = [*(each.spec for each in self.own), *self.given, *([RANDOM] if self.control else [])]
         values, pairs = _parsed(part)
         return (
             {value[:3] for value in values}
@@ -424,7 +424,7 @@ class _Run:
     def _is_of_model(self, part: Any, metric: ModelMetric, subjects: Sequence[Subject]) -> bool:
         """Whether a part that was read holds each value that `_model` would compute."""
         expected = {
-            (subject.index, method, metric.name)
+            (subject.index, method.spec, metric.name)
             for subject in subjects[: metric.texts]
             for method in self.own
         }
@@ -450,7 +450,6 @@ class _Run:
                 self.own,
                 [subject.target for subject in subjects],
                 batch_size=self.batch_size,
-                **self.options,
             )
 
     def _texts(self, subjects: Sequence[Subject], places: Sequence[int]) -> dict[str, Any]:
@@ -501,7 +500,7 @@ class _Run:
             self.classifier,
             judged,
             explanations,
-            options=self.options,
+            methods=self.own,
             batch_size=self.batch_size,
             advance=advance,
         )
@@ -567,7 +566,6 @@ def _settings(
     metrics: Sequence[Metric],
     seed: int,
     target: int | str | None,
-    options: Mapping[str, Any],
     given: Mapping[str, str | Path],
 ) -> dict[str, Any]:
     """All that decides about the numbers, in JSON types."""
@@ -591,7 +589,6 @@ def _settings(
         "seed": seed,
         "target": target,
         "methods": list(methods),
-        "options": dict(options),
         "metrics": [metric.name for metric in metrics],
         "bounds": {metric.name: metric.texts for metric in metrics if metric.texts is not None},
         "given": {name: file_digest(path) for name, path in given.items()},

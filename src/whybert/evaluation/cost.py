@@ -17,14 +17,17 @@ import torch
 from torch.autograd.profiler import profile
 
 from whybert.attribution import attribute
-from whybert.classifier import BATCH_SIZE, batches
+from whybert.classifier import batches
 from whybert.encoding import Encoding
-from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject
+from whybert.evaluation.metric import ModelMetric, Score, Subject, Work
 from whybert.explaining import explain_batches
-from whybert.methods import create_all
+from whybert.methods import Method
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
+
+Cost = Callable[[Sequence[Subject], Encoding], float]
+"""What says the cost of a batch: its subjects, and the same as tensors on the CPU."""
 
 # Above the highest level that the profiler's library logs at.
 _SILENT: Final = "99"
@@ -46,45 +49,30 @@ class CostMetric(ModelMetric):
     group: Literal["cost"] = "cost"
     texts: int | None = 25
 
-    def steps(self, classifier: Classifier, methods: Sequence[str]) -> int:
+    def steps(self, classifier: Classifier, methods: Sequence[object]) -> int:
         return len(methods)
 
-    def __call__(
-        self,
-        classifier: Classifier,
-        subjects: Sequence[Subject],
-        explanations: Explanations,
-        *,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        batch_size: int = BATCH_SIZE,
-        advance: Callable[[], None] = lambda: None,
-    ) -> dict[str, list[Score]]:
-        if not subjects or not explanations:
-            return {method: [] for method in explanations}
-        texts = [subject.text for subject in subjects]
-        prepared = list(batches(classifier, texts, batch_size))
-        own_options = {each.name: each.options for each in create_all(list(explanations), options)}
+    def judge(self, work: Work) -> dict[str, list[Score]]:
+        prepared = list(batches(work.classifier, [each.text for each in work.subjects], work.batch_size))
         found = {}
-        for method in explanations:
-            cost = self.measure(classifier, method, own_options[method])
-            scores = [Score(math.nan)] * len(subjects)
+        for method in work.methods:
+            cost = self.measure(work.classifier, method)
+            scores = [Score(math.nan)] * len(work.subjects)
             for place, (indices, batch) in enumerate(prepared):
-                judged = [subjects[index] for index in indices]
+                judged = [work.subjects[index] for index in indices]
                 if place == 0:
                     cost(judged, batch)  # what only a first call does, such as the choice of kernels
                 costs = [cost(judged, batch) for _ in range(self.rounds)]
                 score = Score(statistics.median(costs) / len(judged))
                 for index in indices:
                     scores[index] = score
-            found[method] = scores
-            advance()
+            found[method.spec] = scores
+            work.advance()
         return found
 
     @abstractmethod
-    def measure(
-        self, classifier: Classifier, method: str, options: Mapping[str, Any]
-    ) -> Callable[[Sequence[Subject], Encoding], float]:
-        """What says the cost of a batch: its subjects, and the same as tensors on the CPU."""
+    def measure(self, classifier: Classifier, method: Method) -> Cost:
+        """What says the cost of a batch by this method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +84,7 @@ class Seconds(CostMetric):
 
     rounds: int = 5
 
-    def measure(
-        self, classifier: Classifier, method: str, options: Mapping[str, Any]
-    ) -> Callable[[Sequence[Subject], Encoding], float]:
+    def measure(self, classifier: Classifier, method: Method) -> Cost:
         device = next(classifier.model.parameters()).device
 
         def cost(subjects: Sequence[Subject], batch: Encoding) -> float:
@@ -106,7 +92,7 @@ class Seconds(CostMetric):
             targets = [subject.target for subject in subjects]
             _synchronise(device)
             start = time.perf_counter()
-            for _ in explain_batches(classifier, texts, [method], targets, batch_size=len(texts), **options):
+            for _ in explain_batches(classifier, texts, [method], targets, batch_size=len(texts)):
                 pass
             _synchronise(device)
             return time.perf_counter() - start
@@ -123,16 +109,14 @@ class PeakMemory(CostMetric):
     and where the profiler says nothing.
     """
 
-    def measure(
-        self, classifier: Classifier, method: str, options: Mapping[str, Any]
-    ) -> Callable[[Sequence[Subject], Encoding], float]:
+    def measure(self, classifier: Classifier, method: Method) -> Cost:
         device = next(classifier.model.parameters()).device
 
         def cost(subjects: Sequence[Subject], batch: Encoding) -> float:
             targets = [subject.target for subject in subjects]
 
             def run() -> None:
-                attribute(classifier.model, batch.inputs, method, targets, **options)
+                attribute(classifier.model, batch.inputs, method, targets)
 
             return peak_memory(run, device)
 

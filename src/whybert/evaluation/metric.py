@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from whybert.encoding import EncodedText, Text
 from whybert.errors import PLACE, InputError
 from whybert.explanation import Explanation, Level
+from whybert.methods import Method, create_all
 from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
@@ -154,33 +154,61 @@ def check_explanation(subject: Subject, explanation: Explanation) -> None:
 
 
 Explanations = Mapping[str, Sequence[Explanation]]
-"""Explanations by method, each a list in the order of the subjects."""
+"""Explanations by the spec of the method, each a list in the order of the subjects."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a metric that explains again is given.
+
+    Fields:
+        subjects: the texts; explanations: of them, by the spec of the method, made with the intact model and
+            the subjects' targets.
+        methods: those of the explanations, in their order.
+        advance: to be called `ModelMetric.steps` times, for a progress bar.
+    """
+
+    classifier: Classifier
+    subjects: Sequence[Subject]
+    explanations: Explanations
+    methods: Sequence[Method]
+    batch_size: int
+    advance: Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetric(Metric):
     """A metric that explains the texts again: with a changed model, a changed input, or the clock running.
 
-    It is for methods of `whybert.methods.METHODS` only, not for explanations that come from elsewhere.
+    It is for methods that can be run, not for explanations that come from elsewhere.
     """
 
-    @abstractmethod
     def __call__(
         self,
         classifier: Classifier,
         subjects: Sequence[Subject],
         explanations: Explanations,
         *,
-        options: Mapping[str, Any] = MappingProxyType({}),
+        methods: Sequence[str | Method] | None = None,
         batch_size: int = 32,
         advance: Callable[[], None] = lambda: None,
     ) -> dict[str, list[Score]]:
-        """The scores of each method, in the order of the subjects.
+        """The scores of each method, in the order of the subjects; see `Work`.
 
-        explanations: by the name of the method, made with the intact model, its `options` and the subjects'
-            targets.  advance: called `steps` times, for a progress bar.
+        methods: those of the explanations; None makes them from the explanations' specs.
         """
+        for rows in explanations.values():
+            for subject, explanation in zip(subjects, rows, strict=True):
+                check_explanation(subject, explanation)
+        if not subjects or not explanations:
+            return {spec: [] for spec in explanations}
+        made = create_all(list(explanations) if methods is None else methods)
+        return self.judge(Work(classifier, subjects, explanations, made, batch_size, advance))
 
-    def steps(self, classifier: Classifier, methods: Sequence[str]) -> int:
+    @abstractmethod
+    def judge(self, work: Work) -> dict[str, list[Score]]:
+        """The scores of each method, in the order of the subjects; there are some of both."""
+
+    def steps(self, classifier: Classifier, methods: Sequence[object]) -> int:
         """How often a call calls `advance`."""
         return 1

@@ -1,7 +1,7 @@
 """Sanity: do explanations depend on what they claim to explain - the weights, the class, and little else?
 
-None of these says that an explanation is right; one that fails them cannot be.  What has to be changed is
-changed in a copy of the model.
+None of these says that an explanation is right; one that fails them cannot be.  Weights are changed in a copy
+of the model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 import inspect
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from whybert.anatomy import check_model, embedding_block
-from whybert.attribution import attribute
-from whybert.classifier import BATCH_SIZE, batches
+from whybert.attribution import attribute_all
+from whybert.classifier import batches
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, UnsupportedModelError, one_line
-from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject, check_explanation
+from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject, Work
 from whybert.evaluation.statistics import spearman
 from whybert.explaining import explain
 from whybert.explanation import Explanation
@@ -201,35 +201,25 @@ class Randomisation(SanityMetric):
     def curve_of(self) -> str:
         return "|rank correlation| with the intact model"
 
-    def steps(self, classifier: Classifier, methods: Sequence[str]) -> int:
+    def steps(self, classifier: Classifier, methods: Sequence[object]) -> int:
         return len(_layers(classifier.model)) + 2
 
-    def __call__(
-        self,
-        classifier: Classifier,
-        subjects: Sequence[Subject],
-        explanations: Explanations,
-        *,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        batch_size: int = BATCH_SIZE,
-        advance: Callable[[], None] = lambda: None,
-    ) -> dict[str, list[Score]]:
-        intact = _word_scores(subjects, explanations)
-        if not subjects or not intact:
-            return {method: [] for method in explanations}
-        check_model(classifier.model)
-        model: Any = _copied(classifier.model)
-        copied = replace(classifier, model=model)
-        targets = [subject.target for subject in subjects]
-        curves: dict[str, list[list[float]]] = {method: [[] for _ in subjects] for method in intact}
+    def judge(self, work: Work) -> dict[str, list[Score]]:
+        intact = _word_scores(work.subjects, work.explanations)
+        check_model(work.classifier.model)
+        # A copy: the weights of the borrowed model are read by whoever uses it in another thread.
+        model: Any = _copied(work.classifier.model)
+        copied = replace(work, classifier=replace(work.classifier, model=model))
+        targets = [subject.target for subject in work.subjects]
+        curves: dict[str, list[list[float]]] = {method: [[] for _ in targets] for method in intact}
         for _, names in _parts(model):
             with _kept(model, () if self.cascading else names):
-                shuffle(model, names, subjects[0].seed)
-                found = _explain(copied, subjects, list(intact), targets, options, batch_size)
-            for method, scores in _word_scores(subjects, found).items():
+                shuffle(model, names, work.subjects[0].seed)
+                found = _explained(copied, targets)
+            for method, scores in _word_scores(work.subjects, found).items():
                 for curve, before, after in zip(curves[method], intact[method], scores, strict=True):
                     curve.append(abs(spearman(before, after)))
-            advance()
+            work.advance()
         return {
             method: [Score(_mean(curve), tuple(curve)) for curve in each] for method, each in curves.items()
         }
@@ -265,24 +255,15 @@ class RandomLogit(SanityMetric):
     their structural similarity; words have none, so ranks are compared.
     """
 
-    def __call__(
-        self,
-        classifier: Classifier,
-        subjects: Sequence[Subject],
-        explanations: Explanations,
-        *,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        batch_size: int = BATCH_SIZE,
-        advance: Callable[[], None] = lambda: None,
-    ) -> dict[str, list[Score]]:
-        of_target = _word_scores(subjects, explanations)
-        if not subjects or not of_target or len(classifier.labels) < 2:
-            advance()
-            return {method: [UNDEFINED] * len(subjects) for method in explanations}
-        others = [_other_class(subject, len(classifier.labels)) for subject in subjects]
-        found = _explain(classifier, subjects, list(of_target), others, options, batch_size)
-        of_other = _word_scores(subjects, found)
-        advance()
+    def judge(self, work: Work) -> dict[str, list[Score]]:
+        of_target = _word_scores(work.subjects, work.explanations)
+        count = len(work.classifier.labels)
+        if count < 2:
+            work.advance()
+            return {method: [UNDEFINED] * len(work.subjects) for method in of_target}
+        found = _explained(work, [_other_class(subject, count) for subject in work.subjects])
+        of_other = _word_scores(work.subjects, found)
+        work.advance()
         return {
             method: [Score(spearman(*pair)) for pair in zip(scores, of_other[method], strict=True)]
             for method, scores in of_target.items()
@@ -305,21 +286,11 @@ class CompletenessError(SanityMetric):
 
     texts: int | None = None
 
-    def steps(self, classifier: Classifier, methods: Sequence[str]) -> int:
+    def steps(self, classifier: Classifier, methods: Sequence[object]) -> int:
         return 0
 
-    def __call__(
-        self,
-        classifier: Classifier,
-        subjects: Sequence[Subject],
-        explanations: Explanations,
-        *,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        batch_size: int = BATCH_SIZE,
-        advance: Callable[[], None] = lambda: None,
-    ) -> dict[str, list[Score]]:
-        _check(subjects, explanations)
-        return {method: [_completeness(each) for each in rows] for method, rows in explanations.items()}
+    def judge(self, work: Work) -> dict[str, list[Score]]:
+        return {method: [_completeness(each) for each in rows] for method, rows in work.explanations.items()}
 
 
 def _completeness(explanation: Explanation) -> Score:
@@ -346,42 +317,36 @@ class MaxSensitivity(SanityMetric):
     draws: int = 10
     radius: float = 0.02
 
-    def steps(self, classifier: Classifier, methods: Sequence[str]) -> int:
+    def steps(self, classifier: Classifier, methods: Sequence[object]) -> int:
         return self.draws
 
-    def __call__(
-        self,
-        classifier: Classifier,
-        subjects: Sequence[Subject],
-        explanations: Explanations,
-        *,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        batch_size: int = BATCH_SIZE,
-        advance: Callable[[], None] = lambda: None,
-    ) -> dict[str, list[Score]]:
-        _check(subjects, explanations)
-        if not subjects or not explanations:
-            return {method: [] for method in explanations}
-        check_model(classifier.model)
-        model = _copied(classifier.model)
-        before = {method: [np.asarray(e.scores) for e in rows] for method, rows in explanations.items()}
+    def judge(self, work: Work) -> dict[str, list[Score]]:
+        classifier, subjects = work.classifier, work.subjects
+        before = {method: [np.asarray(e.scores) for e in rows] for method, rows in work.explanations.items()}
         changes = {method: np.zeros(len(subjects)) for method in before}
         generators = [torch.Generator("cpu").manual_seed(subject.tie_seed) for subject in subjects]
-        prepared = list(batches(classifier, _texts(subjects), batch_size))
+        prepared = list(batches(classifier, _texts(subjects), work.batch_size))
         for _ in range(self.draws):
             for indices, batch in prepared:
                 judged = [subjects[index] for index in indices]
                 targets = [subject.target for subject in judged]
                 noise = _Noise(self.radius, batch.rows, [generators[index] for index in indices])
-                with _noisy(model, noise), _named(judged):
-                    found = attribute(model, batch.inputs, list(before), targets, **options)
+                with _named(judged):
+                    found = attribute_all(
+                        classifier.model,
+                        batch.inputs,
+                        work.methods,
+                        targets,
+                        at=noise,
+                        tokenizer=classifier.tokenizer,
+                    )
                 for method, attribution in found.items():
                     scores = attribution.scores.double().cpu().numpy()
                     for row, index in enumerate(indices):
                         after = scores[row, list(batch.rows[row].positions)]
                         change = float(np.linalg.norm(after - before[method][index]))
                         changes[method][index] = max(changes[method][index], change)
-            advance()
+            work.advance()
         return {
             method: [_ratio(change, scores) for change, scores in zip(changes[method], rows, strict=True)]
             for method, rows in before.items()
@@ -393,19 +358,25 @@ def _ratio(change: float, scores: np.ndarray[Any, np.dtype[np.float64]]) -> Scor
     return Score(float(change) / size) if size > 0.0 else UNDEFINED
 
 
-@dataclass(frozen=True)
 class _Noise:
-    """The noise for a batch of embeddings; called once for each draw.
+    """The embeddings of a batch with noise, which is drawn once: a method may make many forward passes.
 
     rows: the text of each row.  generators: of each row, on the CPU.
     """
 
-    radius: float
-    rows: Sequence[EncodedText]
-    generators: Sequence[torch.Generator]
+    def __init__(
+        self, radius: float, rows: Sequence[EncodedText], generators: Sequence[torch.Generator]
+    ) -> None:
+        self.radius, self.rows, self.generators = radius, rows, generators
+        self.drawn: Tensor | None = None
 
     def __call__(self, embedding: Tensor) -> Tensor:
-        """(batch, seq, hidden) -> the same, 0 for padding."""
+        """(batch, seq, hidden) -> the same with noise, but for padding."""
+        if self.drawn is None:
+            self.drawn = self._draw(embedding)
+        return embedding + self.drawn
+
+    def _draw(self, embedding: Tensor) -> Tensor:
         noise = torch.zeros_like(embedding)
         for row, (text, generator) in enumerate(zip(self.rows, self.generators, strict=True)):
             positions = list(text.positions)
@@ -416,39 +387,15 @@ class _Noise:
         return noise
 
 
-@contextmanager
-def _noisy(model: nn.Module, noise: _Noise) -> Iterator[None]:
-    """Add noise to what the embedding block of one's own model returns; gone when the block is left."""
-
-    def add(module: nn.Module, args: Any, output: Any) -> Tensor | None:
-        if not isinstance(output, Tensor) or output.dim() != 3:
-            return None  # `attribute` refuses the model by name
-        with torch.no_grad(), torch._C.DisableTorchFunction():  # no part of the model's computation
-            return output.detach() + noise(output.detach())
-
-    handle = embedding_block(model).register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 def _texts(subjects: Sequence[Subject]) -> list[Text]:
     return [subject.text for subject in subjects]
 
 
-def _explain(
-    classifier: Classifier,
-    subjects: Sequence[Subject],
-    methods: Sequence[str],
-    targets: Sequence[int],
-    options: Mapping[str, Any],
-    batch_size: int,
-) -> dict[str, list[Explanation]]:
+def _explained(work: Work, targets: Sequence[int]) -> dict[str, list[Explanation]]:
     """The texts explained by all methods with shared forward passes; errors name the subjects."""
-    texts: Any = _texts(subjects)
-    with _named(subjects):
-        return explain(classifier, texts, methods, list(targets), batch_size=batch_size, **options)
+    texts: Any = _texts(work.subjects)
+    with _named(work.subjects):
+        return explain(work.classifier, texts, work.methods, list(targets), batch_size=work.batch_size)
 
 
 @contextmanager
@@ -470,12 +417,6 @@ def _word_scores(
         method: [subject.unit_scores(each, "word") for subject, each in zip(subjects, rows, strict=True)]
         for method, rows in explanations.items()
     }
-
-
-def _check(subjects: Sequence[Subject], explanations: Explanations) -> None:
-    for rows in explanations.values():
-        for subject, explanation in zip(subjects, rows, strict=True):
-            check_explanation(subject, explanation)
 
 
 SANITY: Final[Mapping[str, ModelMetric]] = MappingProxyType(

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -81,6 +82,7 @@ ATTN_LRP: Final = Composite(
 CP_LRP: Final = Composite("cp_lrp", {**ATTN_LRP.table, "attention_values": (None, 1.0)})
 
 
+@cache  # one table for one alpha: a forward pass that was run for it is known by it
 def released_lrp(alpha: float) -> Composite:
     """The rules of the code released with Wu and Ong 2020: alpha-beta on the sign of the weight.
 

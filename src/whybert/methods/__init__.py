@@ -1,28 +1,13 @@
-"""The attribution methods, by name."""
+"""The attribution methods: values that are made from a spec, such as "gi:reduction=sum".
+
+A module of this package that defines a `Method` with a name is all that a new method takes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
+from whybert.methods.base import Method
+from whybert.methods.options import Bounds
+from whybert.methods.question import Question
+from whybert.methods.specs import METHODS, create, create_all, split
 
-from whybert.methods.attention import LayerwiseAttentionTracing
-from whybert.methods.base import Method, create, create_all
-from whybert.methods.gradient import GradientSensitivity, GradientTimesInput
-from whybert.methods.relevance import CPLRP, AttnLRP, ReleasedLRP
-
-METHODS: Final[Mapping[str, type[Method]]] = MappingProxyType(
-    {
-        method.name: method
-        for method in (
-            GradientSensitivity,
-            GradientTimesInput,
-            ReleasedLRP,
-            LayerwiseAttentionTracing,
-            AttnLRP,
-            CPLRP,
-        )
-    }
-)
-
-__all__ = ["METHODS", "Method", "create", "create_all"]
+__all__ = ["METHODS", "Bounds", "Method", "Question", "create", "create_all", "split"]

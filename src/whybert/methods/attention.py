@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from whybert.errors import UnsupportedModelError
-from whybert.interception import ForwardPass
 from whybert.methods.base import Method
-from whybert.targets import ResolvedTarget
+from whybert.methods.question import Question
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,12 @@ class LayerwiseAttentionTracing(Method):
     name: ClassVar[str] = "lat"
     summary: ClassVar[str] = "layerwise attention tracing: where the attention of [CLS] comes from"
     source: ClassVar[str] = "Wu and Ong 2020"
+    place: ClassVar[int] = 4
     signed: ClassVar[bool] = False
     needs_attention: ClassVar[bool] = True
 
-    def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, None]:
+    def attribute(self, question: Question) -> tuple[Tensor, None]:
+        forward = question.forward(attention=True)
         if not forward.attention:
             raise UnsupportedModelError(
                 "lat traces attention weights, and no attention was found in this model: expected softmax "

@@ -7,17 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from whybert.interception import ForwardPass
 from whybert.lrp.composites import GRADIENT, Composite
 from whybert.methods.base import Method, Reduction, reduce_hidden
-from whybert.targets import ResolvedTarget
+from whybert.methods.question import Question
 
 
-def _scaled_gradient(forward: ForwardPass, target: ResolvedTarget) -> Tensor:
-    """g = y * dy/dE, (batch, seq, hidden): the released code seeds the backward pass with y itself."""
-    logits = forward.logits.detach()
-    gradient = forward.gradient(GRADIENT, target)
-    return gradient * target.output(logits)[:, None, None]
+def _output(question: Question) -> Tensor:
+    """y, (batch, 1, 1): the released code seeds the backward pass with y itself, so its g is y * dy/dE."""
+    return question.target.output(question.logits)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -31,27 +28,31 @@ class GradientSensitivity(Method):
     name: ClassVar[str] = "gs"
     summary: ClassVar[str] = "gradient sensitivity: how fast the output changes with each token"
     source: ClassVar[str] = "Wu and Ong 2020"
+    place: ClassVar[int] = 1
     signed: ClassVar[bool] = False
 
     def composites(self) -> tuple[Composite, ...]:
         return (GRADIENT,)
 
-    def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, Tensor]:
-        relevance = _scaled_gradient(forward, target)
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        relevance = question.forward((GRADIENT,)).gradient(GRADIENT, question.target) * _output(question)
         return reduce_hidden(relevance, "squared_norm"), relevance
 
 
 @dataclass(frozen=True)
 class GradientTimesInput(Method):
-    """`gi`: g * E with g = y * dy/dE; by default the squared L2 norm over hidden.
+    """`gi`: gradient x input.
 
-    reduction: "squared_norm" (the released code) or "sum" (signed, as the field computes it today).
+    reduction: "squared_norm" is the released code's squared L2 norm of y * dy/dE * E over hidden, "absolute"
+    the sum of its absolute values.  "sum" is the signed sum of dy/dE * E, as the field computes it today:
+    without the factor y, which would turn all signs round where y is negative.
     Source: Wu and Ong 2020 (arXiv 2101.00196) and the code released with it.
     """
 
     name: ClassVar[str] = "gi"
     summary: ClassVar[str] = "gradient x input: the gradient weighted by the token's embedding"
     source: ClassVar[str] = "Wu and Ong 2020"
+    place: ClassVar[int] = 2
 
     reduction: Reduction = "squared_norm"
 
@@ -62,6 +63,9 @@ class GradientTimesInput(Method):
     def composites(self) -> tuple[Composite, ...]:
         return (GRADIENT,)
 
-    def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, Tensor]:
-        relevance = _scaled_gradient(forward, target) * forward.embedding.detach()
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        forward = question.forward((GRADIENT,))
+        relevance = forward.gradient(GRADIENT, question.target) * forward.embedding.detach()
+        if not self.is_signed:
+            relevance = relevance * _output(question)
         return reduce_hidden(relevance, self.reduction), relevance

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
-from whybert.errors import UnsupportedModelError, UsageError
+from whybert.errors import UnsupportedModelError
 from whybert.interception import ForwardPass
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
 from whybert.methods.base import Method, Reduction, reduce_hidden
-from whybert.targets import ResolvedTarget
+from whybert.methods.options import Bounds
+from whybert.methods.question import Question
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,12 @@ class ReleasedLRP(Method):
     name: ClassVar[str] = "lrp"
     summary: ClassVar[str] = "layer-wise relevance propagation with the released alpha-beta rule"
     source: ClassVar[str] = "Wu and Ong 2020"
+    place: ClassVar[int] = 3
     complete: ClassVar[bool] = True
 
     residual: Literal["released", "once"] = "released"
     reduction: Reduction = "absolute"
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0.0 <= self.alpha <= 1.0:
-            raise UsageError(f"expected alpha of lrp from 0 to 1, found {self.alpha}")
+    alpha: Annotated[float, Bounds(0, 1)] = 0.5
 
     @property
     def is_signed(self) -> bool:
@@ -55,9 +52,9 @@ class ReleasedLRP(Method):
         rules = released_lrp(self.alpha)
         return (rules, GRADIENT) if self.residual == "released" else (rules,)
 
-    def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, Tensor]:
-        logits = forward.logits.detach()
-        seed = target.seed(logits) * logits
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        forward = question.forward(self.composites(), sub_layers=self.needs_sub_layers)
+        seed = question.target.seed(question.logits) * question.logits
         rules = released_lrp(self.alpha)
         if self.residual == "once":
             relevance = forward.backward(rules, forward.logits, seed, forward.embedding)
@@ -92,8 +89,9 @@ class ModifiedGradient(Method):
     def composites(self) -> tuple[Composite, ...]:
         return (self.composite,)
 
-    def attribute(self, forward: ForwardPass, target: ResolvedTarget) -> tuple[Tensor, Tensor]:
-        relevance = forward.embedding.detach() * forward.gradient(self.composite, target)
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        forward = question.forward(self.composites())
+        relevance = forward.embedding.detach() * forward.gradient(self.composite, question.target)
         return reduce_hidden(relevance, "sum"), relevance
 
 
@@ -107,6 +105,7 @@ class AttnLRP(ModifiedGradient):
     name: ClassVar[str] = "attnlrp"
     summary: ClassVar[str] = "AttnLRP: relevance through values, queries and keys (recommended)"
     source: ClassVar[str] = "Achtibat et al. 2024"
+    place: ClassVar[int] = 5
     composite: ClassVar[Composite] = ATTN_LRP
 
 
@@ -120,4 +119,5 @@ class CPLRP(ModifiedGradient):
     name: ClassVar[str] = "cp_lrp"
     summary: ClassVar[str] = "CP-LRP: conservative propagation, attention weights held constant"
     source: ClassVar[str] = "Ali et al. 2022"
+    place: ClassVar[int] = 6
     composite: ClassVar[Composite] = CP_LRP

@@ -12,7 +12,7 @@ from whybert.classifier import BATCH_SIZE
 from whybert.errors import InputError, MissingExtraError, UsageError, one_line
 from whybert.evaluation.bench import DEFAULT_METRICS
 from whybert.evaluation.metrics import resolve_metrics
-from whybert.methods import METHODS, create_all
+from whybert.methods import METHODS, create_all, split
 from whybert.typed import check, read
 
 
@@ -70,7 +70,7 @@ class StudySettings:
     Fields:
         runs: models and their data, at least one.
         title: of the report.
-        methods: names of `whybert.methods.METHODS`; metrics: see `resolve_metrics`.
+        methods: names of `whybert.METHODS`, with options "gi:reduction=sum"; metrics: see `resolve_metrics`.
         limit: texts of each run that the metrics are computed on; word_limit: that word scores come from.
         minimum_count: words that occur less often get no score.
         minimum_words: texts with fewer words add nothing to word scores.
@@ -105,9 +105,7 @@ class StudySettings:
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"expected each name of a run once, found {name!r} twice; rename one")
-        if len(set(self.methods)) < len(self.methods):
-            raise UsageError(f"expected each method once, found {', '.join(self.methods)}")
-        create_all(list(self.methods), {})
+        object.__setattr__(self, "methods", tuple(each.spec for each in create_all(self.methods)))
         resolve_metrics(self.metrics)
 
 
@@ -133,7 +131,7 @@ def read_settings(path: str | Path) -> StudySettings:
         raise InputError(f"{str(path)!r} is not YAML: {one_line(error)}; mend it there") from error
     for key in ("methods", "metrics"):
         if isinstance(given, dict) and isinstance(given.get(key), str):
-            given[key] = [name.strip() for name in given[key].split(",") if name.strip()]
+            given[key] = split(given[key])
     settings: StudySettings = read(StudySettings, given, "", repr(str(path)))
     return replace(settings, runs=tuple(_beside(run, place.parent) for run in settings.runs))
 

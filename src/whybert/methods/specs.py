@@ -1,0 +1,111 @@
+"""The table of methods, and how a method is written: `name` or `name:option=value,option=value`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from whybert.errors import UnknownNameError, UsageError
+from whybert.methods.base import Method
+from whybert.methods.options import options_of
+
+
+def _kinds() -> Iterator[type[Method]]:
+    """The methods of this package: the named classes in its modules."""
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        module = importlib.import_module(f"{__package__}.{found.name}")
+        for kind in vars(module).values():
+            here = isinstance(kind, type) and kind.__module__ == module.__name__
+            if here and issubclass(kind, Method) and "name" in vars(kind):
+                yield kind
+
+
+METHODS: Final[Mapping[str, type[Method]]] = MappingProxyType(
+    {kind.name: kind for kind in sorted(_kinds(), key=lambda kind: (kind.place, kind.name))}
+)
+"""The classes of methods by name, in the order of their `place`."""
+
+
+def split(text: str) -> list[str]:
+    """Several specs with commas between them: what reads `option=value` goes on with the one before."""
+    found: list[str] = []
+    for piece in map(str.strip, text.split(",")):
+        if found and "=" in piece.partition(":")[0]:
+            found[-1] += f",{piece}"
+        elif piece:
+            found.append(piece)
+    return found
+
+
+def create(method: str | Method, options: Mapping[str, Any] = MappingProxyType({})) -> Method:
+    """The one method of `create_all`."""
+    return create_all([method], options)[0]
+
+
+def create_all(methods: object, options: Mapping[str, Any] = MappingProxyType({})) -> list[Method]:
+    """The methods that are written so.
+
+    Args:
+        methods: a spec or a `Method`, or several of them.
+        options: each goes to those that have it and are given as a spec; it must find one.
+
+    Raises:
+        UnknownNameError: a method, an option or a choice that does not exist; it names the close ones.
+        UsageError: no method, one twice, or an option of a wrong kind.
+    """
+    if isinstance(methods, str | Method):
+        methods = [methods]
+    if not isinstance(methods, Iterable):
+        raise UsageError(f"expected a method by name, or a list of names, found {methods!r}")
+    parsed = [(type(each), {}, each) if isinstance(each, Method) else _parse(each) for each in methods]
+    if not parsed:
+        raise UsageError(f"expected at least one method; known: {', '.join(METHODS)}")
+    named = [kind for kind, _, given in parsed if not isinstance(given, Method)]
+    fields = {option.name for kind in named for option in options_of(kind)}
+    for option in options:
+        if option not in fields:
+            names = ", ".join(kind.name for kind in named) or "methods that are objects"
+            raise UnknownNameError(f"option of {names}", option, fields)
+    made = []
+    for kind, own, given in parsed:
+        if isinstance(given, Method):
+            made.append(given)
+            continue
+        shared = {o.name: options[o.name] for o in options_of(kind) if o.name in options}
+        for name in own.keys() & shared.keys():
+            raise UsageError(f"expected {name} of {kind.name} once, found it in {given!r} and beside it")
+        made.append(kind(**own, **shared))
+    for spec, count in Counter(method.spec for method in made).items():
+        if count > 1:
+            raise UsageError(f"expected each method once, found {spec} {count} times")
+    return made
+
+
+def _parse(spec: object) -> tuple[type[Method], dict[str, Any], object]:
+    """The class, the options that the spec names, and the spec."""
+    if not isinstance(spec, str):
+        raise UsageError(f"expected the name of a method, found {spec!r}; known: {', '.join(METHODS)}")
+    written, colon, rest = (part.strip() for part in spec.partition(":"))
+    if not colon and "=" in written:
+        raise UsageError(f"expected options after a colon, as in gi:reduction=sum, found {spec!r}")
+    known = {key.replace("-", "_"): key for key in METHODS}
+    name = known.get(written.casefold().replace("-", "_"))
+    if name is None:
+        raise UnknownNameError("method", written, METHODS)
+    by_name = {option.name: option for option in options_of(METHODS[name])}
+    values: dict[str, Any] = {}
+    for piece in rest.split(",") if colon else ():
+        option, equals, value = (part.strip() for part in piece.partition("="))
+        if not equals:
+            raise UsageError(f"expected option=value after {name + ':'!r}, found {piece!r} in {spec!r}")
+        if option not in by_name:
+            raise UnknownNameError(f"option of {name}", option, by_name)
+        if option in values:
+            raise UsageError(f"expected {option} of {name} once, found it twice in {spec!r}")
+        values[option] = by_name[option].read(value)
+    return METHODS[name], values, spec
