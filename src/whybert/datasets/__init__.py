@@ -28,6 +28,7 @@ from whybert.datasets.base import (
     folded,
     load_hub,
     load_local,
+    readable,
     register,
     texts,
     with_validation,
@@ -94,13 +95,17 @@ def load(
             return load_hub(spec, revision)
         if revision is not None:
             raise UsageError("revision is for the hub, not for local files; leave it or data_dir out")
-        return load_local(spec, Path(data_dir))
+        with readable(Path(data_dir)):
+            return load_local(spec, Path(data_dir))
     path = Path(name).expanduser()
     looks_like_path = os.sep in os.fspath(name) or path.suffix.lower() in READERS
-    if not (looks_like_path or path.exists()):
+    with readable(path):
+        is_path = looks_like_path or path.exists()
+    if not is_path:
         hint = f"; or give the path of a {', '.join(READERS)} file or of a folder of them"
         raise UnknownNameError("data set", name, DATASETS, hint)
     for option, value in (("data_dir", data_dir), ("revision", revision)):
         if value is not None:
             raise UsageError(f"{option} is for {', '.join(DATASETS)}; for a table give its path alone")
-    return load_table(path, **columns)
+    with readable(path):
+        return load_table(path, **columns)

@@ -6,21 +6,21 @@ units of its own, so `unit_scores` shares the score of each token of the model o
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from whybert.datasets.archive import SUFFIXES, files_in
-from whybert.datasets.base import SPLITS, TEST, TRAIN, VALIDATION, DatasetError
+from whybert.datasets.base import SPLITS, TEST, TRAIN, VALIDATION, DatasetError, readable
 from whybert.datasets.sst import FIVE, tree_nodes
-from whybert.datasets.tabular import decode, read_bytes, read_lines
-from whybert.errors import InputError, UnknownNameError, UsageError, one_line
+from whybert.datasets.tabular import brief, decode, json_object, read_bytes, read_lines
+from whybert.errors import InputError, UnknownNameError, UsageError
 from whybert.explanation import Explanation
 from whybert.words import Span
 
@@ -198,9 +198,13 @@ def load_annotations(path: str | Path, split: str | None = None) -> AnnotatedTex
     Raises DatasetError, naming file and row, for what cannot be read or does not fit, UnknownNameError for a
     split that is not there, and UsageError for a file of another kind.
     """
-    place = Path(path)
     if split is not None and split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
+    with readable(Path(path)):
+        return _annotations(Path(path), split)
+
+
+def _annotations(place: Path, split: str | None) -> AnnotatedTexts:
     if place.is_dir():
         if root := _root(place, _has_eraser):
             return _eraser(place, _Folder(root), split)
@@ -317,43 +321,44 @@ def _eraser_row(row: Mapping[str, Any], files: _Folder | _Archive) -> Annotation
     """The document with its evidence; None if it has none.  Raises ValueError for what does not fit."""
     label = row.get("classification")
     if not isinstance(label, str) or label not in _ERASER_LABELS:
-        raise ValueError(f"unknown classification {label!r:.60}; known: {', '.join(_ERASER_LABELS)}")
+        raise ValueError(f"unknown classification {brief(label)}; known: {', '.join(_ERASER_LABELS)}")
     groups = row.get("evidences")
     if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
         raise ValueError("expected evidences that are a list of lists")
     evidences = [evidence for group in groups for evidence in group]
     if not all(isinstance(evidence, dict) for evidence in evidences):
         raise ValueError("expected evidences that are JSON objects")
-    documents = {evidence.get("docid") for evidence in evidences} or {row.get("annotation_id")}
-    if len(documents) != 1:
-        raise ValueError(f"expected evidence in one document, found it in {len(documents)}; split the row")
-    [document] = documents
-    if not isinstance(document, str) or Path(document).name != document:
-        raise ValueError(f"expected the name of a file in docs, found {document!r:.60}")
+    documents = [evidence.get("docid") for evidence in evidences] or [row.get("annotation_id")]
+    for document in documents:
+        if not isinstance(document, str) or Path(document).name != document:
+            raise ValueError(f"expected the name of a file in docs, found {brief(document)}")
+    if len(set(documents)) != 1:
+        raise ValueError(
+            f"expected evidence in one document, found it in {len(set(documents))}; split the row"
+        )
     content = files.read(f"docs/{document}")
     if content is None:
         raise ValueError(f"there is no document {document!r} in docs; get the whole archive")
     tokens = decode(content, files.place(f"docs/{document}")).split()
-    marks = [0.0] * len(tokens)
+    text, spans = _joined(tokens)
+    ranges: list[Span] = []
     for evidence in evidences:
         start, end = evidence.get("start_token"), evidence.get("end_token")
         # Twenty evidences of the test split are empty; they mark nothing.
         if not _is_span(start, end, len(tokens), least=0):
             raise ValueError(
                 f"expected evidence between the tokens 0 and {len(tokens)} of {document!r}, found "
-                f"{start!r:.20} to {end!r:.20}"
+                f"{brief(start)} to {brief(end)}"
             )
-        found = " ".join(tokens[start:end])
+        found = text[spans[start][0] : spans[end - 1][1]] if start < end else ""
         if evidence.get("text", found) != found:
             raise ValueError(
-                f"the evidence {evidence['text']!r:.60} is not what the tokens {start} to {end} of "
+                f"the evidence {brief(evidence['text'])} is not what the tokens {start} to {end} of "
                 f"{document!r} are ({found[:60]!r}); get the annotations and documents of one version"
             )
-        marks[start:end] = [1.0] * (end - start)
-    if not any(marks):
-        return None
-    text, spans = _joined(tokens)
-    return Annotation(text, _ERASER_LABELS[label], spans, tuple(marks))
+        ranges.append((start, end))
+    marks = _marked(ranges, len(spans))
+    return Annotation(text, _ERASER_LABELS[label], spans, marks) if any(marks) else None
 
 
 def _trees(place: Path, path: Path) -> AnnotatedTexts:
@@ -404,7 +409,7 @@ def _json_row(row: Mapping[str, Any]) -> Annotation:
         raise ValueError('expected either "text" or "tokens"')
     label = row.get("label")
     if label is not None and (isinstance(label, bool) or not isinstance(label, str | int)):
-        raise ValueError(f"expected a label that is a string, found {label!r:.60}")
+        raise ValueError(f"expected a label that is a string, found {brief(label)}")
     if "text" in row:
         text = row["text"]
         if not isinstance(text, str) or not text.strip():
@@ -425,27 +430,34 @@ def _json_row(row: Mapping[str, Any]) -> Annotation:
 
 def _marks_of_spans(rationale: Sequence[Any], text: str, spans: Sequence[Span]) -> tuple[float, ...]:
     """1 for each word that a span of the rationale touches."""
-    marks = [0.0] * len(spans)
-    ends = [end for _, end in spans]
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    ranges: list[Span] = []
     for entry in rationale:
         if len(entry) != 2 or not _is_span(entry[0], entry[1], len(text)):
             raise ValueError(
-                f"expected [start, end] between the characters 0 and {len(text)}, found {entry!r:.60}"
+                f"expected [start, end] between the characters 0 and {len(text)}, found {brief(entry)}"
             )
         start, end = entry
-        first = unit = bisect_right(ends, start)
-        while unit < len(spans) and spans[unit][0] < end:
-            marks[unit] = 1.0
-            unit += 1
-        if unit == first:
+        first, last = bisect_right(ends, start), bisect_left(starts, end)
+        if first >= last:
             raise ValueError(f"there is no word at the characters {start} to {end}; leave this span out")
-    return tuple(marks)
+        ranges.append((first, last))
+    return _marked(ranges, len(spans))
+
+
+def _marked(ranges: Iterable[Span], count: int) -> tuple[float, ...]:
+    """1 for each of `count` units that is in one of the ranges [first, last), 0 for the others."""
+    changes = [0] * (count + 1)
+    for first, last in ranges:
+        changes[first] += 1
+        changes[last] -= 1
+    return tuple(float(depth > 0) for depth in accumulate(changes[:-1]))
 
 
 def _checked_marks(rationale: Sequence[Any]) -> tuple[float, ...]:
     for place, mark in enumerate(rationale):
         if not isinstance(mark, int | float) or mark not in (0, 1):
-            raise ValueError(f"expected marks of 0 or 1, found {mark!r:.60} at place {place}")
+            raise ValueError(f"expected marks of 0 or 1, found {brief(mark)} at place {place}")
     return tuple(float(mark) for mark in rationale)
 
 
@@ -463,17 +475,8 @@ def _is_span(start: object, end: object, length: int, least: int = 1) -> bool:
 def _objects(content: bytes, place: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of lines, with the lines' numbers from 1."""
     for number, line in enumerate(decode(content, place).split("\n"), 1):
-        if not line.strip(" \r"):
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{place}, line {number}: not JSON: {one_line(error)}") from error
-        if not isinstance(value, dict):
-            raise DatasetError(
-                f"{place}, line {number}: expected a JSON object, found {type(value).__name__}"
-            )
-        yield number, value
+        if line.strip(" \r"):
+            yield number, json_object(line, f"{place}, line {number}")
 
 
 def _joined(tokens: Sequence[str]) -> tuple[str, tuple[Span, ...]]:

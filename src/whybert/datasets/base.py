@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whybert.errors import MissingExtraError, UnknownNameError, UsageError, WhybertError
+from whybert.errors import MissingExtraError, UnknownNameError, UsageError, WhybertError, one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -243,6 +243,17 @@ def hugging_face() -> ModuleType:
         raise MissingExtraError("data sets", "train") from error
 
 
+@contextlib.contextmanager
+def readable(place: Path) -> Iterator[None]:
+    """What the system says against reading a file or folder as a DatasetError."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"cannot read {str(place)!r}: {error.strerror or one_line(error)}; check its path"
+        ) from error
+
+
 def texts(split: Dataset) -> list[str] | list[tuple[str, str]]:
     """The texts of a split, or its pairs, as `Classifier.predict` and `explain` take them."""
     first: list[str] = list(split["text"][:])
@@ -340,7 +351,7 @@ def load_hub(spec: DatasetSpec, revision: str | None = None) -> TextDataset:
         with _quiet_retries():
             loaded = library.load_dataset(hub.repository, hub.config, revision=revision)
     except Exception as error:  # it runs a stack of other libraries, each with errors of its own
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        reason = one_line(f"{type(error).__name__}: {error}", 300)
         raise DatasetError(
             f"{hub} could not be loaded from the Hugging Face hub ({reason}); check the connection, or give "
             "the folder of its files (data_dir, --data-dir)"

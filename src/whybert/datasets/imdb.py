@@ -19,13 +19,15 @@ LABELS = ("negative", "positive")
 _FOLDERS = {"neg": 0, "pos": 1}
 _REVIEW = re.compile(r"(?:^|/)(train|test)/(neg|pos)/([0-9]{1,9})_([0-9]{1,9})\.txt$")
 # Not \s: some reviews hold U+0085 where it is no white space but a character of another encoding.
-_LINE_BREAKS = re.compile(r"[ \t\r\n]*(?:<br ?/?>[ \t\r\n]*)+", re.IGNORECASE)
+_BLANKS = " \t\r\n"
+_LINE_BREAKS = re.compile(rf"(?:<br ?/?>[{_BLANKS}]*)+", re.IGNORECASE)
 _ARCHIVES = ("aclImdb_v1.tar.gz", "aclImdb.tar.gz", "IMDb.tar.gz")
 
 
 def without_line_breaks(text: str) -> str:
     """The review with a blank for each run of `<br />` and white space around it, and none at its ends."""
-    return _LINE_BREAKS.sub(" ", text).strip(" \t\r\n")
+    # No pattern for the blanks before: it would be tried anew at each of a long run of them.
+    return " ".join(part.rstrip(_BLANKS) for part in _LINE_BREAKS.split(text)).strip(_BLANKS)
 
 
 def _in_order(reviews: Mapping[tuple[str, int, int, int], str]) -> Loaded:

@@ -83,7 +83,7 @@ _CONVENTIONS = {
 _PART = re.compile(r"twitter-(\w+)-A\.tsv")
 _UNICODE_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 # With its semicolon: "&copy=1" is a part of a link.
-_ENTITY = re.compile(r"&#?\w+;")
+_ENTITY = re.compile(r"&#?\w{1,32};")
 _QUOTE_ESCAPE = re.compile(r'\\"+')
 
 
@@ -132,7 +132,7 @@ def read_tweets(path: Path) -> Iterator[Tweet]:
             raise DatasetError(f"{place}: expected 3 cells (id, label, text), found {len(cells)}")
         identity, label, raw = cells
         if label not in _INDICES:
-            raise DatasetError(f"{place}: unknown label {label!r}; known: {', '.join(LABELS)}")
+            raise DatasetError(f"{place}: unknown label {label!r:.60}; known: {', '.join(LABELS)}")
         text = unescaped(raw, convention)
         if not text:
             raise DatasetError(f"{place}: the text is empty; expected a tweet, or remove the row")

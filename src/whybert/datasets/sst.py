@@ -43,8 +43,13 @@ Node = tuple[str, int]
 def tree_nodes(tree: str) -> list[Node]:
     """Text and label of every node of a tree like "(3 (2 It) (4 works))", the root first.
 
-    The text of a node is its words with a blank between them.  Raises ValueError for something else.
+    The text of a node is its words with a blank between them.
+
+    Raises:
+        ValueError: it is something else, or longer than any tree of a sentence.
     """
+    if len(tree) > _LONGEST:
+        raise ValueError(f"it has {len(tree)} characters, expected at most {_LONGEST}")
     nodes: list[Node | None] = []
     open_nodes: list[tuple[int, int, list[str]]] = []  # place in nodes, label, words so far
     position = 0
@@ -75,6 +80,7 @@ def tree_nodes(tree: str) -> list[Node]:
     return [node for node in nodes if node is not None]
 
 
+_LONGEST = 2**14  # all nodes together may have the square of it; the longest that is known has 1200
 _OPENING = re.compile(r"\(([0-4]) +(?=\S)")
 _CLOSING = re.compile(r"\) *")
 _WORD = re.compile(r"([^() ]+) *")

@@ -31,8 +31,9 @@ from whybert.datasets.base import (
     TextDataset,
     build,
     hugging_face,
+    readable,
 )
-from whybert.errors import UsageError
+from whybert.errors import UsageError, one_line
 
 TEXT_COLUMNS = ("text", "sentence", "review", "text_a", "sentence1")
 PAIR_COLUMNS = ("pair", "text_b", "sentence2")
@@ -41,6 +42,7 @@ LABEL_COLUMNS = ("label", "sentiment", "class")
 _SPLIT_WORDS = {"train": TRAIN, "dev": VALIDATION, "val": VALIDATION, "valid": VALIDATION}
 _SPLIT_WORDS |= {"validation": VALIDATION, "test": TEST}
 _FIELD_LIMIT = 2**31 - 1  # the largest that the csv module takes on every system
+_MOST_COLUMNS = 1000
 _FIELD_LIMIT_LOCK = threading.Lock()
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]{0,17}))(?:\.0*)?")  # however it is spelled
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -76,10 +78,8 @@ class Table:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a file.  Raises DatasetError if it cannot be read."""
-    try:
+    with readable(path):
         return path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"cannot read {str(path)!r}: {error.strerror or error}; check the path") from error
 
 
 def decode(content: bytes, place: str) -> str:
@@ -155,18 +155,36 @@ def read_json_lines(path: Path) -> Table:
     objects: list[tuple[int, dict[str, Any]]] = []
     columns: dict[str, None] = {}
     for number, line in read_lines(path):
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise DatasetError(f"{str(path)!r}, line {number}: not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise DatasetError(
-                f"{str(path)!r}, line {number}: expected a JSON object, found {type(value).__name__}"
-            )
+        value = json_object(line, f"{str(path)!r}, line {number}")
         objects.append((number, value))
         columns.update(dict.fromkeys(value))
+        if len(columns) > _MOST_COLUMNS:  # each row has a cell for each of them
+            raise DatasetError(
+                f"{str(path)!r}, line {number}: more than {_MOST_COLUMNS} different names so far; "
+                "expected the same few in each line"
+            )
     names = tuple(columns)
     return Table(path, names, ((number, [value.get(name) for name in names]) for number, value in objects))
+
+
+def json_object(line: str, place: str) -> dict[str, Any]:
+    """The JSON object of a line, which messages call `place`.  Raises DatasetError for something else."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
+        raise DatasetError(f"{place}: not JSON: {reason}; expected an object of texts and labels") from error
+    if not isinstance(value, dict):
+        raise DatasetError(f"{place}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def brief(value: object) -> str:
+    """What was found, for messages."""
+    try:
+        return f"{value!r:.60}"
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deeply"
 
 
 def read_parquet(path: Path) -> Table:
@@ -176,18 +194,22 @@ def read_parquet(path: Path) -> Table:
     """
     library = hugging_face()  # pyarrow comes with it
     parquet = importlib.import_module("pyarrow.parquet")
-    try:
-        content = parquet.read_table(io.BytesIO(read_bytes(path)))
-    except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own errors derive from these
-        reason = " ".join(str(error).split())[:200]
-        raise DatasetError(f"{str(path)!r} is not a Parquet file that can be read: {reason}") from error
+    raw = read_bytes(path)
     names = {}
-    if content.schema.metadata and b"huggingface" in content.schema.metadata:
-        features = library.Features.from_arrow_schema(content.schema)
-        names = {
-            name: tuple(feature.names) for name, feature in features.items() if hasattr(feature, "names")
-        }
-    cells = [column.to_pylist() for column in content.columns]
+    try:
+        content = parquet.read_table(io.BytesIO(raw))
+        if content.schema.metadata and b"huggingface" in content.schema.metadata:
+            features = library.Features.from_arrow_schema(content.schema)
+            names = {
+                name: tuple(map(str, feature.names))
+                for name, feature in features.items()
+                if hasattr(feature, "names")
+            }
+        cells = [column.to_pylist() for column in content.columns]
+    except Exception as error:  # of pyarrow, of JSON in the metadata, of values that Python has not
+        raise DatasetError(
+            f"{str(path)!r} is not a Parquet file that can be read: {one_line(error)}; write it again"
+        ) from error
     rows = enumerate(zip(*cells, strict=True), 1)
     return Table(path, tuple(content.column_names), rows, "row", names)
 
@@ -290,7 +312,7 @@ def table_layout(
                 continue
             value = _label_of(table, number, cells, label)
             if value not in values:
-                raise table.error(number, f"unknown label {value!r}; known: {', '.join(values)}")
+                raise table.error(number, f"unknown label {value!r:.60}; known: {', '.join(values)}")
             index = values[value]
             yield None if index is None else Example(first, second, index)
 
@@ -475,7 +497,7 @@ def _listed(columns: Sequence[str]) -> str:
 def _text_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str:
     text = cells[index]
     if not isinstance(text, str):
-        raise table.error(number, f"{table.columns[index]} must be a text, not {text!r:.60}")
+        raise table.error(number, f"{table.columns[index]} must be a text, not {brief(text)}")
     if not text.strip():
         raise table.error(number, f"{table.columns[index]} is empty; expected a text, or remove the row")
     if not text.isascii() and (found := _SURROGATE.search(text)):
@@ -496,4 +518,4 @@ def _label_of(table: Table, number: int, cells: Sequence[Any], index: int) -> st
         name = str(value).strip()
         whole = _WHOLE.fullmatch(name)
         return str(int(whole[1])) if whole else name
-    raise table.error(number, f"{table.columns[index]} must be a word or a whole number, not {value!r:.60}")
+    raise table.error(number, f"{table.columns[index]} must be a word or a whole number, not {brief(value)}")
