@@ -48,7 +48,8 @@ from whybert.builtin import encoder_folder
 from whybert.classifier import load_encoder, quiet
 from whybert.datasets import TextDataset, load
 from whybert.errors import MissingExtraError
-from whybert.training import Order, Settings, _encoded, _progress_of_datasets, _trainer
+from whybert.recipe import Settings
+from whybert.training import Order, _encoded, _progress_of_datasets, _trainer
 
 LENGTH, BATCH = 128, 32  # tokens a text, texts a step
 AIM = 3.0

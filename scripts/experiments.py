@@ -32,8 +32,9 @@ from train_builtin import is_sentence, read_reference
 from whybert import Classifier
 from whybert.classifier import quiet
 from whybert.datasets import load
+from whybert.recipe import Settings
 from whybert.scoring import Report, classification_report
-from whybert.training import Settings, finetune
+from whybert.training import finetune
 
 # What differs from `Settings`' defaults.  IMDb and Yelp-5 are long texts: what stands at the end of a
 # review is cut.

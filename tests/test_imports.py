@@ -15,8 +15,8 @@ SOURCE: Final = Path(whybert.__file__).parent
 
 LAYERS: Final = (
     "errors",
-    "words files labels typed",
-    "encoding explanation targets anatomy",
+    "words files typed",
+    "encoding explanation targets anatomy recipe",
     "schema render datasets lrp builtin",
     "interception loading",
     "classifier",

@@ -16,21 +16,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+import typer
 from safetensors.torch import load_file
 from transformers import BertForMaskedLM, BertTokenizer, Trainer
 
 import models
 import tiny
+import whybert
 from whybert import Classifier
 from whybert.classifier import load_encoder
 from whybert.cli import run
+from whybert.cli.finetune import finetune_command
 from whybert.errors import (
     InputError,
     MissingExtraError,
@@ -39,7 +42,8 @@ from whybert.errors import (
     UnknownNameError,
     UsageError,
 )
-from whybert.training import CHECKPOINTS, Order, Settings, _with_lora, finetune, last_checkpoint
+from whybert.recipe import Settings
+from whybert.training import CHECKPOINTS, Order, _with_lora, finetune, last_checkpoint
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 WORDS = ["film", "actors", "think", "made", "were", "the", "and", "you", "a", "so"]
@@ -432,7 +436,18 @@ def test_ctrl_c_is_one_line(settings: Settings) -> None:
     assert all(line.startswith("epoch ") for line in lines[:-1])
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "model.safetensors",
+        "optimizer.pt",
+        "scheduler.pt",
+        "trainer_state.json",
+        "rng_state.pth",
+        "config.json",
+        "tokenizer.json",
+    ],
+)
 def test_a_checkpoint_with_a_cut_file_is_none(settings: Settings, file: str) -> None:
     stop_after(2, settings)
     checkpoints = Path(settings.output_dir) / CHECKPOINTS
@@ -442,6 +457,78 @@ def test_a_checkpoint_with_a_cut_file_is_none(settings: Settings, file: str) -> 
     with (last / file).open("r+b") as opened:
         opened.truncate((last / file).stat().st_size - 20)
     assert last_checkpoint(checkpoints) == checkpoints / "checkpoint-6"
+
+
+def test_a_checkpoint_whose_state_is_no_state_is_none(settings: Settings) -> None:
+    stop_after(2, settings)
+    checkpoints = Path(settings.output_dir) / CHECKPOINTS
+    (checkpoints / "checkpoint-12" / "trainer_state.json").write_text("null")
+    assert last_checkpoint(checkpoints) == checkpoints / "checkpoint-6"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "null", "[]", '{"labels": null}', '{"labels": ["neg", "pos"]}', None]
+)
+def test_a_damaged_result_is_named_and_made_again(settings: Settings, content: str | None) -> None:
+    short = replace(settings, num_train_epochs=1)
+    first = finetune(short)
+    before = weights(first.folder)
+    if content is None:
+        (first.folder / "model.safetensors").unlink()
+    else:
+        (first.folder / "metrics.json").write_text(content)
+    again = finetune(short)
+    assert not again.already_done
+    assert any(
+        "metrics.json or a file that it lists was damaged or gone" in n for n in again.metrics["notes"]
+    )
+    assert same(weights(again.folder), before)
+
+
+@pytest.mark.parametrize("left", [".finetune.json.tmp", ".whybert-0123.tmp", "finetune.json"])
+def test_a_stop_at_the_first_write_locks_no_folder(settings: Settings, left: str) -> None:
+    folder = Path(settings.output_dir)
+    folder.mkdir()
+    (folder / left).touch()
+    assert not finetune(replace(settings, num_train_epochs=1)).resumed
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "tokenizer.json", "finetune.json"])
+def test_a_stop_while_a_run_is_overwritten_locks_no_folder(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    finetune(replace(settings, num_train_epochs=1))
+    other = replace(settings, num_train_epochs=2, seed=9)
+
+    def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, *arguments: Any, **options: Any) -> Any:
+            if name in {Path(each).name for each in (path, *arguments)}:
+                raise KeyboardInterrupt
+            return function(path, *arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stopping(Path.unlink))
+        patch.setattr(Path, "replace", stopping(Path.replace))
+        patch.setattr(os, "replace", stopping(os.replace))
+        with pytest.raises(KeyboardInterrupt):
+            finetune(other, overwrite=True)
+    assert finetune(other, overwrite=True).metrics["epochs"] == 2
+
+
+def test_versions_that_began_a_run_are_named(settings: Settings) -> None:
+    stop_after(1, settings)
+    mark = Path(settings.output_dir) / "finetune.json"
+    found = json.loads(mark.read_text())
+    for key in ("begun", "versions"):
+        found[key]["whybert"] = "0.0.1"
+    mark.write_text(json.dumps(found))
+    stop_after(1, settings)
+    notes = finetune(settings).metrics["notes"]
+    [note] = [note for note in notes if "begun" in note]
+    assert note.startswith("begun by whybert 0.0.1, torch ")
+    assert f"went on by whybert {whybert.__version__}, torch " in note
 
 
 def test_a_finished_run_does_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -631,6 +718,22 @@ def test_the_command_with_either_spelling(
     assert "already done" in capsys.readouterr().out
 
 
+def test_each_setting_is_an_option_in_both_spellings() -> None:
+    app = typer.Typer(add_completion=False)
+    app.command()(finetune_command)
+    options = {option.name: option for option in typer.main.get_command(app).params}
+    assert set(options) == {field.name for field in fields(Settings)} | {"overwrite"}
+    for field in fields(Settings):
+        names = options[field.name].opts
+        assert {name.replace("_", "-") for name in names} <= set(names)
+        for name in names:
+            if name.startswith("--"):
+                assert f"--{name[2:].replace('-', '_')}" in names
+        given = field.default if field.default is not MISSING else None
+        assert options[field.name].default in (given, None)
+        assert options[field.name].required == (field.default is MISSING)
+
+
 def test_the_data_folder_of_a_known_data_set(
     settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -667,12 +770,15 @@ def test_wrong_use(settings: Settings, capsys: pytest.CaptureFixture[str]) -> No
         ({"train_batch_size": 0}, "train_batch_size of at least 1, found 0"),
         ({"early_stopping": 0}, "early_stopping of at least 1"),
         ({"seed": -1}, "seed of at least 0"),
-        ({"seed": 2**40}, "seed of at most"),
+        ({"seed": 2**40}, "seed of at least 0 and of at most 4294967295"),
         ({"learning_rate": float("nan")}, "learning_rate above 0"),
         ({"num_train_epochs": 0}, "num_train_epochs above 0"),
         ({"warmup_ratio": 1.0}, "warmup_ratio"),
         ({"weight_decay": -0.1}, "weight_decay"),
-        ({"validation_fraction": 1.0}, "validation_fraction between 0 and 1"),
+        ({"validation_fraction": 1.0}, "validation_fraction above 0 and below 1"),
+        ({"num_train_epochs": float("inf")}, "num_train_epochs above 0"),
+        ({"max_seq_length": "8"}, "max_seq_length to be a whole number, found '8'"),
+        ({"lora": 1}, "lora to be true or false"),
     ],
 )
 def test_settings_that_mean_nothing(change: dict[str, Any], words: str) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import json
 import math
 import os
 import shutil
@@ -31,7 +29,10 @@ from whybert import __version__
 from whybert.anatomy import maximum_tokens
 from whybert.builtin import encoder_folder
 from whybert.classifier import BUILTIN, load_encoder, quiet
-from whybert.errors import InputError, MissingExtraError, TrainingError, UsageError
+from whybert.errors import InputError, TrainingError, UsageError, require
+from whybert.files import read_json, write_json
+from whybert.recipe import Settings
+from whybert.store import VERSIONS, RunFolder, versions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
@@ -41,108 +42,11 @@ if TYPE_CHECKING:
 SETTINGS_FILE: Final = "finetune.json"
 METRICS_FILE: Final = "metrics.json"
 CHECKPOINTS: Final = "checkpoints"
+BEGUN: Final = "begun"  # the key of the versions that began a run
 
 _STAGING = ".staging"
-_WITHOUT_EFFECT = ("output_dir", "eval_batch_size")  # on what comes out
-_LARGEST_SEED = 2**32 - 1  # that numpy takes
 _LOGGED_LOSSES = 50  # points of the loss curve
 _MEGA_BATCH = 50  # batches among which texts of like length are put together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a run is made of.  Two runs with equal settings on the same data give the same weights on a CPU.
-
-    task, data_dir: the data set, as `whybert.datasets.load` takes them.
-    model: "builtin" (the MiniLM encoder), a folder or a hub id; a classifier's head is replaced.
-    output_dir: the folder of the result.
-    max_seq_length: tokens a text, special ones included; longer texts are cut.
-    train_batch_size: texts an optimiser step, over all devices and accumulation steps together, so that a
-        run on two devices takes the same steps as one on one.
-    learning_rate: None takes 5e-5, and 6e-4 for LoRA.
-    warmup_ratio: the part of all steps in which the learning rate grows.
-    evaluations_per_epoch: how often the validation split is scored and a checkpoint written: at the end of
-        each epoch, and in steps of an epoch's nth part.
-    early_stopping: stop after so many evaluations without a better macro-F1; None never does.
-    lora: train low-rank changes of the linear layers instead of all weights; the result is merged.
-    bf16: bfloat16 autocast; None uses it on a GPU that has it.
-    validation_fraction: the part of the training rows to choose the checkpoint by, where the data set
-        has no validation split.
-    eval_test: score the test split too, once, at the end.
-    train_split: the split to learn from, where the data set has none called train.
-    """
-
-    task: str
-    output_dir: str
-    data_dir: str | None = None
-    model: str = BUILTIN
-    max_seq_length: int = 128
-    train_batch_size: int = 32
-    eval_batch_size: int = 64
-    learning_rate: float | None = None
-    num_train_epochs: float = 3.0
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.01
-    gradient_accumulation_steps: int = 1
-    evaluations_per_epoch: int = 1
-    early_stopping: int | None = None
-    seed: int = 42
-    do_lower_case: bool | None = None
-    group_by_length: bool = True
-    lora: bool = False
-    lora_rank: int = 16
-    bf16: bool | None = None
-    validation_fraction: float = 0.1
-    eval_test: bool = False
-    text_column: str | None = None
-    pair_column: str | None = None
-    label_column: str | None = None
-    train_split: str = "train"
-    train_limit: int | None = None
-
-    def __post_init__(self) -> None:
-        least = {
-            "max_seq_length": 1,
-            "train_batch_size": 1,
-            "eval_batch_size": 1,
-            "gradient_accumulation_steps": 1,
-            "lora_rank": 1,
-            "evaluations_per_epoch": 1,
-            "early_stopping": 1,
-            "train_limit": 2,
-            "seed": 0,
-        }
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise UsageError(f"expected {name} of at least {lowest}, found {value}")
-        if self.seed > _LARGEST_SEED:
-            raise UsageError(f"expected seed of at most {_LARGEST_SEED}, found {self.seed}")
-        for name, number in (("num_train_epochs", self.num_train_epochs), ("learning_rate", self.rate)):
-            if not (math.isfinite(number) and number > 0):
-                raise UsageError(f"expected {name} above 0, found {number}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UsageError(f"expected weight_decay of at least 0, found {self.weight_decay}")
-        if not 0.0 <= self.warmup_ratio < 1.0:
-            raise UsageError(
-                f"expected warmup_ratio, the part of the steps, from 0 to below 1, found {self.warmup_ratio}"
-            )
-        if not 0.0 < self.validation_fraction < 1.0:
-            raise UsageError(
-                f"expected validation_fraction between 0 and 1, found {self.validation_fraction}"
-            )
-
-    @property
-    def rate(self) -> float:
-        """The learning rate, or its default."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return 6e-4 if self.lora else 5e-5
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings that decide about the result, as JSON types."""
-        values = dataclasses.asdict(self) | {"learning_rate": self.rate}
-        return {name: value for name, value in values.items() if name not in _WITHOUT_EFFECT}
 
 
 @dataclass(frozen=True)
@@ -164,22 +68,30 @@ class FineTuned:
 def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
     """Fine-tune as `settings` say, or go on where a run with the same settings was stopped.
 
-    overwrite: begin anew in the folder of an earlier run.  With several processes (accelerate launch)
-    each of them calls this.
+    With several processes (accelerate launch) each of them calls this.
 
-    Raises UsageError (settings that do not fit, an output folder that holds something else), DatasetError
-    and InputError (data), ModelLoadError (the encoder) and TrainingError (no space left, a loss that is
-    not a number).
+    Args:
+        settings: the recipe.
+        overwrite: begin anew in the folder of an earlier run.
+
+    Raises:
+        UsageError: settings that do not fit, or an output folder that holds something else.
+        DatasetError, InputError: the data.
+        ModelLoadError: the encoder.
+        TrainingError: no space left, or a loss that is not a number.
+        MissingExtraError: the extra `train` is not installed.
     """
-    _require_extra()
+    for name in ("accelerate", "datasets", "peft", "sklearn"):
+        require(name, "fine-tuning", "train")
     from accelerate import PartialState
 
     processes = PartialState()
     _check_batch(settings, processes.num_processes)
     output = Path(settings.output_dir).expanduser().resolve()
-    _check_folder(output, settings, overwrite)
+    _folder(output).check(settings.to_dict(), overwrite)
     if not overwrite and (done := _finished(output)) is not None:
         return done
+    damaged = not overwrite and (output / METRICS_FILE).exists()
 
     with quiet(), _progress_of_datasets():
         data = _load_data(settings)
@@ -196,6 +108,7 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
             _train(settings, trainer, checkpoint, processes.is_main_process)
             seconds = time.perf_counter() - started
             metrics = _metrics(settings, trainer, data, seconds, resumed=checkpoint is not None)
+            metrics["notes"] += _notes(output, damaged)
             if processes.is_main_process:
                 _write_result(output, settings, trainer, data, metrics)
         processes.wait_for_everyone()
@@ -218,56 +131,38 @@ def _is_complete(checkpoint: Path) -> bool:
     The Trainer writes its state last.  The other files are looked at as well, by their tables of
     contents, since a machine that stops may lose what was written before.
     """
+    weights = [*checkpoint.glob("*.safetensors")]
+    objects = {checkpoint / "trainer_state.json", *checkpoint.glob("*.json")}
+    archives = {checkpoint / "optimizer.pt", checkpoint / "scheduler.pt", *checkpoint.glob("*.pth")}
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        weights = [*checkpoint.glob("*.safetensors")]
         for path in weights:
             with safe_open(path, framework="pt"):
                 pass
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, SafetensorError):
         return False
-    archives = (checkpoint / "optimizer.pt", checkpoint / "scheduler.pt")
-    return bool(weights) and all(zipfile.is_zipfile(path) for path in archives)
+    return bool(weights) and all(map(_read_json, objects)) and all(map(zipfile.is_zipfile, archives))
 
 
 # --- the output folder ----------------------------------------------------------------------------------
 
 
-def _check_folder(output: Path, settings: Settings, overwrite: bool) -> None:
-    """Refuse a folder that is not a run's with the same settings; nothing is written."""
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"expected a folder to write to, found the file {str(output)!r}")
-    if not output.is_dir() or not any(output.iterdir()):
-        return
-    mark = output / SETTINGS_FILE
-    if not mark.is_file():
-        raise UsageError(
-            f"{str(output)!r} holds something that no fine-tuning wrote; name another --output-dir"
-        )
-    if overwrite or not (_checkpoints(output / CHECKPOINTS) or (output / METRICS_FILE).exists()):
-        return  # there is nothing that could be lost
-    before = _read_json(mark)
-    wanted = json.loads(json.dumps(settings.to_dict()))
-    changed = [name for name in wanted if before.get(name) != wanted[name]]
-    if changed:
-        listed = ", ".join(f"{name} {before.get(name)!r} (now {wanted[name]!r})" for name in changed)
-        raise UsageError(
-            f"{str(output)!r} holds a run with other settings: {listed}; "
-            "use --overwrite or another --output-dir"
-        )
+def _folder(output: Path) -> RunFolder:
+    return RunFolder(
+        output, "fine-tuning", SETTINGS_FILE, (CHECKPOINTS, METRICS_FILE), "another --output-dir"
+    )
 
 
 def _prepare_folder(output: Path, settings: Settings, overwrite: bool) -> None:
     """Make the folder ours, without what an earlier run left there if it is to be overwritten."""
     try:
-        output.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(output / _STAGING, ignore_errors=True)
+        begun = versions() if overwrite else _begun(output)
         if overwrite:
             files = _result_files(output)
             shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
-            for name in (METRICS_FILE, *files, SETTINGS_FILE):
+            for name in (METRICS_FILE, *files):
                 (output / name).unlink(missing_ok=True)
-        _write_json(output / SETTINGS_FILE, settings.to_dict())
+        _folder(output).claim({**settings.to_dict(), BEGUN: begun})
     except OSError as error:
         raise UsageError(f"cannot write to {str(output)!r}: {error.strerror or error}") from error
     for path in _checkpoints(output / CHECKPOINTS):
@@ -275,21 +170,43 @@ def _prepare_folder(output: Path, settings: Settings, overwrite: bool) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def _begun(output: Path) -> dict[str, str]:
+    """The versions that a run was begun with; these, where it begins now."""
+    found = _read_json(output / SETTINGS_FILE)
+    before = found.get(BEGUN, found.get(VERSIONS))
+    if last_checkpoint(output / CHECKPOINTS) is None or not isinstance(before, dict):
+        return versions()
+    return before
+
+
+def _notes(output: Path, damaged: bool) -> list[str]:
+    """Lines on what was found damaged, and on a run that other versions began."""
+    notes = [f"{METRICS_FILE} or a file that it lists was damaged or gone; made again"] if damaged else []
+    begun, now = _read_json(output / SETTINGS_FILE).get(BEGUN), versions()
+    if begun != now:
+        by, goes_on = (", ".join(f"{k} {v}" for k, v in dict(each or {}).items()) for each in (begun, now))
+        notes.append(f"begun by {by or 'versions that were not recorded'}; went on by {goes_on}")
+    return notes
+
+
 def _result_files(output: Path) -> list[str]:
     """The names of the files that an earlier run wrote there; files of other origin stay."""
-    try:
-        names = json.loads((output / METRICS_FILE).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    names = _read_json(output / METRICS_FILE).get("files")
+    if not isinstance(names, list):
         return []
     return [name for name in names if isinstance(name, str) and Path(name).name == name]
 
 
 def _finished(output: Path) -> FineTuned | None:
-    path = output / METRICS_FILE
-    if not path.is_file():
+    """What a run left there that came to its end, if all of it is still there."""
+    metrics, files = _read_json(output / METRICS_FILE), _result_files(output)
+    try:
+        labels, whole = tuple(metrics["labels"]), all("accuracy" in of for of in metrics["splits"].values())
+    except (LookupError, TypeError, AttributeError):
         return None
-    metrics = _read_json(path)
-    return FineTuned(output, tuple(metrics["labels"]), metrics, already_done=True)
+    if not whole or not files or not all((output / name).is_file() for name in files):
+        return None
+    return FineTuned(output, labels, metrics, already_done=True)
 
 
 def _write_result(
@@ -319,19 +236,16 @@ def _write_result(
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where it cannot be read, or holds something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{str(path)!r} cannot be read; use --overwrite or another --output-dir") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"{str(path)!r} is not of a run; use --overwrite or another --output-dir")
-    return value
+        value = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_json(path, value, indent=2, sort_keys=True)
 
 
 def _model_card(settings: Settings, data: TextDataset, metrics: Mapping[str, Any]) -> str:
@@ -363,14 +277,6 @@ The checkpoint is the one with the best macro-F1 on the validation split.
 
 
 # --- data and model --------------------------------------------------------------------------------------
-
-
-def _require_extra() -> None:
-    for name in ("accelerate", "datasets", "peft", "sklearn"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise MissingExtraError("fine-tuning", "train") from error
 
 
 def _check_batch(settings: Settings, processes: int) -> None:
@@ -756,7 +662,7 @@ def _train(settings: Settings, trainer: Trainer, checkpoint: Path | None, is_mai
 
 def _adopt(state_file: Path) -> None:
     """Let a checkpoint find the best one again where the folder was moved meanwhile."""
-    state = json.loads(state_file.read_text(encoding="utf-8"))
+    state = _read_json(state_file)
     if state.get("best_model_checkpoint"):
         best = state_file.parents[1] / Path(state["best_model_checkpoint"]).name
         if best.is_dir() and str(best) != state["best_model_checkpoint"]:
@@ -798,14 +704,8 @@ def _metrics(
         "loss_curve": [[entry["step"], entry["loss"]] for entry in history if "loss" in entry],
         "seconds": round(seconds, 1),
         "texts_per_second": None if resumed else round(rows * epochs / seconds, 1),
-        "versions": _versions(),
+        VERSIONS: versions(),
     }
-
-
-def _versions() -> dict[str, str]:
-    import transformers
-
-    return {"whybert": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 @contextlib.contextmanager
