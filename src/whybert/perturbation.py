@@ -106,6 +106,6 @@ def alike(inputs: Iterable[Columns], batch_size: int) -> Iterator[list[Columns]]
     for columns in dict.fromkeys(inputs):
         by_length.setdefault(len(columns[0]), []).append(columns)
     for length in sorted(by_length, reverse=True):
-        size = max(1, batch_size * _TOKENS_PER_TEXT // length)
+        size = max(1, batch_size * _TOKENS_PER_TEXT // max(1, length))
         listed = by_length[length]
         yield from (listed[start : start + size] for start in range(0, len(listed), size))

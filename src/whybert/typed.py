@@ -5,6 +5,7 @@ A bound is an entry of a field's metadata: `least`, `above`, `most` or `below`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import operator
@@ -75,12 +76,51 @@ def check(settings: Any, of: str = "") -> None:
     for field, hint in hinted(type(settings)):
         value, name = getattr(settings, field.name), field.name + of
         if not fits(hint, value):
-            raise UsageError(f"expected {name} to be {_expected(hint)}, found {_shown(value)}")
+            if isinstance(value, str) and (choices := choices_of(hint)):
+                raise UnknownNameError(name, value, map(written, choices))
+            raise UsageError(f"expected {name} to be {expected(hint)}, found {_shown(value)}")
         if isinstance(value, int | float):
-            bounds = [(*_BOUNDS[key], bound) for key, bound in field.metadata.items() if key in _BOUNDS]
-            if not math.isfinite(value) or not all(holds(value, bound) for _, holds, bound in bounds):
-                said = " and ".join(f"{words} {bound}" for words, _, bound in bounds) or "that is finite"
-                raise UsageError(f"expected {name} {said}, found {value}; give another number")
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not finite or not all(holds(value, bound) for _, holds, bound in _bounds(field)):
+                said = bounds_of(field) or "that is finite"
+                raise UsageError(f"expected {name} {said}, found {_shown(value)}; give another number")
+
+
+def _bounds(field: dataclasses.Field[Any]) -> list[tuple[str, Any, float]]:
+    return [(*_BOUNDS[key], bound) for key, bound in field.metadata.items() if key in _BOUNDS]
+
+
+def bounds_of(field: dataclasses.Field[Any]) -> str:
+    """What a number may be, for people; empty without bounds."""
+    return " and ".join(f"{words} {bound}" for words, _, bound in _bounds(field))
+
+
+def choices_of(hint: Any) -> tuple[Any, ...]:
+    """The values of the Literals in a type hint."""
+    return tuple(
+        each for kind in alternatives(hint) if get_origin(kind) is Literal for each in get_args(kind)
+    )
+
+
+def written(value: Any) -> str:
+    """A plain value as a command line has it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def unwritten(hint: Any, text: str) -> Any:
+    """The value that was written so by its type hint; the text itself where it is none, for `check`."""
+    kinds = alternatives(hint)
+    words = {bool: (True, False), NoneType: (None,)}
+    for value in (*choices_of(hint), *(word for kind in kinds for word in words.get(kind, ()))):
+        if written(value) in (text, text.casefold()):
+            return value
+    for kind in (int, float):
+        if kind in kinds:
+            with contextlib.suppress(ValueError):
+                return kind(text)
+    return text
 
 
 def read(hint: Any, value: object, name: str, place: str) -> Any:
@@ -105,7 +145,7 @@ def read(hint: Any, value: object, name: str, place: str) -> Any:
             return tuple(read(entry, each, f"{single} {n}", place) for n, each in enumerate(value, 1))
         if fits(kind, value):
             return value
-    raise InputError(f"expected {name} in {place} to be {_expected(hint)}, found {_shown(value)}")
+    raise InputError(f"expected {name} in {place} to be {expected(hint)}, found {_shown(value)}")
 
 
 def _read_fields(kind: Any, given: object, place: str) -> Any:
@@ -126,7 +166,8 @@ def _read_fields(kind: Any, given: object, place: str) -> Any:
     return kind(**found)
 
 
-def _expected(hint: Any) -> str:
+def expected(hint: Any) -> str:
+    """What a type hint wants, for people."""
     said = []
     for kind in alternatives(hint):
         if get_origin(kind) is Literal:
@@ -137,5 +178,5 @@ def _expected(hint: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = "nothing" if value is None else repr(value)
+    text = "nothing" if value is None else " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."

@@ -51,13 +51,13 @@ def list_command(
 
 def _method_rows() -> list[dict[str, Any]]:
     from whybert.methods import METHODS
-    from whybert.methods.options import options_of
+    from whybert.typed import bounds_of, choices_of, expected, hinted
 
     rows = []
     for name, method in METHODS.items():
-        plain, options = method(), options_of(method)
+        plain, options = method(), list(hinted(method))
         # the specs of magnitudes that become signed scores by one choice
-        variants = [method(**{option.name: choice}) for option in options for choice in option.choices]
+        variants = [method(**{field.name: choice}) for field, hint in options for choice in choices_of(hint)]
         rows.append(
             {
                 "name": name,
@@ -67,12 +67,12 @@ def _method_rows() -> list[dict[str, Any]]:
                 "signed_with": [] if plain.is_signed else [each.spec for each in variants if each.is_signed],
                 "options": [
                     {
-                        "name": option.name,
-                        "default": option.default,
-                        "choices": list(option.choices),
-                        "what": str(option),
+                        "name": field.name,
+                        "default": field.default,
+                        "choices": list(choices_of(hint)),
+                        "what": f"{expected(hint)} {bounds_of(field)}".strip(),
                     }
-                    for option in options
+                    for field, hint in options
                 ],
             }
         )
@@ -93,9 +93,8 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
         signed = "; ".join(["yes" if row["signed"] else "no", *(f"{spec} is" for spec in row["signed_with"])])
         what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
         table.add_row(RichText(row["name"]), what, RichText(signed), RichText("\n".join(options)))
-    return Group(
-        table, RichText("\nAn option follows a colon, and the default stands in brackets: gi:reduction=sum")
-    )
+    how = "\nOptions follow a colon, several methods a comma: --method lrp:residual=once,alpha=0.3,lat"
+    return Group(table, RichText(how))
 
 
 def _metric_rows() -> list[dict[str, Any]]:

@@ -6,8 +6,7 @@ A module of this package that defines a `Method` with a name is all that a new m
 from __future__ import annotations
 
 from whybert.methods.base import Method
-from whybert.methods.options import Bounds
 from whybert.methods.question import Question
 from whybert.methods.specs import METHODS, create, create_all, split
 
-__all__ = ["METHODS", "Bounds", "Method", "Question", "create", "create_all", "split"]
+__all__ = ["METHODS", "Method", "Question", "create", "create_all", "split"]

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from whybert.errors import UsageError
 from whybert.lrp.composites import Composite
-from whybert.methods.options import options_of
 from whybert.methods.question import Question
+from whybert.typed import check, written
 
 Reduction = Literal["sum", "absolute", "squared_norm"]
 
@@ -38,19 +39,24 @@ class Method(ABC):
     needs_attention: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for option in options_of(type(self)):
-            object.__setattr__(self, option.name, option.check(getattr(self, option.name)))
+        check(self, f" of {self.name}")
+        for name, value in self.options.items():
+            if isinstance(value, str) and (not value or value != value.strip() or "," in value):
+                raise UsageError(
+                    f"expected {name} of {self.name} to be text without a comma, found {value!r}"
+                )
 
     @property
     def options(self) -> dict[str, Any]:
-        return {option.name: getattr(self, option.name) for option in options_of(type(self))}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     @property
     def spec(self) -> str:
         """The method in one line, its options as far as they are not the default: "gi:reduction=sum"."""
-        values = [(option, getattr(self, option.name)) for option in options_of(type(self))]
-        written = ",".join(option.write(value) for option, value in values if value != option.default)
-        return f"{self.name}:{written}" if written else self.name
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        given = {name: value for name, value in self.options.items() if value != default[name]}
+        options = ",".join(f"{name}={written(value)}" for name, value in given.items())
+        return f"{self.name}:{options}" if options else self.name
 
     @property
     def is_signed(self) -> bool:

@@ -92,14 +92,13 @@ class Question:
             composites: the rules of later sweeps.
             attention, sub_layers: see `whybert.interception.run`.
             at: a function of the embedding (batch, seq, hidden); the sweeps end at what it returns.
-            inputs: others than the question's, such as several copies of its rows.
+            inputs: others than the question's, such as a baseline or copies of its rows; the question's own
+                change of the embedding is not theirs, so E is best taken from the shared pass.
         """
         wanted = tuple(composites)
         if at is None and inputs is None and self.shared.serves(wanted, attention, sub_layers):
             return self.shared.forward
-        if inputs is not None and self.at is not None:
-            raise UsageError("other inputs cannot be asked for: the change of the embedding is for these")
-        changes = [change for change in (self.at, at) if change is not None]
+        changes = [change for change in (None if inputs else self.at, at) if change is not None]
 
         def changed(embedding: Tensor) -> Tensor:
             for change in changes:
@@ -130,6 +129,8 @@ class Question:
         Raises:
             UsageError: there is no such way, it needs a tokenizer, or no token is left.
         """
+        if self.at is not None:
+            raise UsageError("tokens cannot be taken away where the embedding is changed; leave `at` out")
         ids = self.inputs["input_ids"]
         for name, tensor in self.inputs.items():
             if tensor.shape != ids.shape:

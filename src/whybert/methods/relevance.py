@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -11,7 +11,6 @@ from whybert.errors import UnsupportedModelError
 from whybert.interception import ForwardPass
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
 from whybert.methods.base import Method, Reduction, reduce_hidden
-from whybert.methods.options import Bounds
 from whybert.methods.question import Question
 
 
@@ -38,7 +37,7 @@ class ReleasedLRP(Method):
 
     residual: Literal["released", "once"] = "released"
     reduction: Reduction = "absolute"
-    alpha: Annotated[float, Bounds(0, 1)] = 0.5
+    alpha: float = field(default=0.5, metadata={"least": 0, "most": 1})
 
     @property
     def is_signed(self) -> bool:

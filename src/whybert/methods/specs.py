@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from whybert.errors import UnknownNameError, UsageError
 from whybert.methods.base import Method
-from whybert.methods.options import options_of
+from whybert.typed import hinted, unwritten
 
 
 def _kinds() -> Iterator[type[Method]]:
@@ -29,6 +29,11 @@ METHODS: Final[Mapping[str, type[Method]]] = MappingProxyType(
     {kind.name: kind for kind in sorted(_kinds(), key=lambda kind: (kind.place, kind.name))}
 )
 """The classes of methods by name, in the order of their `place`."""
+
+
+def options_of(method: type[Method]) -> dict[str, Any]:
+    """The names of the options in the order of the fields, with their type hints."""
+    return {field.name: hint for field, hint in hinted(method)}
 
 
 def split(text: str) -> list[str]:
@@ -66,7 +71,7 @@ def create_all(methods: object, options: Mapping[str, Any] = MappingProxyType({}
     if not parsed:
         raise UsageError(f"expected at least one method; known: {', '.join(METHODS)}")
     named = [kind for kind, _, given in parsed if not isinstance(given, Method)]
-    fields = {option.name for kind in named for option in options_of(kind)}
+    fields = {name for kind in named for name in options_of(kind)}
     for option in options:
         if option not in fields:
             names = ", ".join(kind.name for kind in named) or "methods that are objects"
@@ -76,7 +81,7 @@ def create_all(methods: object, options: Mapping[str, Any] = MappingProxyType({}
         if isinstance(given, Method):
             made.append(given)
             continue
-        shared = {o.name: options[o.name] for o in options_of(kind) if o.name in options}
+        shared = {name: options[name] for name in options_of(kind) if name in options}
         for name in own.keys() & shared.keys():
             raise UsageError(f"expected {name} of {kind.name} once, found it in {given!r} and beside it")
         made.append(kind(**own, **shared))
@@ -97,15 +102,15 @@ def _parse(spec: object) -> tuple[type[Method], dict[str, Any], object]:
     name = known.get(written.casefold().replace("-", "_"))
     if name is None:
         raise UnknownNameError("method", written, METHODS)
-    by_name = {option.name: option for option in options_of(METHODS[name])}
+    hints = options_of(METHODS[name])
     values: dict[str, Any] = {}
     for piece in rest.split(",") if colon else ():
         option, equals, value = (part.strip() for part in piece.partition("="))
         if not equals:
             raise UsageError(f"expected option=value after {name + ':'!r}, found {piece!r} in {spec!r}")
-        if option not in by_name:
-            raise UnknownNameError(f"option of {name}", option, by_name)
+        if option not in hints:
+            raise UnknownNameError(f"option of {name}", option, hints)
         if option in values:
             raise UsageError(f"expected {option} of {name} once, found it twice in {spec!r}")
-        values[option] = by_name[option].read(value)
+        values[option] = unwritten(hints[option], value)
     return METHODS[name], values, spec
