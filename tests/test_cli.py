@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,6 @@ def test_no_command_shows_the_help(run: Run) -> None:
         (["expalin"], "Did you mean 'explain'"),
         (["explain"], "missing argument 'TEXT'"),
         (["explain", "x", "--formt", "json"], "--format"),
-        (["explain", "x", "--format", "csv"], "'csv' is not one of"),
         (["explain", "x", "--level", "letter"], "'letter' is not one of"),
         (["explain", "x", "--batch-size", "0"], "--batch-size"),
         (["explain", "x", "--max-length", "many"], "--max-length"),
@@ -563,7 +563,7 @@ def test_results_come_out_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> Non
         return iter([(index, text.upper()) for index, text in reversed(list(enumerate(texts)))])
 
     classifier: Any = None
-    chunks = answering.answers(Inputs(["-"], [], False), classifier, ask, 2, False)
+    chunks = answering.answers(Inputs(["-"]), classifier, ask, 2)
     first = next(chunks)
     assert [(item.index, answer) for item, answer in first] == [(0, "GOOD"), (1, "GOOD"), (2, "GOOD")]
     assert (asked, len(read)) == ([3], 3)
@@ -572,7 +572,7 @@ def test_results_come_out_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_logits_that_are_no_numbers_cost_only_their_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def ask(texts: list[Any]) -> Iterator[tuple[int, str]]:
         for index, text in enumerate(texts):
@@ -580,19 +580,18 @@ def test_logits_that_are_no_numbers_cost_only_their_line(
                 raise NonFiniteError(f"the logits of {PLACE} are not finite (nan): so", index)
             yield index, text
 
-    found = answering.answer_all(["a", "bad", "b"], ask, lambda _: None)
+    found = answering.answer_all(["a", "bad", "b"], ask, lambda text: None)
     assert (found[0], found[2]) == ("a", "b")
     assert isinstance(found[1], NonFiniteError)
     data = io.TextIOWrapper(io.BytesIO(b"a\nbad\nb\n"))
     monkeypatch.setattr(sys, "stdin", data)
     classifier: Any = None
-    inputs = Inputs(["-"], [], False)
-    [chunk] = answering.answers(inputs, classifier, ask, 2, False)
-    assert [(item.index, answer) for item, answer in chunk] == [(0, "a"), (2, "b")]
-    assert (inputs.failed, capsys.readouterr().err) == (
-        1,
-        "line 2: the logits of the text are not finite (nan): so\n",
+    rejected: list[tuple[str, str]] = []
+    [chunk] = answering.answers(
+        Inputs(["-"]), classifier, ask, 2, lambda item, problem: rejected.append((item.place, problem))
     )
+    assert [(item.index, answer) for item, answer in chunk] == [(0, "a"), (2, "b")]
+    assert rejected == [("line 2", "the logits of the text are not finite (nan): so")]
 
 
 def test_an_error_about_no_text_ends_the_run() -> None:
@@ -600,7 +599,7 @@ def test_an_error_about_no_text_ends_the_run() -> None:
         raise InputError("text 0 is fine, max_length is not")
 
     with pytest.raises(InputError, match="max_length"):
-        answering.answer_all(["a", "b"], ask, lambda _: None)
+        answering.answer_all(["a", "b"], ask, lambda text: None)
 
 
 def test_a_broken_model_is_one_error(run: Run, tmp_path: Path) -> None:
@@ -871,8 +870,8 @@ def test_progress_only_on_a_terminal(explain: Run, monkeypatch: pytest.MonkeyPat
 
 def test_total_of_what_can_be_counted(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"a\n\nb")
-    assert Inputs(["x", "lines"], [], False).total() == 4
-    assert Inputs(["x", "-"], [], False).total() is None
+    assert Inputs(["x", "lines"]).total() == 4
+    assert Inputs(["x", "-"]).total() is None
 
 
 def test_a_closed_pipe_ends_quietly(folder: str) -> None:
@@ -918,3 +917,46 @@ def test_the_built_in_model_in_its_own_process() -> None:
 def test_the_built_in_model_is_the_default(run: Run) -> None:
     result = run("predict", "a charming film", "--format", "json")
     assert result.records[0]["label"] == "positive"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_process_that_is_ended_leaves_no_file(folder: str, tmp_path: Path, name: str) -> None:
+    number = getattr(signal, name)
+    listen = functools.partial(signal.signal, number, signal.SIG_DFL)
+    command = ("explain", "-m", folder, "first", "-", "-o", "out.jsonl")
+    running = process(*command, cwd=tmp_path, preexec_fn=listen)
+    assert running.stdin is not None
+    running.stdin.write(b"a film\n" * 300)
+    running.stdin.flush()
+    for _ in range(600):
+        if [path for path in tmp_path.iterdir() if path.stat().st_size]:
+            break
+        time.sleep(0.1)
+    assert len(list(tmp_path.iterdir())) == 1
+    running.send_signal(number)
+    _, error = running.communicate(timeout=60)
+    assert (running.returncode, error) == (128 + number, b"terminated\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+# What is written where, and from what
+
+
+def test_the_format_follows_the_name_of_the_file(explain: Run, tmp_path: Path) -> None:
+    assert explain("good", "-o", "x.html") == Result(0, "", "")
+    assert (tmp_path / "x.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    one_error(explain("good", "-o", "x.html", "--format", "json"), 2, "contradict")
+    one_error(explain("good", "-o", "x.docx"), 2, ".html, ", "--format")
+
+
+def test_a_table_is_read_with_data(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text('text,label\n"A good, long film",pos\nbad,neg\n')
+    one_error(explain("reviews.csv"), 2, "--data reviews.csv")
+    result = explain("--data", "reviews.csv", "--format", "json")
+    assert (result.code, result.err) == (0, "")
+    assert [(r["index"], r["text"]) for r in result.records] == [(0, "A good, long film"), (1, "bad")]
+    assert len(explain("--data", "reviews.csv", "--format", "json", "--limit", "1").records) == 1
+    one_error(explain("good", "--data", "reviews.csv"), 2, "exclude each other")
+    one_error(explain("good", "--limit", "1"), 2, "--limit is for data sets")
+    one_error(explain("nosuchfile.txt"), 2, "nosuchfile.txt", "--text")
+    assert explain("--text", "nosuchfile.txt", "--format", "json").records[0]["text"] == "nosuchfile.txt"

@@ -39,8 +39,6 @@ A room imports itself and what stands in lines above its own here, under TYPE_CH
 UPWARDS: Final = {
     ("explanation", "render"),  # in functions: an explanation shows itself
 }
-PENDING: Final = {("corpus", "cli")}
-"""What is still to be turned round: imports between these rooms are not looked at."""
 
 ONLY: Final = {"render": {"errors", "explanation"}}
 """Rooms that know less than their layer would let them."""
@@ -97,7 +95,7 @@ INSIDE: Final = [each for each in IMPORTS if each.imported in MODULES]
 
 
 def looked_at(each: Import) -> bool:
-    return (room(each.module), room(each.imported)) not in UPWARDS | PENDING
+    return (room(each.module), room(each.imported)) not in UPWARDS
 
 
 def height(name: str) -> int:

@@ -141,7 +141,7 @@ def test_files_by_their_suffix(predict: Call, data: str, folder: str, tmp_path: 
     )
     code, out, err = predict("--data", data, "-o", str(tmp_path / "out.xlsx"))
     assert (code, out) == (2, "")
-    assert ".parquet, .csv, .jsonl, found" in err
+    assert "ends with .parquet, .csv, .jsonl, .json, .ndjson, .txt, found" in err
 
 
 def test_stdout(predict: Call, data: str, folder: str) -> None:

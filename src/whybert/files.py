@@ -109,7 +109,7 @@ def read_json(path: Path) -> Any:
 
 def csv_row(stream: TextIO, cells: Sequence[Any]) -> None:
     """A row of a CSV; None and NaN are empty cells, True is "true"."""
-    row = [str(cell).lower() if isinstance(cell, bool) else _plain(cell) for cell in cells]
+    row = [str(cell).lower() if isinstance(cell, bool) else plain(cell) for cell in cells]
     csv.writer(stream, lineterminator="\n").writerow(["" if cell is None else cell for cell in row])
 
 
@@ -130,16 +130,17 @@ def write_parquet(path: Path, columns: Sequence[str], rows: Rows) -> Path:
     arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
     arrays = []
     for cells in zip(*rows, strict=True):
-        plain = list(map(_plain, cells))
-        kind = None if any(cell is not None for cell in plain) else arrow.float64()
-        arrays.append(arrow.array(plain, kind))
+        column = list(map(plain, cells))
+        kind = None if any(cell is not None for cell in column) else arrow.float64()
+        arrays.append(arrow.array(column, kind))
     table = arrow.table(arrays, names=list(columns))
     with writing(path) as stream:
         parquet.write_table(table, cast(Any, stream).buffer)
     return path
 
 
-def _plain(cell: Any) -> Any:
+def plain(cell: Any) -> Any:
+    """A cell as every kind of file takes it: text that UTF-8 can hold, and None for NaN."""
     if isinstance(cell, str):
         return _LOST.sub("\ufffd", cell)
     return None if isinstance(cell, float) and math.isnan(cell) else cell

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn, cast
@@ -15,7 +17,7 @@ from whybert import __version__
 from whybert.cli.output import note
 from whybert.errors import UsageError, WhybertError
 
-INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + SIGINT and 128 + SIGPIPE, as shells count them
+INTERRUPTED, PIPE_CLOSED, SIGNAL = 130, 141, 128  # 128 + SIGINT, 128 + SIGPIPE, as shells count them
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _abandon_stdout()
         return PIPE_CLOSED
+    except _Ended as end:
+        return _failed("terminated", SIGNAL + int(str(end)))
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
     except _WrongUse as error:
@@ -232,6 +236,21 @@ def _abandon_stdout() -> None:
         return
 
 
+class _Ended(KeyboardInterrupt):
+    """The process was asked to end; all that a Ctrl-C cleans up is cleaned up.  Its message: the signal."""
+
+
+def _end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+    raise _Ended(number)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the command `whybert`; raises SystemExit."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        in_main_thread = threading.current_thread() is threading.main_thread()  # others may not
+        # What ignores one (nohup) goes on doing so.
+        if number is not None and in_main_thread and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
     raise SystemExit(run(sys.argv[1:] if arguments is None else arguments))

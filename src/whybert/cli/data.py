@@ -1,42 +1,48 @@
-"""The labelled rows that a command works on, as the command line names them."""
+"""What a command works on, as its arguments and options name it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-    from whybert.datasets import TextDataset
+from whybert.cli.output import note
+from whybert.corpus.sources import Inputs, Rows
+from whybert.errors import UsageError
 
 
-@dataclass(frozen=True)
-class DataSource:
-    """Where the rows come from: the options --data, --data-dir, --split and those of columns and labels."""
+def source_of(
+    command: str,
+    arguments: Sequence[str] | None,
+    texts: Sequence[str] | None,
+    pairs: Sequence[str] | None,
+    tab_pairs: bool,
+    data: str | None,
+    **for_data: Any,
+) -> Inputs | Rows:
+    """The texts and lines that are given, or the rows of `--data`.
 
-    name: str
-    data_dir: str | None
-    split: str | None
-    text_column: str | None
-    pair_column: str | None
-    label_column: str | None
-    label_map: Mapping[str, str] | None = None
+    Args:
+        command: its name.
+        arguments: TEXT.
+        texts: --text.
+        pairs: --pair.
+        tab_pairs: --tab-pairs.
+        data: --data; what else belongs to it is in `for_data`, None where it is not given.
 
-    def load(self) -> TextDataset:
-        """The data set."""
+    Raises:
+        UsageError: both are given, or none; and what `Inputs`, `load` and `Rows` raise.
+    """
+    if data is not None:
+        if arguments or texts or pairs or tab_pairs:
+            raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
         from whybert.datasets import load
 
-        return load(
-            self.name,
-            self.data_dir,
-            text_column=self.text_column,
-            pair_column=self.pair_column,
-            label_column=self.label_column,
-        )
-
-    def rows(self, data: TextDataset) -> tuple[str, Dataset]:
-        """The name of the split that is wanted, and its rows; without one "test", or the only one."""
-        name = self.split or data.default_split
-        return name, data.split(name)
+        columns = {name: value for name, value in for_data.items() if name.endswith("_column")}
+        return Rows(load(data, for_data["data_dir"], **columns), for_data["split"], for_data["limit"])
+    for name, value in for_data.items():
+        if value is not None:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} is for data sets; give --data NAME_OR_FILE, or leave it out")
+    if not (arguments or texts):
+        raise UsageError(f"missing argument 'TEXT', or --data (see whybert {command} --help)")
+    return Inputs(arguments or [], pairs or [], tab_pairs, texts or [], lambda line: note(line, dim=True))

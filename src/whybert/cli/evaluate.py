@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whybert.cli.data import DataSource
 from whybert.cli.options import (
     FORMAT_OPTION,
     INPUT_PANEL,
@@ -33,13 +30,14 @@ from whybert.cli.options import (
     methods,
     read_label_map,
 )
-from whybert.cli.output import console_for, note, notes_console, opened, show
+from whybert.cli.output import console_for, note, opened, show
+from whybert.cli.progress import bars
 from whybert.errors import UsageError
 from whybert.files import json_line
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
-    from whybert.evaluation.bench import EvaluationData, Progress
+    from whybert.evaluation.bench import EvaluationData
 
 
 class EvaluationFormat(StrEnum):
@@ -153,9 +151,8 @@ def evaluate_command(
     if (data is None) == (annotations is None):
         raise UsageError("expected --data or --annotations, one of them (see whybert evaluate --help)")
     given = _given(explanations)
-    source = DataSource(
-        data or "", data_dir, split, text_column, pair_column, label_column, read_label_map(label_map)
-    )
+    mapping = read_label_map(label_map)
+    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
 
     from whybert.classifier import Classifier
     from whybert.cli.explain import find_target
@@ -169,10 +166,10 @@ def evaluate_command(
     wanted = create_all(methods(method)) if method is not None else [] if given else None
     classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
     found = find_target(classifier, target, None)
-    rows = _rows(source, annotations, classifier)
+    rows = _rows(classifier, annotations, data, data_dir, split, columns, mapping)
     for line in rows.notes:
         note(line, dim=True)
-    with progress_bars() as progress:
+    with bars() as progress:
         evaluation = evaluate(
             classifier,
             rows,
@@ -210,50 +207,19 @@ def _given(explanations: list[str] | None) -> dict[str, str]:
     return given
 
 
-def _rows(source: DataSource, annotations: str | None, classifier: Classifier) -> EvaluationData:
+def _rows(
+    classifier: Classifier,
+    annotations: str | None,
+    data: str | None,
+    data_dir: str | None,
+    split: str | None,
+    columns: dict[str, str | None],
+    label_map: dict[str, str] | None,
+) -> EvaluationData:
+    from whybert.datasets import load
     from whybert.datasets.annotated import load_annotations
     from whybert.evaluation.bench import EvaluationData
 
     if annotations is not None:
-        return EvaluationData.of_annotations(
-            load_annotations(annotations, source.split), classifier, source.label_map
-        )
-    return EvaluationData.of_dataset(source.load(), source.split, classifier, source.label_map)
-
-
-@contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """A bar on stderr with the time that is left, if it is a terminal."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    if not notes_console().is_interactive:
-        yield lambda what, done, total: None
-        return
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=notes_console(),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    tasks = {}
-
-    def progress(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bars.add_task(what, total=total)
-        bars.update(tasks[what], completed=done, total=total)
-
-    with bars:
-        yield progress
+        return EvaluationData.of_annotations(load_annotations(annotations, split), classifier, label_map)
+    return EvaluationData.of_dataset(load(data or "", data_dir, **columns), split, classifier, label_map)

@@ -5,58 +5,65 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from whybert.cli.data import source_of
 from whybert.cli.options import (
-    FORMAT_OPTION,
     METHOD_PANEL,
     OUTPUT_PANEL,
     BatchSizeOption,
+    DataDirOption,
+    DataOption,
     DeviceOption,
     DtypeOption,
+    LimitOption,
     MaxLengthOption,
     MethodOption,
     ModelOption,
     OutputOption,
+    PairColumnOption,
     PairOption,
+    SplitOption,
     TabPairsOption,
+    TextColumnOption,
+    TextOption,
     TextsArgument,
+    format_option,
     methods,
 )
 from whybert.cli.output import console_for, opened, show
-from whybert.corpus.sources import Inputs
-from whybert.corpus.work import answers
-from whybert.errors import InputError, UsageError
-from whybert.files import json_line
+from whybert.cli.progress import Answering
+from whybert.corpus import sinks
+from whybert.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from whybert.classifier import Classifier
     from whybert.encoding import Text
-    from whybert.explanation import Explanation
+    from whybert.explanation import Explanation, Level
 
 DEFAULT_METHOD = "attnlrp"
 
 
-class Level(StrEnum):
+class LevelOption(StrEnum):
     WORD = "word"
     TOKEN = "token"  # noqa: S105 - no password
 
 
-class ExplanationFormat(StrEnum):
-    TERMINAL = "terminal"
-    HTML = "html"
-    JSON = "json"
-    LATEX = "latex"
-
-
 def explain_command(
-    texts: TextsArgument,
+    texts: TextsArgument = None,
+    text: TextOption = None,
     pair: PairOption = None,
     tab_pairs: TabPairsOption = False,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    split: SplitOption = None,
+    text_column: TextColumnOption = None,
+    pair_column: PairColumnOption = None,
+    limit: LimitOption = None,
     model: ModelOption = "builtin",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -78,11 +85,11 @@ def explain_command(
             "--contrast", metavar="A B", help="Why label A rather than B.", rich_help_panel=METHOD_PANEL
         ),
     ] = None,
-    format: Annotated[ExplanationFormat, FORMAT_OPTION] = ExplanationFormat.TERMINAL,
+    format: Annotated[str | None, format_option(sinks.EXPLANATIONS)] = None,
     output: OutputOption = None,
     level: Annotated[
-        Level, typer.Option("--level", help="Whole words, or tokens.", rich_help_panel=OUTPUT_PANEL)
-    ] = Level.WORD,
+        LevelOption, typer.Option("--level", help="Whole words, or tokens.", rich_help_panel=OUTPUT_PANEL)
+    ] = LevelOption.WORD,
     top: Annotated[
         int | None,
         typer.Option(
@@ -97,9 +104,23 @@ def explain_command(
     """Show which words made the classifier decide as it did."""
     if target is not None and contrast is not None:
         raise UsageError("--target and --contrast exclude each other; --contrast A B explains A against B")
-    if top is not None and format in (ExplanationFormat.HTML, ExplanationFormat.LATEX):
-        raise UsageError(f"--top is for the formats terminal and json, not {format.value}; leave it out")
-    inputs = Inputs(texts, pair or [], tab_pairs)
+    wanted_format = sinks.chosen(sinks.EXPLANATIONS, format, output)
+    sink = sinks.EXPLANATIONS.get(wanted_format)
+    if top is not None and sink is not None and not sink.shows_top:
+        raise UsageError(f"--top is for the formats terminal and json, not {wanted_format}; leave it out")
+    source = source_of(
+        "explain",
+        texts,
+        text,
+        pair,
+        tab_pairs,
+        data,
+        data_dir=data_dir,
+        split=split,
+        text_column=text_column,
+        pair_column=pair_column,
+        limit=limit,
+    )
 
     with opened(output) as stream:
         from whybert.classifier import Classifier
@@ -114,28 +135,10 @@ def explain_command(
             for indices, rows in explain_batches(classifier, batch, chosen, wanted, batch_size=batch_size):
                 yield from ((index, [rows[m.spec][i] for m in chosen]) for i, index in enumerate(indices))
 
-        collects = format in (ExplanationFormat.HTML, ExplanationFormat.LATEX)
-        collected: list[Explanation] = []
-        console = console_for(stream)
-        first = True
-        for chunk in answers(inputs, classifier, ask, batch_size, collects or not stream.isatty()):
-            for item, explanations in chunk:
-                if collects:
-                    collected += explanations
-                elif format is ExplanationFormat.JSON:
-                    for explanation in explanations:
-                        stream.write(_explanation_line(item.index, explanation, level, top))
-                else:
-                    if not first:
-                        console.print()
-                    show(console, _explained(explanations, level, top))
-                first = False
-            stream.flush()
-        if collects:
-            if not collected:
-                raise InputError("there is no text to explain; give at least one")
-            stream.write(_document(format, collected, level))
-    inputs.finish()
+        answering = Answering(source, classifier, batch_size, not stream.isatty())
+        write = _show if sink is None else sink.write
+        write(answering.answers(ask), level.value, top, stream)
+    answering.finish()
 
 
 def find_target(
@@ -160,6 +163,15 @@ def find_target(
     return found
 
 
+def _show(chunks: sinks.Explained, level: Level, top: int | None, stream: TextIO) -> None:
+    console = console_for(stream)
+    for number, explanations in enumerate(answer for chunk in chunks for _, answer in chunk):
+        if number:
+            console.print()
+        show(console, _explained(explanations, level, top))
+        stream.flush()
+
+
 def _explained(explanations: list[Explanation], level: Level, top: int | None) -> RenderableType:
     from rich.console import Group
     from rich.text import Text as RichText
@@ -173,8 +185,8 @@ def _explained(explanations: list[Explanation], level: Level, top: int | None) -
             parts.append(_top_list(explanation, level, top))
         return Group(*parts)
     if len(explanations) == 1:
-        return terminal(explanations[0], level.value)
-    return comparison(explanations, level.value)
+        return terminal(explanations[0], level)
+    return comparison(explanations, level)
 
 
 def _top_list(explanation: Explanation, level: Level, top: int) -> RenderableType:
@@ -190,33 +202,7 @@ def _top_list(explanation: Explanation, level: Level, top: int) -> RenderableTyp
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right")
     table.add_column()
-    for unit in explanation.top(top, level.value):
+    for unit in explanation.top(top, level):
         word = RichText(visible(shorten(" ".join(unit.text.split()))))
         table.add_row(RichText(number(unit.score, explanation.signed)), word)
     return Group(head, table)
-
-
-def _explanation_line(index: int, explanation: Explanation, level: Level, top: int | None) -> str:
-    record: dict[str, Any] = {"index": index, **explanation.to_dict()}
-    if top is not None:
-        record["top"] = [
-            {
-                "text": unit.text,
-                "start": unit.start,
-                "end": unit.end,
-                "sequence": unit.sequence,
-                "score": unit.score,
-            }
-            for unit in explanation.top(top, level.value)
-        ]
-    return json_line(record)
-
-
-def _document(format_: ExplanationFormat, explanations: list[Explanation], level: Level) -> str:
-    if format_ is ExplanationFormat.HTML:
-        from whybert.render.html import html
-
-        return html(explanations, level.value)
-    from whybert.render.latex import latex
-
-    return latex(explanations, level.value)

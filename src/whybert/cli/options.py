@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,11 +13,20 @@ from whybert.errors import UsageError
 MODEL_PANEL, INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL = "Model", "Input", "Method", "Output"  # of the help
 
 TextsArgument = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
-        metavar="TEXT",
+        metavar="[TEXT]...",
         help="A text; - reads lines from stdin; the name of a file reads its lines.",
         show_default=False,
+    ),
+]
+TextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="TEXT",
+        help="A text, even if it looks like the name of a file; after those given as arguments.",
+        rich_help_panel=INPUT_PANEL,
     ),
 ]
 PairOption = Annotated[
@@ -82,6 +92,18 @@ OutputOption = Annotated[
 ]
 FORMAT_OPTION: Final = typer.Option("--format", "-f", help="How to show it.", rich_help_panel=OUTPUT_PANEL)
 
+
+def format_option(formats: Iterable[str]) -> Any:
+    """An option that takes the name of a format; without it the suffix of the file of -o decides."""
+    return typer.Option(
+        "--format",
+        "-f",
+        metavar="|".join(("terminal", *formats)),
+        help="How to show it; default: as the file's name says, else terminal.",
+        rich_help_panel=OUTPUT_PANEL,
+    )
+
+
 MethodOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -110,6 +132,12 @@ SplitOption = Annotated[
 ]
 TextColumnOption = Annotated[str | None, _data_option("text-column", "NAME", "Of a table: the texts.")]
 PairColumnOption = Annotated[str | None, _data_option("pair-column", "NAME", "Of a table: the second texts.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=1, help="Only the first rows of --data.", rich_help_panel=INPUT_PANEL
+    ),
+]
 LabelColumnOption = Annotated[str | None, _data_option("label-column", "NAME", "Of a table: the labels.")]
 LabelMapOption = Annotated[
     list[str] | None,

@@ -1,23 +1,15 @@
-"""`whybert predict`: of texts, of lines, and of the rows of a labelled data set."""
+"""`whybert predict`: of texts, of lines, and of the rows of a data set."""
 
 from __future__ import annotations
 
-import csv
-import importlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
-from enum import StrEnum
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 
-from whybert.cli.data import DataSource
+from whybert.cli.data import source_of
 from whybert.cli.options import (
-    FORMAT_OPTION,
-    INPUT_PANEL,
     OUTPUT_PANEL,
     BatchSizeOption,
     DataDirOption,
@@ -26,6 +18,7 @@ from whybert.cli.options import (
     DtypeOption,
     LabelColumnOption,
     LabelMapOption,
+    LimitOption,
     MaxLengthOption,
     ModelOption,
     OutputOption,
@@ -34,37 +27,28 @@ from whybert.cli.options import (
     SplitOption,
     TabPairsOption,
     TextColumnOption,
+    TextOption,
+    TextsArgument,
+    format_option,
     read_label_map,
 )
 from whybert.cli.output import console_for, note, opened, show
-from whybert.corpus.sources import Inputs, Item
-from whybert.corpus.work import answers
-from whybert.errors import InputError, MissingExtraError, UsageError
+from whybert.cli.progress import Answering
+from whybert.corpus import sinks
+from whybert.corpus.sources import Item, Rows
+from whybert.errors import InputError
 from whybert.files import json_line
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier, Prediction
     from whybert.encoding import Text
 
-_LOST = re.compile("[\ud800-\udfff]")  # surrogates, which UTF-8 cannot hold
-_SUFFIXES: Final = (".parquet", ".csv", ".jsonl")
-
-
-class PredictionFormat(StrEnum):
-    TERMINAL = "terminal"
-    JSON = "json"
-    CSV = "csv"
+_Predictions = Iterator[list[tuple[Item, "Prediction"]]]
 
 
 def predict_command(
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT]...",
-            help="A text; - reads lines from stdin; the name of a file reads its lines.",
-            show_default=False,
-        ),
-    ] = None,
+    texts: TextsArgument = None,
+    text: TextOption = None,
     pair: PairOption = None,
     tab_pairs: TabPairsOption = False,
     data: DataOption = None,
@@ -74,12 +58,7 @@ def predict_command(
     pair_column: PairColumnOption = None,
     label_column: LabelColumnOption = None,
     label_map: LabelMapOption = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit", metavar="N", min=1, help="Only the first rows of --data.", rich_help_panel=INPUT_PANEL
-        ),
-    ] = None,
+    limit: LimitOption = None,
     model: ModelOption = "builtin",
     device: DeviceOption = None,
     dtype: DtypeOption = None,
@@ -93,61 +72,93 @@ def predict_command(
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = False,
-    format: Annotated[PredictionFormat, FORMAT_OPTION] = PredictionFormat.TERMINAL,
+    format: Annotated[str | None, format_option(sinks.PREDICTIONS)] = None,
     output: OutputOption = None,
 ) -> None:
     """Show what the classifier says, without explaining it.
 
-    Of a data set, -o writes a row for each text as the file's name says: .parquet, .csv or .jsonl.
+    Of a data set, the file of -o and the formats json and csv hold a row for each text, its own label too.
     """
-
-    def classifier() -> Classifier:
+    mapping = read_label_map(label_map)
+    reported = report and output is None  # instead of the predictions
+    # The report goes to stdout, where --format is about it; then the file's name alone says what it holds.
+    wanted = sinks.chosen(sinks.PREDICTIONS, None if report and output else format, output)
+    source = source_of(
+        "predict",
+        texts,
+        text,
+        pair,
+        tab_pairs,
+        data,
+        data_dir=data_dir,
+        split=split,
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+        label_map=label_map or None,
+        limit=limit,
+        report=report or None,
+    )
+    if report and isinstance(source, Rows) and not source.has_labels:
+        raise InputError(
+            f"expected labels in the {source.split} split of {source.data.name} for --report, found none; "
+            "name another --split, or leave --report out"
+        )
+    with nullcontext() if reported else opened(output) as stream:
         from whybert.classifier import Classifier
+        from whybert.targets import match_labels
 
-        return Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
+        classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
+        truth: tuple[int, ...] = ()
+        if isinstance(source, Rows) and source.has_labels:
+            rows = source.data
+            truth, message = match_labels(
+                classifier.labels, rows.labels, rows.name, mapping, ordered=rows.labels_are_ordered
+            )
+            if message:
+                note(message)
 
-    if data is not None:
-        if texts or pair or tab_pairs:
-            raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
-        mapping = read_label_map(label_map)
-        source = DataSource(data, data_dir, split, text_column, pair_column, label_column, mapping)
-        _predict_rows(source, limit, classifier, batch_size, report, format, output)
-        return
-    options = {
-        "--data-dir": data_dir,
-        "--split": split,
-        "--text-column": text_column,
-        "--pair-column": pair_column,
-        "--label-column": label_column,
-        "--label-map": label_map or None,
-        "--limit": limit,
-        "--report": report or None,
-    }
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"{name} is for data sets; give --data NAME_OR_FILE, or leave it out")
-    if not texts:
-        raise UsageError("missing argument 'TEXT', or --data (see whybert predict --help)")
-    inputs = Inputs(texts, pair or [], tab_pairs)
-    with opened(output) as stream:
-        asked = classifier()
-        _WRITERS[format](_predictions(inputs, asked, batch_size, not stream.isatty()), asked, stream)
-    inputs.finish()
+        def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
+            return enumerate(classifier.predict(cast(Any, batch), batch_size))
+
+        true: list[int] = []
+        predicted: list[int] = []
+
+        def counted(chunks: _Predictions) -> _Predictions:
+            for chunk in chunks:
+                for item, found in chunk:
+                    if item.label is not None:
+                        true.append(truth[item.label])
+                        predicted.append(max(range(len(found.logits)), key=found.logits.__getitem__))
+                yield chunk
+
+        answering = Answering(source, classifier, batch_size, stream is None or not stream.isatty())
+        chunks = counted(answering.answers(ask))
+        labels = classifier.labels
+        if stream is None:
+            for _ in chunks:
+                pass
+        elif wanted == sinks.TERMINAL:
+            _show(chunks, classifier, stream)
+        elif isinstance(source, Rows):
+            records = sinks.records_of_rows(chunks, labels, truth)
+            sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_rows(labels), stream)
+        else:
+            records = sinks.records_of_texts(chunks, labels)
+            sinks.PREDICTIONS[wanted].write(records, sinks.COLUMNS_OF_TEXTS, stream)
+    if report and true:
+        from whybert.scoring import classification_report
+
+        scored = classification_report(labels, true, predicted)
+        with opened(None) as stream:
+            if format == "json":
+                stream.write(json_line(scored.to_dict()))
+            else:
+                show(console_for(stream), cast(Any, scored))
+    answering.finish()
 
 
-def _predictions(
-    inputs: Inputs, classifier: Classifier, batch_size: int, show_progress: bool
-) -> Iterator[list[tuple[Item, Prediction]]]:
-    def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
-        return enumerate(classifier.predict(cast(Any, batch), batch_size))
-
-    return answers(inputs, classifier, ask, batch_size, show_progress)
-
-
-_Predictions = Iterator[list[tuple[Item, "Prediction"]]]
-
-
-def _write_table(chunks: _Predictions, classifier: Classifier, stream: TextIO) -> None:
+def _show(chunks: _Predictions, classifier: Classifier, stream: TextIO) -> None:
     """One table, printed chunk by chunk: the widths of its columns are those of the first chunk."""
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
@@ -188,166 +199,3 @@ def _write_table(chunks: _Predictions, classifier: Classifier, stream: TextIO) -
             table.add_row(*map(RichText, cells))
         show(console, table)
         stream.flush()
-
-
-def _write_lines(chunks: _Predictions, classifier: Classifier, stream: TextIO) -> None:
-    for chunk in chunks:
-        for item, prediction in chunk:
-            record = {"index": item.index, **prediction.to_dict(), "labels": list(classifier.labels)}
-            stream.write(json_line(record))
-        stream.flush()
-
-
-def _write_csv(chunks: _Predictions, classifier: Classifier, stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["index", "text", "pair", "label", "probability", "truncated"])
-    for chunk in chunks:
-        for item, found in chunk:
-            cells = [found.text, found.pair or "", found.label]
-            cells = [_LOST.sub("\ufffd", cell) for cell in cells]
-            writer.writerow([item.index, *cells, found.probability, str(found.truncated).lower()])
-        stream.flush()
-
-
-_WRITERS: Final = {
-    PredictionFormat.TERMINAL: _write_table,
-    PredictionFormat.JSON: _write_lines,
-    PredictionFormat.CSV: _write_csv,
-}
-
-
-# The rows of a data set.
-
-
-class _Rows(Inputs):
-    """The rows of a split in the place of lines."""
-
-    def __init__(self, rows: Sequence[Any]) -> None:
-        super().__init__([], [], False)
-        self.rows = rows
-
-    def total(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[Item]:
-        return (Item(index, f"row {index + 1}", text) for index, text in enumerate(self.rows))
-
-
-def _predict_rows(
-    source: DataSource,
-    limit: int | None,
-    load_classifier: Callable[[], Classifier],
-    batch_size: int,
-    report: bool,
-    format: PredictionFormat,
-    output: Path | None,
-) -> None:
-    """Ask for every row; the report goes to stdout, the predictions to the file, or to stdout without one."""
-    from whybert.datasets import texts
-    from whybert.targets import match_labels
-
-    suffix = "" if output is None else output.suffix.lower()
-    if output is not None and suffix not in _SUFFIXES:
-        raise UsageError(
-            f"expected a file of predictions that ends with {', '.join(_SUFFIXES)}, found {str(output)!r}"
-        )
-    data = source.load()
-    split, rows = source.rows(data)
-    rows = rows.select(range(min(limit or len(rows), len(rows))))
-    has_labels = "label" in rows.column_names
-    if report and not has_labels:
-        raise InputError(
-            f"expected labels in the {split} split of {data.name} for --report, found none; "
-            "name another --split, or leave --report out"
-        )
-    classifier = load_classifier()
-    table: tuple[int, ...] = ()
-    if has_labels:
-        table, message = match_labels(
-            classifier.labels, data.labels, data.name, source.label_map, ordered=data.labels_are_ordered
-        )
-        if message:
-            note(message)
-    truth = [table[index] for index in rows["label"][:]] if has_labels else None
-    inputs = _Rows(texts(rows))
-    true: list[int] = []
-    predicted: list[int] = []
-
-    def noted(chunks: _Predictions) -> _Predictions:
-        for chunk in chunks:
-            if truth is not None:
-                true.extend(truth[item.index] for item, _ in chunk)
-                predicted.extend(classifier.labels.index(found.label) for _, found in chunk)
-            yield chunk
-
-    with nullcontext() if output is None and report else opened(output) as stream:
-        quiet = stream is not None and stream.isatty()
-        chunks = noted(_predictions(inputs, classifier, batch_size, not quiet))
-        if stream is None:
-            for _ in chunks:
-                pass
-        elif output is None and format is PredictionFormat.TERMINAL:
-            _write_table(chunks, classifier, stream)
-        else:
-            kind = suffix or {PredictionFormat.CSV: ".csv", PredictionFormat.JSON: ".jsonl"}[format]
-            _ROW_WRITERS[kind](_records(chunks, classifier, truth), classifier, stream)
-    if report and true:
-        from whybert.scoring import classification_report
-
-        found = classification_report(classifier.labels, true, predicted)
-        with opened(None) as stream:
-            if format is PredictionFormat.JSON:
-                stream.write(json_line(found.to_dict()))
-            else:
-                show(console_for(stream), cast(Any, found))
-    inputs.finish()
-
-
-_Records = Iterator[dict[str, Any]]
-
-
-def _records(chunks: _Predictions, classifier: Classifier, truth: Sequence[int] | None) -> _Records:
-    for chunk in chunks:
-        for item, found in chunk:
-            label = None if truth is None else classifier.labels[truth[item.index]]
-            cells = (item.index, found.text, found.pair, label, found.label, found.probability)
-            yield dict(zip(_columns(classifier), (*cells, *found.probabilities), strict=True))
-
-
-def _columns(classifier: Classifier) -> list[str]:
-    fixed = ["index", "text", "pair", "label", "predicted", "probability"]
-    return [*fixed, *(f"probability_{label}" for label in classifier.labels)]
-
-
-def _write_rows_as_lines(records: _Records, classifier: Classifier, stream: TextIO) -> None:
-    for record in records:
-        stream.write(json_line(record))
-
-
-def _write_rows_as_csv(records: _Records, classifier: Classifier, stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_columns(classifier))
-    for record in records:
-        writer.writerow([_LOST.sub("\ufffd", v) if isinstance(v, str) else v for v in record.values()])
-
-
-def _write_rows_as_parquet(records: _Records, classifier: Classifier, stream: TextIO) -> None:
-    try:
-        arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise MissingExtraError("a Parquet file", "train") from error
-    texts = {"text", "pair", "label", "predicted"}
-    types = {"index": arrow.int64(), **dict.fromkeys(texts, arrow.string())}
-    schema = arrow.schema([(name, types.get(name, arrow.float64())) for name in _columns(classifier)])
-    binary: BinaryIO = cast(Any, stream).buffer
-    with parquet.ParquetWriter(binary, schema) as writer:
-        while chunk := list(islice(records, _ROW_GROUP)):
-            writer.write_table(arrow.Table.from_pylist(chunk, schema))
-
-
-_ROW_GROUP: Final = 8192
-_ROW_WRITERS: Final = {
-    ".jsonl": _write_rows_as_lines,
-    ".csv": _write_rows_as_csv,
-    ".parquet": _write_rows_as_parquet,
-}

@@ -95,8 +95,8 @@ def study_command(
         raise UsageError(f"expected a folder to write to, found the file {str(output)!r}; name a folder")
     named = [_parts(entry) for entry in run or []]
 
-    from whybert.cli.evaluate import progress_bars
     from whybert.cli.output import console_for, note, opened, show
+    from whybert.cli.progress import bars
     from whybert.study import report
     from whybert.study.work import study
 
@@ -112,7 +112,7 @@ def study_command(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     settings = _settings(config, named, changes)
-    with progress_bars() as progress:
+    with bars() as progress:
         found = study(settings, output / RUNS, progress, overwrite=overwrite)
     for each in found.runs:
         for line in each.notes:

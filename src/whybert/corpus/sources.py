@@ -1,37 +1,50 @@
-"""What a command works on: the texts among its arguments, and the lines of files and of stdin."""
+"""What is worked on, item by item: texts, the lines of files and of stdin, the rows of a data set."""
 
 from __future__ import annotations
 
 import codecs
 import os
+import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-import typer
-
-from whybert.cli.output import note
 from whybert.errors import FileError, InputError, UsageError
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
+    from whybert.datasets import TextDataset
     from whybert.encoding import Text
+
+_FILE_NAME: Final = re.compile(
+    r"\S*\.(txt|text|md|csv|tsv|tab|json|jsonl|ndjson|parquet|html?|xml|ya?ml|xlsx?|docx?|pdf|log|gz|zip)",
+    re.IGNORECASE,
+)
+_PATH: Final = re.compile(rf"([\w.~+@=:%#-]*[/{re.escape(os.sep)}])+[\w.~+@=:%#-]*")
+FORCE_TEXT: Final = "if it is a text, give it with --text"
 
 
 @dataclass(frozen=True)
 class Item:
     """One text, or one pair, of the input; or why a line is none.
 
-    index: counts all texts and lines from 0, the unusable ones too.  place: how messages name it.
+    Fields:
+        index: counts all texts and lines from 0, the unusable ones too.
+        place: how messages name it.
+        text: or pair; None where it is none.
+        problem: what is wrong where there is no text.
+        label: of a row the index of its label among those of the data set; None where it has none.
     """
 
     index: int
     place: str
     text: Text | None
     problem: str = ""
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,51 +56,63 @@ class _Source:
 
 
 class Inputs:
-    """The texts of a command, in order, read only as far as they are asked for.
+    """Texts, and the lines of the files among them, in order, read only as far as they are asked for.
 
-    Lines are UTF-8 and end with "\\n" (or "\\r\\n"), and with no other character.  A line that cannot be
-    used (blank, not UTF-8, no token) is reported on stderr and left out; `finish` then exits with 1.
+    Lines are UTF-8 and end with "\\n" (or "\\r\\n"), and with no other character.
 
-    Raises UsageError where the arguments contradict each other.
+    Args:
+        arguments: each a text, "-" for the lines of stdin, or the name of a file for its lines.
+        pairs: the second text of each, where they are pairs.
+        tab_pairs: whether each line is text<TAB>pair.
+        texts: more of them, which are texts whatever they look like.
+        say: is told which file is being read.
+
+    Raises:
+        UsageError: the arguments contradict each other, or one is the name of a file that is not there or
+            that is no file of lines.
     """
 
-    def __init__(self, texts: Sequence[str], pairs: Sequence[str], tab_pairs: bool) -> None:
-        self.failed = 0
-        self.tab_pairs = tab_pairs
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        pairs: Sequence[str] = (),
+        tab_pairs: bool = False,
+        texts: Sequence[str] = (),
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self.tab_pairs, self.say = tab_pairs, say
         if pairs and tab_pairs:
             raise UsageError("--pair and --tab-pairs exclude each other; --tab-pairs is for lines")
-        if texts.count("-") > 1:
+        if arguments.count("-") > 1:
             raise UsageError("stdin can be read only once; give - once")
-        self.sources = [
-            _Source(None, None if text == "-" else text) if text == "-" or _is_file(text) else _Source(text)
-            for text in texts
-        ]
+        self.sources = [*(_source(text, tab_pairs) for text in arguments), *map(_Source, texts)]
         self._lines = [source for source in self.sources if source.text is None]
+        count = len(self.sources)
         if pairs and self._lines:
             name = "stdin" if self._lines[0].path is None else repr(self._lines[0].path)
             raise UsageError(
                 f"--pair goes with texts given as arguments, and {name} is read line by line; "
                 "write text<TAB>pair in each line and use --tab-pairs"
             )
-        if pairs and len(pairs) != len(texts):
-            raise UsageError(f"expected one --pair for each of the {len(texts)} texts, found {len(pairs)}")
-        if tab_pairs and len(self._lines) < len(texts):
+        if pairs and len(pairs) != count:
+            raise UsageError(f"expected one --pair for each of the {count} texts, found {len(pairs)}")
+        if tab_pairs and len(self._lines) < count:
             raise UsageError(
                 "--tab-pairs is for the lines of files and of stdin; use --pair with texts given as arguments"
             )
         if pairs:
-            self.sources = [_Source((text, pair)) for text, pair in zip(texts, pairs, strict=True)]
+            self.sources = [
+                _Source((str(source.text), pair)) for source, pair in zip(self.sources, pairs, strict=True)
+            ]
 
-    def check_arguments(self, classifier: Classifier) -> None:
+    def check(self, classifier: Classifier) -> None:
         """Raise InputError for a text given as an argument that cannot be encoded."""
-        from whybert.encoding import tokenize
-
         for number, source in enumerate(self.sources, 1):
             if source.text is not None:
                 try:
-                    tokenize(classifier.tokenizer, [source.text], classifier.max_length)
+                    classifier.tokenize([source.text])
                 except InputError as error:
-                    raise InputError(error.about(f"text {number}"), error.index) from error
+                    raise error.at(f"text {number}") from error
 
     def is_typed(self) -> bool:
         """Whether lines come from a person at a terminal."""
@@ -113,7 +138,7 @@ class Inputs:
                 yield Item(index, f"text {argument}", source.text)
                 index += 1
                 continue
-            with _line_stream(source.path) as stream:
+            with self._stream(source.path) as stream:
                 name = "stdin" if source.path is None else source.path
                 for number, line in enumerate(_lines(stream), 1):
                     place = f"line {number}" if len(self._lines) == 1 else f"{name}: line {number}"
@@ -134,15 +159,72 @@ class Inputs:
             return Item(index, place, None, f"expected one tab, text<TAB>pair, found {len(parts) - 1}")
         return Item(index, place, (parts[0], parts[1]))
 
-    def reject(self, item: Item, problem: str) -> None:
-        """Say on stderr that a line is left out."""
-        self.failed += 1
-        note(f"{item.place}: {problem}")
+    @contextmanager
+    def _stream(self, path: str | None) -> Iterator[BinaryIO]:
+        if path is not None:
+            self.say(f"reading the lines of {path!r}")
+            with open(path, "rb") as file:
+                yield file
+        elif sys.stdin is None:
+            raise FileError("there is no stdin to read from")
+        else:
+            yield sys.stdin.buffer
 
-    def finish(self) -> None:
-        """Exit with 1 if a line was left out."""
-        if self.failed:
-            raise typer.Exit(1)
+
+class Rows:
+    """The rows of a split of a data set.
+
+    Args:
+        data: the data set.
+        split: the name of one of its splits; None takes "test", or the only one.
+        limit: only so many, the first; None for all.
+
+    Raises:
+        UnknownNameError: there is no such split.
+    """
+
+    def __init__(self, data: TextDataset, split: str | None = None, limit: int | None = None) -> None:
+        from whybert.datasets import texts
+
+        self.data, self.split = data, split or data.default_split
+        rows = data.split(self.split)
+        rows = rows.select(range(min(limit or len(rows), len(rows))))
+        self._texts: Sequence[Text] = texts(rows)
+        self.has_labels = "label" in rows.column_names
+        self._labels = rows["label"][:] if self.has_labels else [None] * len(rows)
+
+    def check(self, classifier: Classifier) -> None:
+        """Nothing is known before the rows are read."""
+
+    def is_typed(self) -> bool:
+        """No."""
+        return False
+
+    def total(self) -> int:
+        """How many rows there are."""
+        return len(self._labels)
+
+    def __iter__(self) -> Iterator[Item]:
+        for index, label in enumerate(self._labels):
+            yield Item(index, f"row {index + 1}", self._texts[index], label=label)
+
+
+def _source(argument: str, tab_pairs: bool) -> _Source:
+    if argument == "-":
+        return _Source(None)
+    if _is_file(argument):
+        from whybert.datasets.tabular import READERS
+
+        suffix = Path(argument).suffix.lower()
+        if suffix in READERS and not (tab_pairs and suffix == ".tsv"):
+            raise UsageError(
+                f"{argument!r} is a table; give it with --data {argument}, or its lines as they are through -"
+            )
+        return _Source(None, argument)
+    if _PATH.fullmatch(argument) or _FILE_NAME.fullmatch(argument):
+        what = "is a folder" if os.path.isdir(argument) else "looks like the name of a file that is not there"
+        raise UsageError(f"{argument!r} {what}; check the path, or {FORCE_TEXT}")
+    return _Source(argument)
 
 
 def _is_file(name: str) -> bool:
@@ -152,18 +234,6 @@ def _is_file(name: str) -> bool:
     except (OSError, ValueError):
         return False
     return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
-
-
-@contextmanager
-def _line_stream(path: str | None) -> Iterator[BinaryIO]:
-    if path is not None:
-        note(f"reading the lines of {path!r}", dim=True)
-        with open(path, "rb") as file:
-            yield file
-    elif sys.stdin is None:
-        raise FileError("there is no stdin to read from")
-    else:
-        yield sys.stdin.buffer
 
 
 def _lines(stream: BinaryIO) -> Iterator[str | UnicodeDecodeError]:

@@ -1,23 +1,18 @@
-"""From texts to answers: in chunks and batches, in order, and a bad line costs nothing but itself."""
+"""From texts to answers: in chunks and batches, in order, and a bad text costs nothing but itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from whybert.cli.output import notes_console
-from whybert.corpus.sources import Inputs, Item
+from whybert.corpus.sources import Inputs, Item, Rows
 from whybert.errors import InputError, NonFiniteError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from whybert.classifier import Classifier
     from whybert.encoding import Text
 
-CHUNK = 256  # lines that are read before they are explained; memory does not grow with the input
-BATCHES_WITHOUT_PROGRESS = 4
+CHUNK = 256  # texts that are read before they are answered; memory does not grow with the input
 
 Answer = TypeVar("Answer")
 Ask = Callable[[list["Text"]], Iterable[tuple[int, Answer]]]
@@ -25,37 +20,52 @@ Ask = Callable[[list["Text"]], Iterable[tuple[int, Answer]]]
 
 
 def answers(
-    inputs: Inputs, classifier: Classifier, ask: Ask[Answer], batch_size: int, show_progress: bool
+    source: Inputs | Rows,
+    classifier: Classifier,
+    ask: Ask[Answer],
+    batch_size: int,
+    reject: Callable[[Item, str], object] = lambda item, problem: None,
+    advance: Callable[[int], object] = lambda count: None,
 ) -> Iterator[list[tuple[Item, Answer]]]:
-    """The usable items of the input with their answers, in order, a chunk at a time.
+    """The usable items of a source with their answers, in order, a chunk at a time.
 
-    show_progress: whether nothing else is being written to the terminal meanwhile.
+    Args:
+        source: of the items.
+        classifier: that is asked.
+        ask: gives the answers.
+        batch_size: texts in one forward pass; a chunk holds at least so many.
+        reject: is called with each item that has no answer, in order, and with the reason.
+        advance: is called with a number of items that are done.
+
+    Raises:
+        InputError: a text given as an argument, or a setting, is wrong.
+        NonFiniteError: the model's logits are no numbers for any text of the first chunk that has some.
     """
-    inputs.check_arguments(classifier)
-    with _progress(inputs, batch_size, show_progress) as advance:
-        answered = False
-        for items in _chunks(inputs, max(CHUNK, batch_size)):
-            usable = [item for item in items if item.text is not None]
-            advance(len(items) - len(usable))
-            found = answer_all([cast("Text", item.text) for item in usable], ask, advance)
-            failures = {i: each for i, each in found.items() if isinstance(each, NonFiniteError)}
-            if failures and len(failures) == len(found) and not answered:
-                first, error = next(iter(failures.items()))  # it is the model, not the lines
-                raise NonFiniteError(error.about(usable[first].place), error.index) from error
-            answered = answered or len(failures) < len(found)
-            chunk = []
-            results = {item.index: found[i] for i, item in enumerate(usable)}
-            for item in items:
-                result = results.get(item.index)
-                if isinstance(result, InputError):
-                    inputs.reject(item, result.about("text"))
-                elif isinstance(result, NonFiniteError):
-                    inputs.reject(item, result.about("the text"))
-                elif item.text is None:
-                    inputs.reject(item, item.problem)
-                else:
-                    chunk.append((item, cast("Answer", result)))
-            yield chunk
+    source.check(classifier)
+    answered = False
+    for items in _chunks(source, max(CHUNK, batch_size)):
+        usable = [item for item in items if item.text is not None]
+        advance(len(items) - len(usable))
+        texts = [cast("Text", item.text) for item in usable]
+        found = answer_all(texts, ask, lambda text: classifier.tokenize([text]), advance)
+        failures = {i: each for i, each in found.items() if isinstance(each, NonFiniteError)}
+        if failures and len(failures) == len(found) and not answered:
+            first = min(failures)  # it is the model, not the lines
+            raise failures[first].at(usable[first].place, first)
+        answered = answered or len(failures) < len(found)
+        chunk = []
+        results = {item.index: found[i] for i, item in enumerate(usable)}
+        for item in items:
+            result = results.get(item.index)
+            if isinstance(result, InputError):
+                reject(item, result.about("text"))
+            elif isinstance(result, NonFiniteError):
+                reject(item, result.about("the text"))
+            elif item.text is None:
+                reject(item, item.problem)
+            else:
+                chunk.append((item, cast("Answer", result)))
+        yield chunk
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -70,42 +80,55 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def answer_all(
-    texts: list[Text], ask: Ask[Answer], advance: Callable[[int], None]
+    texts: list[Text],
+    ask: Ask[Answer],
+    check: Callable[[Text], object],
+    advance: Callable[[int], object] = lambda count: None,
 ) -> dict[int, Answer | InputError | NonFiniteError]:
-    """An answer to each text, by index; or what is wrong with that text, where another may be fine."""
+    """An answer to each text, by index; or what is wrong with that text, where another may be fine.
+
+    What was answered before an error is kept.  A text that cannot be encoded is found before the model is
+    asked, and all others like it with `check`, so none of them costs a forward pass.  Where the logits of a
+    text are no numbers the texts of its batch are asked again without it; where that shows another one at
+    once, they are asked in halves.
+
+    Args:
+        texts: or pairs.
+        ask: gives the answers; its InputError and NonFiniteError carry the index of the text.
+        check: raises InputError for a text that cannot be encoded.
+        advance: is called with a number of texts that are done.
+
+    Raises:
+        InputError: something else than a text is wrong; also NonFiniteError.
+    """
     found: dict[int, Answer | InputError | NonFiniteError] = {}
-    try:
-        for index, answer in ask(texts):
-            found[index] = answer
-            advance(1)
-    except (InputError, NonFiniteError):
-        for index, text in enumerate(texts):
-            if index in found:
-                continue
-            try:
-                [(_, found[index])] = ask([text])
-            except (InputError, NonFiniteError) as error:
-                if isinstance(error, InputError) and error.index is None:
-                    raise  # about a setting
-                found[index] = error
-            advance(1)
+
+    def fill(index: int, result: Answer | InputError | NonFiniteError) -> None:
+        found[index] = result
+        advance(1)
+
+    waiting = [list(range(len(texts)))]
+    while waiting:
+        asked = waiting.pop()
+        before = len(found)
+        try:
+            for index, answer in ask([texts[i] for i in asked]):
+                fill(asked[index], answer)
+        except (InputError, NonFiniteError) as error:
+            if error.index is None:
+                raise  # about a setting
+            progress = len(found) > before
+            bad = asked[error.index]
+            fill(bad, error.at(f"text {bad}", bad))
+            if isinstance(error, InputError):
+                progress = True
+                for index in asked:
+                    if index not in found:
+                        try:
+                            check(texts[index])
+                        except InputError as other:
+                            fill(index, other.at(f"text {index}", index))
+            rest = [index for index in asked if index not in found]
+            middle = 0 if progress else len(rest) // 2
+            waiting += [part for part in (rest[middle:], rest[:middle]) if part]
     return found
-
-
-@contextmanager
-def _progress(inputs: Inputs, batch_size: int, show: bool) -> Iterator[Callable[[int], None]]:
-    """Called with a number of items that are done; shows a bar on stderr if it is a terminal."""
-    quiet = not (show and notes_console().is_interactive) or inputs.is_typed()
-    total = None if quiet else inputs.total()
-    if quiet or (total is not None and total <= BATCHES_WITHOUT_PROGRESS * batch_size):
-        yield lambda _: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("texts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    progress: Progress = Progress(
-        *columns, console=notes_console(), transient=True, redirect_stdout=False, redirect_stderr=False
-    )
-    task = progress.add_task("", total=total)
-    with progress:
-        yield lambda count: progress.advance(task, count)

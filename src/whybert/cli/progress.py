@@ -1,0 +1,93 @@
+"""Bars on stderr, where it is a terminal, and notes on what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from whybert.cli.output import note, notes_console
+from whybert.corpus.sources import Inputs, Item, Rows
+from whybert.corpus.work import Ask, answers
+
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
+
+BATCHES_WITHOUT_PROGRESS = 4
+
+Answer = TypeVar("Answer")
+
+
+class Answering:
+    """Answers to the items of a source, with a bar and a line on stderr for each that is left out.
+
+    show: whether nothing else is being written to the terminal meanwhile.
+    """
+
+    def __init__(self, source: Inputs | Rows, classifier: Classifier, batch_size: int, show: bool) -> None:
+        self.source, self.classifier, self.batch_size, self.show = source, classifier, batch_size, show
+        self.failed = 0
+
+    def answers(self, ask: Ask[Answer]) -> Iterator[list[tuple[Item, Answer]]]:
+        """The usable items with their answers, see `whybert.corpus.work.answers`."""
+        quiet = not self.show or self.source.is_typed() or not notes_console().is_interactive
+        total = None if quiet else self.source.total()
+        quiet = quiet or (total is not None and total <= BATCHES_WITHOUT_PROGRESS * self.batch_size)
+        with bars(not quiet) as update:
+            done = 0
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                update("texts", done, total)
+
+            yield from answers(self.source, self.classifier, ask, self.batch_size, self._reject, advance)
+
+    def _reject(self, item: Item, problem: str) -> None:
+        self.failed += 1
+        note(f"{item.place}: {problem}")
+
+    def finish(self) -> None:
+        """Exit with 1 if an item was left out."""
+        if self.failed:
+            raise typer.Exit(1)
+
+
+@contextmanager
+def bars(show: bool = True) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A function that is told what is done, how much of it, and of how much; it shows that on a terminal."""
+    if not (show and notes_console().is_interactive):
+        yield lambda what, done, total: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    shown = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=notes_console(),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    tasks = {}
+
+    def update(what: str, done: int, total: int | None) -> None:
+        if what not in tasks:
+            tasks[what] = shown.add_task(what, total=total)
+        shown.update(tasks[what], completed=done, total=total)
+
+    with shown:
+        yield update

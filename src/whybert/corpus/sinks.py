@@ -1,0 +1,195 @@
+"""What answers become in files and pipes: a table of formats for predictions and one for explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+
+from whybert.corpus.sources import Item
+from whybert.errors import InputError, UnknownNameError, UsageError, require
+from whybert.files import csv_row, json_line, plain
+
+if TYPE_CHECKING:
+    from whybert.classifier import Prediction
+    from whybert.explanation import Explanation, Level
+
+TERMINAL: Final = "terminal"  # what people read; it is up to the caller
+_ROW_GROUP: Final = 8192
+
+Records = Iterable[list[dict[str, Any]]]
+Explained = Iterable[list[tuple[Item, list["Explanation"]]]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of answers.
+
+    Fields:
+        suffixes: of files that hold it; the first one is the usual one.
+        write: writes chunks of answers to a stream as they come; see the tables for what more it takes.
+        shows_top: whether it shows the strongest words of an explanation by themselves.
+        in_files_only: whether it is of no use in a terminal.
+    """
+
+    suffixes: tuple[str, ...]
+    write: Callable[..., None]
+    shows_top: bool = False
+    in_files_only: bool = False
+
+
+def chosen(formats: Mapping[str, Format], asked: str | None, path: Path | None) -> str:
+    """The name of the wanted format: the one asked for, that of the file's suffix, or else TERMINAL.
+
+    Raises:
+        UnknownNameError: there is no such format.
+        UsageError: the file's suffix is that of no format, or of another one than was asked for.
+    """
+    known = {suffix: name for name, each in formats.items() for suffix in each.suffixes} | {".txt": TERMINAL}
+    if asked is not None and asked not in (TERMINAL, *formats):
+        raise UnknownNameError("format", asked, (TERMINAL, *formats))
+    suffix = "" if path is None else path.suffix.lower()
+    said = known.get(suffix)
+    if suffix and said is None and asked is None:
+        raise UsageError(
+            f"expected a file that ends with {', '.join(known)}, found {str(path)!r}; or say its --format"
+        )
+    if asked and said and asked != said:
+        raise UsageError(
+            f"--format {asked} and the file {str(path)!r} contradict each other; leave --format out, or give "
+            "the file another suffix"
+        )
+    name = asked or said or TERMINAL
+    if path is None and name in formats and formats[name].in_files_only:
+        raise UsageError(f"the format {name} is for files; use -o FILE{formats[name].suffixes[0]}")
+    return name
+
+
+# Predictions.  `write` takes chunks of records, the columns of their table with the types, and a stream.
+
+
+def records_of_texts(
+    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str]
+) -> Iterator[list[dict[str, Any]]]:
+    """A record of each prediction on a text."""
+    for chunk in chunks:
+        yield [{"index": item.index, **found.to_dict(), "labels": list(labels)} for item, found in chunk]
+
+
+COLUMNS_OF_TEXTS: Final = {
+    "index": int,
+    "text": str,
+    "pair": str,
+    "label": str,
+    "probability": float,
+    "truncated": bool,
+}
+
+
+def records_of_rows(
+    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], truth: Sequence[int]
+) -> Iterator[list[dict[str, Any]]]:
+    """A record of each prediction on a row, its own label beside the one that is predicted.
+
+    truth: for each label of the data set the index of the model's.
+    """
+    columns = columns_of_rows(labels)
+    for chunk in chunks:
+        records = []
+        for item, found in chunk:
+            label = None if item.label is None else labels[truth[item.label]]
+            cells = (item.index, found.text, found.pair, label, found.label, found.probability)
+            records.append(dict(zip(columns, (*cells, *found.probabilities), strict=True)))
+        yield records
+
+
+def columns_of_rows(labels: Sequence[str]) -> dict[str, type]:
+    """The columns of `records_of_rows`; labels of one name are told apart by their index."""
+    names = [label if labels.count(label) == 1 else f"{label}_{index}" for index, label in enumerate(labels)]
+    texts = dict.fromkeys(("text", "pair", "label", "predicted"), str)
+    numbers = dict.fromkeys(("probability", *(f"probability_{name}" for name in names)), float)
+    return {"index": int, **texts, **numbers}
+
+
+def _lines(records: Records, columns: Mapping[str, type], stream: TextIO) -> None:
+    for chunk in records:
+        stream.writelines(map(json_line, chunk))
+        stream.flush()
+
+
+def _csv(records: Records, columns: Mapping[str, type], stream: TextIO) -> None:
+    csv_row(stream, list(columns))
+    for chunk in records:
+        for record in chunk:
+            csv_row(stream, [record[name] for name in columns])
+        stream.flush()
+
+
+def _parquet(records: Records, columns: Mapping[str, type], stream: TextIO) -> None:
+    arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
+    types = {int: arrow.int64(), str: arrow.string(), float: arrow.float64(), bool: arrow.bool_()}
+    schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
+    with parquet.ParquetWriter(cast(Any, stream).buffer, schema) as writer:
+        group: list[dict[str, Any]] = []
+        for chunk in records:
+            group += [{name: plain(record[name]) for name in columns} for record in chunk]
+            if len(group) >= _ROW_GROUP:
+                writer.write_table(arrow.Table.from_pylist(group, schema))
+                group = []
+        if group:
+            writer.write_table(arrow.Table.from_pylist(group, schema))
+
+
+PREDICTIONS: Final[Mapping[str, Format]] = {
+    "parquet": Format((".parquet",), _parquet, in_files_only=True),
+    "csv": Format((".csv",), _csv),
+    "json": Format((".jsonl", ".json", ".ndjson"), _lines),
+}
+
+
+# Explanations.  `write` takes chunks of them, one for each method, the level, how many are the top, a stream.
+
+
+def _explanation_lines(chunks: Explained, level: Level, top: int | None, stream: TextIO) -> None:
+    for chunk in chunks:
+        for item, explanations in chunk:
+            for explanation in explanations:
+                record: dict[str, Any] = {"index": item.index, **explanation.to_dict()}
+                if top is not None:
+                    names = ("text", "start", "end", "sequence", "score")
+                    units = explanation.top(top, level)
+                    record["top"] = [{name: getattr(unit, name) for name in names} for unit in units]
+                stream.write(json_line(record))
+        stream.flush()
+
+
+def _html(explanations: list[Explanation], level: Level) -> str:
+    from whybert.render.html import html
+
+    return html(explanations, level)
+
+
+def _latex(explanations: list[Explanation], level: Level) -> str:
+    from whybert.render.latex import latex
+
+    return latex(explanations, level)
+
+
+def _document(render: Callable[[list[Explanation], Level], str]) -> Callable[..., None]:
+    """One document of all explanations."""
+
+    def write(chunks: Explained, level: Level, top: int | None, stream: TextIO) -> None:
+        found = [explanation for chunk in chunks for _, listed in chunk for explanation in listed]
+        if not found:
+            raise InputError("there is no text to explain; give at least one")
+        stream.write(render(found, level))
+
+    return write
+
+
+EXPLANATIONS: Final[Mapping[str, Format]] = {
+    "html": Format((".html", ".htm"), _document(_html)),
+    "json": Format((".jsonl", ".json", ".ndjson"), _explanation_lines, shows_top=True),
+    "latex": Format((".tex",), _document(_latex)),
+}
