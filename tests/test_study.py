@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from whybert.errors import InputError, UnknownNameError, UsageError
 from whybert.evaluation.agreement import WordScore, word_correlation, word_scores
 from whybert.evaluation.given import RANDOM
 from whybert.methods import METHODS
+from whybert.study import report
 from whybert.study import work as studies
 from whybert.study.findings import (
     PUBLISHED,
@@ -36,6 +38,7 @@ from whybert.study.findings import (
     seed_correlations,
     top_words,
 )
+from whybert.study.grids import Facts
 from whybert.study.settings import StudyRun, StudySettings, read_settings, settings_dict
 from whybert.study.work import Study, study
 
@@ -351,6 +354,27 @@ def test_the_second_model_is_another(settings: StudySettings, place: Path, tmp_p
 
 
 # Functions of the result
+
+
+def test_two_variants_of_a_method_stand_side_by_side(settings: StudySettings) -> None:
+    small = dataclasses.replace(
+        settings,
+        methods=("gi", "gi:reduction=sum", "gi:reduction=absolute"),
+        metrics=("abpc",),
+        limit=2,
+        word_limit=20,
+        examples=("a good film",),
+    )
+    result = study(small)
+    for run in result.runs:
+        assert tuple(run.words.scores) == run.evaluation.methods == (*small.methods, RANDOM)
+        assert set(run.words.scores["gi:reduction=sum"]) == {"magnitude", "signed"}
+        assert set(run.words.scores["gi"]) == {"magnitude"}
+        assert [each.method for each in run.examples[0]] == ["gi"] * 3
+        assert [each.options["reduction"] for each in run.examples[0]] == ["squared_norm", "sum", "absolute"]
+    page = report.html(Facts(result))
+    assert page.count("gi:reduction=absolute") > 5
+    assert len(set(re.findall('id="(words-[0-9]+)-title"', page))) == 4
 
 
 def test_correlations_are_those_of_numpy(found: Study) -> None:

@@ -85,7 +85,7 @@ def html(facts: Facts) -> str:
         keep_trailing_newline=True,
     )
     source = importlib.resources.files("whybert.study").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    grids = [_picture_of_words(study, method) for method in study.methods if len(study.runs) > 1]
+    grids = [_picture_of_words(study, place) for place in range(len(study.methods)) if len(study.runs) > 1]
     context = {
         "study": study,
         "summary": summary_grid(study),
@@ -158,12 +158,13 @@ def _curve_text(lines: Sequence[Line]) -> str:
     return "; ".join(said)
 
 
-def _picture_of_words(study: Study, method: str) -> tuple[str, str]:
+def _picture_of_words(study: Study, place: int) -> tuple[str, str]:
+    method = study.methods[place]
     pairs = data_correlations(study, method)
     scores = {run.run.name: run.words.scores[method]["magnitude"] for run in study.runs}
     said = "; ".join(f"{pair.first} and {pair.second} r {short_figure(pair.r)}" for pair in pairs)
     title = f"{method}: word scores on each pair of data sets"
-    return method, pictures.word_grid(f"words-{method}", title, scores, method, study.methods, text=said)
+    return method, pictures.word_grid(f"words-{place}", title, scores, method, study.methods, text=said)
 
 
 class _WordSection(NamedTuple):
