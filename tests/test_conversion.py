@@ -6,6 +6,7 @@ definitions (`modeling.py` of https://github.com/google-research/bert) on the va
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -14,6 +15,7 @@ import pickle
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +25,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.torch import load_file
 from transformers import (
@@ -552,6 +557,14 @@ CHECKPOINT_ERRORS: dict[str, tuple[Variables, str]] = {
         {**encoder_variables(), "bert/pooler/dense/bias": np.array([0.0, np.nan] * 4, "float32")},
         r"'bert/pooler/dense/bias' in .* has values that are not finite",
     ),
+    "another scope": (
+        {f"model/{name}": values for name, values in encoder_variables().items()},
+        r"'model/bert/embeddings/LayerNorm/beta', where BERT's is 'bert/embeddings/LayerN\S+: .* renamed",
+    ),
+    "another model": (
+        {name.replace("bert/", "electra/", 1): values for name, values in encoder_variables().items()},
+        r"'electra/embeddings/LayerNorm/beta', where BERT's is 'bert/embeddings/LayerNorm/beta'",
+    ),
     "object-based": (
         {"model/layer-0/kernel/.ATTRIBUTES/VARIABLE_VALUE": np.zeros(2, "float32")},
         r"object-based checkpoint of TensorFlow 2",
@@ -682,8 +695,12 @@ def test_tensorflow_is_silent(save: Save, tmp_path: Path) -> None:
         ({"vocab_size": 60}, r"word_embeddings.weight' has the shape \(61, 8\), but by .* \(60, 8\)"),
         ({"num_attention_heads": 3}, r"hidden_size 8 in .* is not a multiple of num_attention_heads 3"),
         ({"num_attention_heads": None}, r"expected a whole number .* 'num_attention_heads' .* found None"),
-        ({"hidden_size": True}, r"expected a whole number of at least 1 as 'hidden_size' in .* found True"),
-        ({"hidden_size": 0}, r"expected a whole number of at least 1 as 'hidden_size' in .* found 0"),
+        (
+            {"hidden_size": True},
+            r"expected a whole number from 1 to 16777216 as 'hidden_size' in .* found True",
+        ),
+        ({"intermediate_size": 10**30}, r"as 'intermediate_size' in .* found 1000"),
+        ({"hidden_size": 0}, r"expected a whole number from 1 to 16777216 as 'hidden_size' in .* found 0"),
         ({"hidden_act": "gloo"}, r"hidden_act 'gloo' in .* is not an activation"),
         (
             {"hidden_dropout_prob": "much"},
@@ -699,12 +716,24 @@ def test_configuration_that_does_not_fit(tmp_path: Path, change: dict[str, Any],
     check_untouched(tmp_path / "out")
 
 
+SIMPLE = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.none())
+
+
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.sampled_from(sorted({**SIZES, **GOOGLE_SETTINGS, "layer_norm_eps": 0})), value=SIMPLE)
+def test_a_configuration_of_any_values(tmp_path: Path, name: str, value: Any) -> None:
+    path = write_state(tmp_path / "old", tiny_state(), **{name: value})
+    with contextlib.suppress(ModelLoadError):
+        convert_pytorch(path, tmp_path / "out", overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", r"is not JSON"),
         ("[]", r"expected an object .* found list"),
-        ("{}", r"expected a whole number of at least 1 as 'vocab_size' in .* found nothing"),
+        ("[" * 100_000, r"is not JSON"),
+        ("{}", r"expected a whole number from 1 to 16777216 as 'vocab_size' in .* found nothing"),
         (None, r"there is no configuration .*; pass the file bert_config.json"),
     ],
 )
@@ -877,6 +906,16 @@ def test_pytorch_heads_of_pretraining(tmp_path: Path) -> None:
     check_untouched(tmp_path / "other")
 
 
+def holding_itself(depth: int) -> Any:
+    outer: dict[str, Any] = {}
+    inner = outer
+    for _ in range(depth - 1):
+        inner["state_dict"] = {}
+        inner = inner["state_dict"]
+    inner["model"] = outer
+    return outer
+
+
 STATE_ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown": (
         lambda: {**tiny_state(), "bert.hook.weight": torch.zeros(1)},
@@ -900,6 +939,24 @@ STATE_ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a list": (lambda: [1, 2], r"expected a state dict in .*, found list"),
     "empty": (dict, r"expected a state dict in .*, found an empty dict"),
+    "of itself": (lambda: holding_itself(1), "found a dict that holds itself"),
+    "of itself in turn": (lambda: holding_itself(3), "found a dict that holds itself"),
+    "complex": (
+        lambda: {**tiny_state(), "classifier.bias": torch.zeros(3, dtype=torch.complex64)},
+        "expected 'classifier.bias' in .* in floating point, found torch.complex64",
+    ),
+    "integers": (
+        lambda: {**tiny_state(), "classifier.bias": torch.zeros(3, dtype=torch.int8)},
+        "expected 'classifier.bias' in .* in floating point, found torch.int8",
+    ),
+    "sparse": (
+        lambda: {**tiny_state(), "classifier.weight": torch.zeros(3, 8).to_sparse()},
+        "expected 'classifier.weight' in .*torch.sparse_coo",
+    ),
+    "a layer of that number": (
+        lambda: {**tiny_state(), f"bert.encoder.layer.{'9' * 5000}.output.dense.bias": torch.zeros(8)},
+        "which is not one of BERT",
+    ),
 }
 
 
@@ -913,7 +970,7 @@ def test_state_dict_that_is_no_bert(tmp_path: Path, name: str) -> None:
     check_untouched(tmp_path / "out")
 
 
-@pytest.mark.parametrize("size", [0, 100, -100])
+@pytest.mark.parametrize("size", [1, 100, -100])
 def test_state_dict_that_is_cut_short(tmp_path: Path, size: int) -> None:
     path = write_state(tmp_path / "old", tiny_state())
     path.write_bytes(path.read_bytes()[:size])
@@ -922,6 +979,48 @@ def test_state_dict_that_is_cut_short(tmp_path: Path, size: int) -> None:
     ) as caught:
         convert_pytorch(path, tmp_path / "out")
     assert "\n" not in str(caught.value)
+    check_untouched(tmp_path / "out")
+
+
+def save_script(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+
+
+OTHER_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a model": (
+        lambda path: torch.save(tiny_model(), path),
+        r"it holds transformers\.\S+\.BertForSeq.* alone",
+    ),
+    "arrays": (lambda path: torch.save({"a": np.ones(2)}, path), r"it holds numpy\S+, and only tensors"),
+    "arguments": (
+        lambda path: torch.save({"model": tiny_state(), "args": SimpleNamespace(lr=1)}, path),
+        r"it holds types\.SimpleNamespace, and only tensors are read",
+    ),
+    "a script": (save_script, "it is a TorchScript archive"),
+    "safetensors": (lambda path: safetensors.torch.save_file(tiny_state(), path), "it is a safetensors file"),
+    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100)), "it is an HDF5 file of Keras"),
+    "a pointer": (
+        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 9\n"),
+        "it is the pointer of Git LFS",
+    ),
+    "a page": (lambda path: path.write_text("<!DOCTYPE html>"), "it is a web page"),
+    "JSON": (lambda path: path.write_text('{"a": 1}'), "it is JSON"),
+    "nothing": (lambda path: path.write_bytes(b""), "it is an empty file"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_what_a_file_is_instead_of_a_state_dict(tmp_path: Path, name: str) -> None:
+    write, message = OTHER_FILES[name]
+    path = write_state(tmp_path / "old", {})
+    write(path)
+    with pytest.raises(ModelLoadError, match=f"cannot be read as a PyTorch state dict: {message}") as caught:
+        convert_pytorch(path, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
     check_untouched(tmp_path / "out")
 
 

@@ -9,7 +9,6 @@ reason of a table, or an error; so is every parameter of the model that is writt
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from whybert.errors import MissingExtraError, ModelLoadError, UsageError, one_line
+from whybert.errors import ModelLoadError, UsageError, one_line, require
 
 if TYPE_CHECKING:
     import torch
@@ -212,14 +211,26 @@ _OPTIMIZER, _STEP, _BUFFER, _STATE, _UNUSED_HEAD = (
 )
 _SKIPPED_VARIABLES: Final = (
     (
-        re.compile(r"(.+/)?(adam_[mv]|lamb_[mv]|((AdamWeightDecay|LAMB|Adam)(Optimizer)?)(_\d+)?)(/.+)?"),
+        re.compile(r"(^|/)(adam_[mv]|lamb_[mv]|((AdamWeightDecay|LAMB|Adam)(Optimizer)?)(_\d+)?)(/|\Z)"),
         _OPTIMIZER,
     ),
-    (re.compile(r"(.+/)?(global_step|beta[12]_power(_\d+)?|(current_)?loss_scale|good_steps)"), _STEP),
+    (re.compile(r"(^|/)(global_step|beta[12]_power(_\d+)?|(current_)?loss_scale|good_steps)\Z"), _STEP),
 )
-_SKIPPED_ENTRIES: Final = ((re.compile(r"bert\.embeddings\.(position|token_type)_ids"), _BUFFER),)
+_SKIPPED_ENTRIES: Final = ((re.compile(r"^bert\.embeddings\.(position|token_type)_ids\Z"), _BUFFER),)
 _STATE_DICTS: Final = ("model", "state_dict", "model_state_dict")
-_OBJECT_BASED: Final = re.compile(r"_CHECKPOINTABLE_OBJECT_GRAPH|.*/\.ATTRIBUTES/.*")
+_OBJECT_BASED: Final = ("_CHECKPOINTABLE_OBJECT_GRAPH", "/.ATTRIBUTES/")
+# How files begin that people take for a state dict, what they are, and the way out.
+_OTHER_FILES: Final = (
+    (re.compile(rb"\Z"), "an empty file; copy or download it again"),
+    (re.compile(rb".{8}\{", re.DOTALL), "a safetensors file; its folder can be loaded without a conversion"),
+    (re.compile(rb"\x89HDF"), "an HDF5 file of Keras; pass the checkpoint that it was made of"),
+    (
+        re.compile(rb"version https://git-lfs"),
+        "the pointer of Git LFS to the file; fetch it with git lfs pull",
+    ),
+    (re.compile(rb"\s*<"), "a web page; download the file itself"),
+    (re.compile(rb"\s*[{\[]"), "JSON; pass the file with the weights"),
+)
 
 
 # What is asked for.
@@ -367,7 +378,7 @@ def _read_tensorflow(source: _Files) -> _Checkpoint:
         except Exception as error:
             raise _damaged(source, error, name) from error
 
-    if any(_OBJECT_BASED.fullmatch(name) for name in shapes):
+    if any(mark in name for name in shapes for mark in _OBJECT_BASED):
         raise ModelLoadError(
             f"{str(source.path)!r} is an object-based checkpoint of TensorFlow 2, which does not have the "
             "names of Google's BERT; pass one that google-research/bert has released or trained"
@@ -396,7 +407,7 @@ def _layered(
     name: str, before: str, after: str, find: Callable[[str], _Parameter | None]
 ) -> _Parameter | None:
     """The parameter that a name stands for, with the number of its layer, which `find` sees as #."""
-    layer = re.search(rf"(?<={re.escape(before)})(0|[1-9]\d*)(?={re.escape(after)})", name)
+    layer = re.search(rf"(?<={re.escape(before)})(0|[1-9]\d{{0,3}})(?={re.escape(after)})", name)
     if layer is None:
         return find(name) if "#" not in name else None
     found = find(f"{name[: layer.start()]}#{name[layer.end() :]}")
@@ -409,12 +420,25 @@ def _reason(name: str, current: str, table: Sequence[tuple[re.Pattern[str], str]
     name: in the checkpoint.  current: without what is particular to an older one.
     """
     for pattern, reason in table:
-        if pattern.fullmatch(current):
+        if pattern.search(current):
             return reason
+    if known := _in_another_scope(name):
+        raise ModelLoadError(
+            f"{str(source.path)!r} has the variable {name!r:.120}, where BERT's is {known!r}: its variables "
+            "were renamed, or it is another kind of model; give them the names of google-research/bert"
+        )
     raise ModelLoadError(
-        f"{str(source.path)!r} has the variable {name!r}, which is not one of BERT, of its pre-training or "
-        "of a sequence classifier; pass a checkpoint of one of these"
+        f"{str(source.path)!r} has the variable {name!r:.120}, which is not one of BERT, of its pre-training "
+        "or of a sequence classifier; pass a checkpoint of one of these"
     )
+
+
+def _in_another_scope(name: str) -> str | None:
+    """The variable of Google's that a name is but for the scopes in front."""
+    scopes = name.split("/", 4)
+    rests = ("/".join(scopes[start:]) for start in range(1, len(scopes)))
+    candidates = (f"bert/{rest.removeprefix('bert/')}" for rest in rests)
+    return next((known for known in candidates if _layered(known, "/layer_", "/", _VARIABLES.get)), None)
 
 
 @contextmanager
@@ -445,11 +469,8 @@ def _silent() -> Iterator[None]:
 
 
 def _import_tensorflow() -> Any:
-    try:
-        with _silent() if sys.modules.get("tensorflow") is None else nullcontext():
-            return importlib.import_module("tensorflow")
-    except ImportError as error:
-        raise MissingExtraError("reading TensorFlow checkpoints", "tensorflow") from error
+    with _silent() if sys.modules.get("tensorflow") is None else nullcontext():
+        return require("tensorflow", "reading TensorFlow checkpoints", "tensorflow")
 
 
 def _read_pytorch(source: _Files) -> _Checkpoint:
@@ -460,9 +481,9 @@ def _read_pytorch(source: _Files) -> _Checkpoint:
             warnings.simplefilter("ignore")
             loaded = torch.load(source.path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds: not a pickle, a damaged archive, objects other than tensors
-        raise _damaged(source, error) from error
+        raise _unreadable(source, error) from error
     skipped: Counter[str] = Counter()
-    state = _state_dict(loaded, skipped)
+    state = _state_dict(loaded, skipped, source)
     if not isinstance(state, Mapping) or not state:
         what = "an empty dict" if isinstance(state, Mapping) else type(state).__name__
         raise ModelLoadError(
@@ -486,6 +507,11 @@ def _read_pytorch(source: _Files) -> _Checkpoint:
                 f"{str(source.path)!r} has {found.name} twice, as {variables[found.name].name!r} and "
                 f"{name!r}; remove one of them"
             )
+        if not value.is_floating_point() or value.layout is not torch.strided or value.is_meta:
+            raise ModelLoadError(
+                f"expected {name!r} in {str(source.path)!r} as plain numbers in floating point, found "
+                f"{value.dtype} ({value.layout}, {value.device}); save the model before it is quantised"
+            )
         tensors[name] = value
         variables[found.name] = _Variable(name, found, tuple(value.shape))
     return _Checkpoint(
@@ -493,9 +519,37 @@ def _read_pytorch(source: _Files) -> _Checkpoint:
     )
 
 
-def _state_dict(loaded: Any, skipped: Counter[str]) -> Any:
+def _unreadable(source: _Files, error: Exception) -> ModelLoadError:
+    """What a file is that PyTorch does not read, in place of its advice to run whatever is in there."""
+    if found := re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)|GLOBAL (\S+)", str(error)):
+        return ModelLoadError(
+            f"{str(source.path)!r} cannot be read as {source.kind}: it holds {found[1] or found[2]}, and "
+            "only tensors are read, because anything else may run code; where it was made, save "
+            "model.state_dict() alone"
+        )
+    if "TorchScript" in str(error):
+        return ModelLoadError(
+            f"{str(source.path)!r} cannot be read as {source.kind}: it is a TorchScript archive; save the "
+            "state_dict() of the model that it was made of"
+        )
+    with open(source.path, "rb") as file:
+        head = file.read(64)
+    for pattern, what in _OTHER_FILES:
+        if pattern.match(head):
+            return ModelLoadError(f"{str(source.path)!r} cannot be read as {source.kind}: it is {what}")
+    return _damaged(source, str(error).partition("WeightsUnpickler error: ")[2] or error)
+
+
+def _state_dict(loaded: Any, skipped: Counter[str], source: _Files) -> Any:
     """The state dict in a training state; counts what is beside it."""
+    seen: set[int] = set()
     while isinstance(loaded, Mapping):
+        if id(loaded) in seen:
+            raise ModelLoadError(
+                f"expected a state dict in {str(source.path)!r}, found a dict that holds itself; save "
+                "model.state_dict() there"
+            )
+        seen.add(id(loaded))
         inner = next((key for key in _STATE_DICTS if isinstance(loaded.get(key), Mapping)), None)
         if inner is None:
             break
@@ -517,7 +571,7 @@ def _known_parameter(name: str) -> _Parameter | None:
     return _Parameter(name) if name in _GOOGLE_NAMES or name in _TIED else None
 
 
-def _damaged(source: _Files, error: Exception, name: str = "") -> ModelLoadError:
+def _damaged(source: _Files, error: object, name: str = "") -> ModelLoadError:
     where = f" at {name}" if name else ""
     return ModelLoadError(
         f"{str(source.path)!r} cannot be read as {source.kind}{where}, it is cut short, damaged or something "
@@ -585,6 +639,7 @@ _SIZES: Final = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+_LARGEST_SIZE: Final = 2**24
 _SETTINGS: Final = (
     "hidden_act",
     "hidden_dropout_prob",
@@ -601,7 +656,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     text = _read_text(path, "configuration", CONFIG_FILE)
     try:
         read = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelLoadError(
             f"{str(path)!r} is not JSON: {one_line(error, 160)}; download it again"
         ) from error
@@ -609,11 +664,11 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ModelLoadError(f"expected an object {{...}} in {str(path)!r}, found {type(read).__name__}")
     for name in _SIZES:
         value = read.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            found = repr(value) if name in read else "nothing"
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_SIZE:
+            found = f"{value!r:.40}" if name in read else "nothing"
             raise ModelLoadError(
-                f"expected a whole number of at least 1 as {name!r} in {str(path)!r}, found {found}; "
-                f"use the {CONFIG_FILE} of the checkpoint"
+                f"expected a whole number from 1 to {_LARGEST_SIZE} as {name!r} in {str(path)!r}, "
+                f"found {found}; use the {CONFIG_FILE} of the checkpoint"
             )
     if read["hidden_size"] % read["num_attention_heads"]:
         raise ModelLoadError(
@@ -623,7 +678,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     activation = read.get("hidden_act", "gelu")
     if not isinstance(activation, str) or activation not in ACT2FN:
         raise ModelLoadError(
-            f"hidden_act {activation!r} in {str(path)!r} is not an activation of transformers; "
+            f"hidden_act {activation!r:.40} in {str(path)!r} is not an activation of transformers; "
             "expected 'gelu', 'relu', 'tanh' or 'linear'"
         )
     return {name: read[name] for name in (*_SIZES, *_SETTINGS) if name in read}
@@ -636,6 +691,8 @@ def _read_text(path: Path, what: str, usual: str) -> str:
         raise ModelLoadError(
             f"there is no {what} {str(path)!r}; pass the file {usual} that belongs to the checkpoint"
         ) from error
+    except OSError as error:
+        raise ModelLoadError(f"cannot read the {what} {str(path)!r}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ModelLoadError(
@@ -715,9 +772,16 @@ def _config(settings: Mapping[str, Any], variables: Mapping[str, _Variable], req
         names = labels or [f"LABEL_{index}" for index in range(count)]
         options["id2label"] = dict(enumerate(names))
         options["label2id"] = {name: index for index, name in enumerate(names)}
-    try:
+    with _taken_from(request):
         return BertConfig(**options)
-    except Exception as error:  # which kind, is an affair of its validation
+
+
+@contextmanager
+def _taken_from(request: _Request) -> Iterator[None]:
+    """What transformers and PyTorch say against the settings, as an error about their file."""
+    try:
+        yield
+    except Exception as error:  # which kind, is an affair of their validation
         raise ModelLoadError(
             f"transformers does not take the settings of {str(request.config)!r}: {one_line(error, 160)}; "
             f"use the {CONFIG_FILE} of the checkpoint"
@@ -746,7 +810,8 @@ def _check_shapes(
             f"the checkpoint has {layers} layers, but {str(request.config)!r} says "
             f"{config.num_hidden_layers}; use the {CONFIG_FILE} of the checkpoint"
         )
-    expected = _expected_shapes(architecture, config)
+    with _taken_from(request):
+        expected = _expected_shapes(architecture, config)
     missing = [name for name in expected if name not in variables]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -6,7 +6,6 @@ The library `datasets` of Hugging Face holds the rows.  It is imported only wher
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import random
 import re
@@ -14,10 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whybert.errors import MissingExtraError, UnknownNameError, UsageError, WhybertError, one_line
+from whybert.errors import UnknownNameError, UsageError, WhybertError, one_line, require
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -231,16 +230,13 @@ def folded(name: str) -> str:
     return name.strip().casefold().replace("_", "-").replace(" ", "-")
 
 
-def hugging_face() -> ModuleType:
+def hugging_face() -> Any:
     """The library `datasets`.
 
-    Raises MissingExtraError if it is not installed.
+    Raises:
+        MissingExtraError: it is not installed.
     """
-    # The absolute name: this package is whybert.datasets, that one is datasets.
-    try:
-        return importlib.import_module("datasets")
-    except ImportError as error:
-        raise MissingExtraError("data sets", "train") from error
+    return require("datasets", "data sets", "train")
 
 
 @contextlib.contextmanager
@@ -297,7 +293,7 @@ def build(
     return TextDataset(name, tuple(labels), splits, source, loaded.notes, labels_are_ordered)
 
 
-def _features(library: ModuleType, labels: Sequence[str], has_pair: bool, has_label: bool) -> Any:
+def _features(library: Any, labels: Sequence[str], has_pair: bool, has_label: bool) -> Any:
     features = {"text": library.Value("string")}
     if has_pair:
         features["pair"] = library.Value("string")
@@ -380,9 +376,7 @@ def _quiet_retries() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _from_hub(
-    library: ModuleType, spec: DatasetSpec, hub: HubSource, name: str, split: Any
-) -> tuple[Dataset, int]:
+def _from_hub(library: Any, spec: DatasetSpec, hub: HubSource, name: str, split: Any) -> tuple[Dataset, int]:
     """A split of the hub with our columns, and the number of rows that were left out."""
     wanted = {"text": hub.text, **({"pair": hub.pair} if hub.pair else {})}
     missing = [column for column in wanted.values() if column not in split.column_names]
