@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -30,14 +32,15 @@ from transformers import (
 )
 
 import tiny
-from whybert import builtin, explain
-from whybert.classifier import Classifier, Prediction, batches, normalise_texts, probabilities
+from whybert import Explanation, builtin, explain
+from whybert.classifier import Classifier, Prediction, batches, normalise_texts
 from whybert.errors import (
     PLACE,
     InputError,
     MissingExtraError,
     ModelLoadError,
     NonFiniteError,
+    TargetError,
     UnsupportedModelError,
     UsageError,
 )
@@ -195,13 +198,6 @@ def test_an_encoder_is_no_classifier() -> None:
         Classifier(encoder, tokenizer).predict("a film")
 
 
-def test_more_labels_in_the_configuration_than_logits() -> None:
-    ours = classifier()
-    ours.model.config.id2label = {0: "a", 1: "b", 2: "c"}
-    with pytest.raises(UnsupportedModelError, match=r"labels a, b, c, found 2;"):
-        Classifier(ours.model, ours.tokenizer).predict("a film")
-
-
 def test_a_tokenizer_with_more_tokens_than_the_model() -> None:
     tokenizer = tiny.wordpiece()
     model = tiny.bert(tokenizer, vocab_size=len(tokenizer) - 10)
@@ -235,21 +231,96 @@ def test_no_padding_token_means_one_by_one() -> None:
 
 def test_probabilities_by_problem_type() -> None:
     logits = torch.tensor([[1.0, -2.0, 0.5]])
-    config = AutoConfig.for_model("bert", num_labels=3)
-    assert torch.equal(probabilities(logits, config), logits.softmax(-1))
-    config.problem_type = "single_label_classification"
-    assert torch.equal(probabilities(logits, config), logits.softmax(-1))
-    for kind in ("multi_label_classification", "regression"):
-        config.problem_type = kind
-        assert torch.equal(probabilities(logits, config), logits.sigmoid())
+    ours = classifier(num_labels=3)
+    for kind in (None, "single_label_classification"):
+        ours.model.config.problem_type = kind
+        assert torch.equal(ours.probabilities(logits), logits.softmax(-1))
+    ours.model.config.problem_type = "multi_label_classification"
+    assert torch.equal(ours.probabilities(logits), logits.sigmoid())
+    ours.model.config.problem_type = "regression"
+    assert torch.equal(ours.probabilities(logits), logits)
 
 
-@pytest.mark.parametrize("kind", [None, "regression", "multi_label_classification"])
-def test_a_single_output(kind: str | None) -> None:
-    ours = classifier(num_labels=1, problem_type=kind, id2label={0: "score"})
+@pytest.mark.parametrize(("outputs", "kind"), [(1, None), (1, "regression"), (3, "regression")])
+def test_a_regression_answers_a_number(outputs: int, kind: str | None) -> None:
+    names = {index: f"score{index}" for index in range(outputs)}
+    ours = classifier(num_labels=outputs, problem_type=kind, id2label=names)
+    with torch.no_grad():
+        ours.model.classifier.bias[-1] += 40.0  # far from what a probability could be
+    (prediction,), (explanation,) = ours.predict("a film"), explain(ours, "a film")
+    with torch.no_grad():
+        number = ours.model(**ours.tokenizer("a film", return_tensors="pt")).logits[0, -1].item()
+    assert number > 20
+    assert prediction.label == explanation.prediction == names[outputs - 1]
+    assert prediction.answer == explanation.answer == pytest.approx(number)
+    assert (prediction.probability, prediction.probabilities) == (None, ())
+    assert (explanation.probability, explanation.probabilities) == (None, ())
+    assert Explanation.from_dict(json.loads(json.dumps(explanation.to_dict()))) == explanation
+    shown = f"{names[outputs - 1]} {number:.3f}"
+    console = Console(width=100, file=io.StringIO())
+    console.print(explanation)
+    for output in (explanation.to_html(), explanation.to_latex(), console.file.getvalue()):
+        assert shown in output
+        assert f"raises {names[outputs - 1]}" in output
+        assert "supports" not in output
+
+
+def test_a_single_output_of_a_multi_label_model_is_a_probability() -> None:
+    ours = classifier(num_labels=1, problem_type="multi_label_classification", id2label={0: "score"})
     (prediction,) = ours.predict("a film")
     assert prediction.label == "score"
     assert prediction.probability == pytest.approx(1 / (1 + math.exp(-prediction.logits[0])))
+
+
+# Labels
+
+
+def test_labels_of_one_name_are_told_apart_by_their_index() -> None:
+    ours = classifier(num_labels=3, id2label={0: "other", 1: "sport", 2: "other"})
+    with torch.no_grad():
+        ours.model.classifier.bias[2] += 40.0
+    (prediction,), (explanation,) = ours.predict("a film"), explain(ours, "a film")
+    assert (prediction.label, prediction.predicted, explanation.predicted) == ("other", 2, 2)
+    assert prediction.probability == explanation.probability == prediction.probabilities[2] > 0.99
+    assert prediction.to_dict()["predicted"] == explanation.to_dict()["predicted"] == 2
+    assert "other (2) 1.000" in explanation.to_html()
+    assert "target" not in repr(explanation)
+    (first,) = explain(ours, "a film", target=0)
+    assert "target other (0)" in first.to_html()
+    with pytest.raises(TargetError, match=r"'other' names 2 labels: 0 .* 2 .*give the index"):
+        explain(ours, "a film", target="other")
+
+
+@pytest.mark.parametrize(
+    ("given", "labels"),
+    [
+        ({0: "a", 1: "b"}, ("a", "b", "LABEL_2")),
+        ({1: "a", 2: "b", 3: "c"}, ("a", "b", "c")),
+        ({0: "a", 1: "b", 2: "c", 3: "d"}, ("a", "b", "c")),
+        ({2: "c"}, ("LABEL_0", "LABEL_1", "c")),
+        ({"0": "a", "x": "b"}, ("a", "LABEL_1", "LABEL_2")),
+        (["a", "b", "c"], ("a", "b", "c")),
+        ({}, ("LABEL_0", "LABEL_1", "LABEL_2")),
+    ],
+)
+def test_labels_are_those_of_the_head(given: object, labels: tuple[str, ...]) -> None:
+    ours = classifier(num_labels=3)
+    ours.model.config.__dict__["id2label"] = given
+    again = Classifier(ours.model, ours.tokenizer)
+    assert again.labels == labels
+    for index in range(3):
+        (explanation,) = explain(again, "a film", target=index)
+        assert (explanation.labels, explanation.target.label) == (labels, labels[index])
+    assert again.predict("a film")[0].label == explanation.prediction
+
+
+def test_a_new_head_says_how_many_labels_there_are() -> None:
+    ours = classifier(num_labels=2)
+    ours.model.classifier = torch.nn.Linear(ours.model.config.hidden_size, 5)
+    assert Classifier(ours.model, ours.tokenizer).labels == (*ours.labels, "LABEL_2", "LABEL_3", "LABEL_4")
+    for ask in (Classifier.predict, explain):  # one that was made before
+        with pytest.raises(UnsupportedModelError, match="expected one logit for each of the labels"):
+            ask(ours, "a film")
 
 
 def test_multi_label() -> None:
@@ -283,7 +354,7 @@ def test_normalise_texts(given, expected) -> None:
         (b"a", "not bytes"),
         (3, "not int"),
         ({"a": 1}, "not dict"),
-        (iter(["a"]), r"list\(texts\)"),
+        ({"a"}, "not set"),
         (("a", "b", "c"), "tuple of 3"),
         (("a", 2), "second part of text 0 must be a str, not int"),
         (["a", 2], "text 1 must be"),
@@ -338,7 +409,7 @@ def test_batch_size(size) -> None:
         ({1: "yes", 0: "no"}, ("no", "yes")),
         ({"0": "no", "1": "yes"}, ("no", "yes")),
         ({1: "yes"}, ("LABEL_0", "yes")),
-        ({"2": "c", "0": "a"}, ("a", "LABEL_1", "c")),
+        ({"2": "c", "0": "a"}, ("a", "LABEL_1")),
     ],
 )
 def test_labels(id2label, labels: tuple[str, ...]) -> None:

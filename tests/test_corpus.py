@@ -216,7 +216,7 @@ def test_one_table_in_three_formats() -> None:
 
 
 def test_labels_of_one_name_have_columns_of_their_own() -> None:
-    assert list(sinks.columns_of_rows(("a", "b", "a")))[-3:] == [
+    assert list(sinks.columns_of_rows(("a", "b", "a"), sinks.PROBABILITY))[-3:] == [
         "probability_a_0",
         "probability_b",
         "probability_a_2",

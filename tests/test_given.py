@@ -122,7 +122,7 @@ def test_random_scores_belong_to_the_subject() -> None:
 
 def test_an_explanation_needs_a_score_for_each_token() -> None:
     [subject] = subjects(TEXTS[:1], [0])
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="one score for each of the"):
         explanation_of(subject, LABELS, [1.0], "theirs")
 
 

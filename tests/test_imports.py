@@ -16,8 +16,9 @@ SOURCE: Final = Path(whybert.__file__).parent
 LAYERS: Final = (
     "errors",
     "words files typed",
-    "encoding explanation targets anatomy recipe",
-    "schema render datasets lrp builtin",
+    "encoding schema",
+    "explanation targets anatomy recipe",
+    "render datasets lrp builtin",
     "interception loading",
     "classifier",
     "perturbation store",

@@ -408,10 +408,14 @@ def test_probabilities_are_those_of_the_problem_type(problem: str, labels: int) 
     for logits, likely in zip(outcomes.logits.tolist(), outcomes.probabilities.tolist(), strict=True):
         if problem == "single_label_classification":
             expected = [math.exp(x) / sum(map(math.exp, logits)) for x in logits]
+        elif problem == "regression":  # its numbers take their place
+            expected = logits
+            assert subject.probabilities == ()
+            assert subject.answers == subject.logits
         else:
             expected = [1 / (1 + math.exp(-x)) for x in logits]
         assert likely == pytest.approx(expected, abs=1e-14)  # one exp and one division
-    assert outcomes.probabilities[0] == pytest.approx(subject.probabilities, abs=TOLERANCE)
+    assert outcomes.probabilities[0] == pytest.approx(subject.answers, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+import torch
 
 import tiny
 from whybert import Classifier
@@ -266,3 +268,22 @@ def test_a_failed_run_leaves_the_file_as_it_was(predict: Call, data: str, tmp_pa
     code, _, _ = predict("--data", data, "-o", str(tmp_path / "out.parquet"), "--max-length", "1")
     assert code == 2
     assert (tmp_path / "out.parquet").read_text() == "before"
+
+
+def test_the_numbers_of_a_regression(predict: Call, tmp_path: Path) -> None:
+    """They stand where a classifier's probabilities stand, in columns that say what they are."""
+    tokenizer = tiny.wordpiece()
+    model = tiny.bert(tokenizer, num_labels=1, problem_type="regression", id2label={0: "score"})
+    with torch.no_grad():
+        model.classifier.bias += 40.0
+    folder = str(tiny.save(tmp_path / "regression", model, tokenizer))
+    [prediction] = Classifier.load(folder).predict("a film")
+    shown = f"{prediction.logits[0]:.3f}"
+    assert float(shown) > 20
+    assert shown in predict("a film", model=folder)[1]
+    record = json.loads(predict("--format", "json", "a film", model=folder)[1])
+    assert (record["label"], record["predicted"], record["probability"]) == ("score", 0, None)
+    assert record["number"] == prediction.answer
+    [row] = csv.DictReader(io.StringIO(predict("--format", "csv", "a film", model=folder)[1]))
+    assert float(row["number"]) == prediction.answer
+    assert "probability" not in row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,7 +55,7 @@ def test_an_exact_label_goes_before_case() -> None:
     labels = ("pos", "POS", "x")
     assert resolve("POS", LOGITS, labels).index.tolist() == [1] * 3
     assert resolve("pos", LOGITS, labels).index.tolist() == [0] * 3
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(TargetError, match=r"'Pos' names 2 labels: 0 \('pos'\), 1 \('POS'\); give the index"):
         resolve("Pos", LOGITS, labels)
 
 
@@ -164,3 +165,28 @@ def test_resolved_targets_do_not_compare_by_value() -> None:
     assert first == first
     assert first != second
     assert len({first, second}) == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "index"),
+    [
+        (torch.tensor(2), [2, 2, 2]),
+        (np.array(2), [2, 2, 2]),
+        (np.int64(2), [2, 2, 2]),
+        (np.array([0, 2, 1]), [0, 2, 1]),
+        (np.array(["positive", "negative", "positive"]), None),
+        ([np.int64(0), torch.tensor(2), 1], [0, 2, 1]),
+    ],
+    ids=str,
+)
+def test_numbers_of_other_packages(target: Any, index: list[int] | None) -> None:
+    found = resolve(target, LOGITS, LABELS).index.tolist()
+    assert found == (index or [LABELS.index(name) for name in target])
+
+
+@pytest.mark.parametrize(
+    "target", [np.array([0.0, 1.0, 2.0]), np.zeros((3, 2, 1), dtype=int), b"neutral"], ids=str
+)
+def test_arrays_that_are_no_targets(target: Any) -> None:
+    with pytest.raises(TargetError):
+        resolve(target, LOGITS, LABELS)

@@ -16,7 +16,15 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from whybert.errors import PLACE, InputError, NonFiniteError, UnsupportedModelError, UsageError, one_line
+from whybert.errors import (
+    PLACE,
+    InputError,
+    NonFiniteError,
+    UnsupportedModelError,
+    UsageError,
+    WhybertError,
+    one_line,
+)
 
 # What a tokenizer may add for its caller and no model reads.
 _NOT_FOR_THE_MODEL: Final = frozenset(
@@ -93,6 +101,25 @@ def has_position_table(model: nn.Module) -> bool:
         and module.num_embeddings == rows
         for module in model.modules()
     )
+
+
+def label_count(model: nn.Module, expected: int) -> int:
+    """How many logits the model gives, told from its last linear layer; where that is not `expected`, asked.
+
+    The model is asked about a single token, and `expected` is believed where it cannot answer that.
+    """
+    sizes = [module.out_features for module in model.modules() if hasattr(module, "out_features")]
+    if sizes[-1:] == [expected] or model.training:
+        return expected
+    takes = input_filter(model)
+    ids = torch.zeros(1, 1, dtype=torch.long, device=device_of(model))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    try:
+        with plain(model, backward=False):
+            logits = forward(model, {name: tensor for name, tensor in inputs.items() if takes(name)})
+    except WhybertError:
+        return expected
+    return logits.shape[-1]
 
 
 def device_of(model: nn.Module) -> torch.device:

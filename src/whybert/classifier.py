@@ -9,7 +9,7 @@ import difflib
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from whybert.anatomy import (
     check_model,
     forward,
     input_filter,
+    label_count,
     maximum_tokens,
     model_inputs,
     plain,
@@ -46,7 +47,7 @@ from whybert.errors import (
 from whybert.targets import label_names
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUILTIN = "builtin"
 BATCH_SIZE = 32
@@ -70,14 +71,21 @@ class Prediction:
     pair: str | None
     label: str
     """The label with the highest logit."""
-    probability: float
-    """The probability of `label`, see `probabilities`."""
+    predicted: int
+    """Its place in the classifier's `labels`, of which several can have one name."""
+    probability: float | None
+    """The probability of `label`, see `probabilities`; None for a regression."""
     probabilities: tuple[float, ...]
-    """One for each label, in the order of the classifier's `labels`."""
+    """One for each label, in the order of the classifier's `labels`; none for a regression."""
     logits: tuple[float, ...]
-    """The model's raw outputs in the same order."""
+    """The model's raw outputs in the same order; the numbers that a regression answers."""
     truncated: bool
     """Whether the model saw only a part of the text."""
+
+    @property
+    def answer(self) -> float:
+        """What the model says: the probability of the label, or the number of a regression."""
+        return (self.probabilities or self.logits)[self.predicted]
 
     def to_dict(self) -> dict[str, Any]:
         """The same as values that JSON can hold."""
@@ -85,6 +93,7 @@ class Prediction:
             "text": self.text,
             "pair": self.pair,
             "label": self.label,
+            "predicted": self.predicted,
             "probability": self.probability,
             "probabilities": list(self.probabilities),
             "logits": list(self.logits),
@@ -115,10 +124,17 @@ class Classifier:
     def __post_init__(self) -> None:
         config = getattr(self.model, "config", None)
         if not isinstance(self.model, torch.nn.Module) or config is None:
-            raise UnsupportedModelError(
-                "a sequence classifier of transformers is needed, not "
-                f"{type(self.model).__name__}; if it is wrapped, pass the model inside (model.module)"
-            )
+            kind, is_module = type(self.model).__name__, isinstance(self.model, torch.nn.Module)
+            if is_module and isinstance(getattr(self.model, "module", None), torch.nn.Module):
+                way = "it is wrapped: pass the model inside, model.module"
+            elif is_module:
+                way = (
+                    "it has no `config` that says its labels and how many tokens it takes; make it a "
+                    "PreTrainedModel (with `config` and `get_input_embeddings`)"
+                )
+            else:
+                way = "Classifier.load takes names and folders"
+            raise UnsupportedModelError(f"a sequence classifier of transformers is needed, not {kind}: {way}")
         encoding.check_tokenizer(self.tokenizer)
         if self.max_length is None:
             reserved = reserved_positions(self.model)
@@ -131,7 +147,9 @@ class Classifier:
                     f"max_length must be at most {positions}, the positions of the model, "
                     f"not {self.max_length}"
                 )
-        object.__setattr__(self, "labels", label_names(config))
+        names = label_names(config)
+        labels = label_names(config, label_count(self.model, len(names)))
+        object.__setattr__(self, "labels", labels)
         if not self.name:
             object.__setattr__(self, "name", type(self.model).__name__)
 
@@ -202,16 +220,18 @@ class Classifier:
             except NonFiniteError as error:
                 text = indices[error.index or 0]
                 raise error.at(f"text {text} ({listed[text][:40]!r})", text) from error
-            rows = zip(indices, batch.rows, logits, probabilities(logits, self.model.config), strict=True)
+            likely = [()] * len(logits) if self.is_regression else self.probabilities(logits).tolist()
+            rows = zip(indices, batch.rows, logits.tolist(), likely, strict=True)
             for index, row, row_logits, row_probabilities in rows:
-                best = int(row_logits.argmax())
+                best = max(range(len(row_logits)), key=row_logits.__getitem__)
                 found[index] = Prediction(
                     text=row.text,
                     pair=row.pair,
                     label=self.labels[best],
-                    probability=float(row_probabilities[best]),
-                    probabilities=tuple(row_probabilities.tolist()),
-                    logits=tuple(row_logits.tolist()),
+                    predicted=best,
+                    probability=row_probabilities[best] if row_probabilities else None,
+                    probabilities=tuple(row_probabilities),
+                    logits=tuple(row_logits),
                     truncated=row.truncated,
                 )
         return [found[index] for index in range(len(listed))]
@@ -240,13 +260,35 @@ class Classifier:
         tensors = model_inputs(self.model, inputs)
         with plain(self.model, backward=False):
             logits = forward(self.model, tensors)
+        self.check_labels(logits)
+        check_finite(self.model, logits)
+        return logits.to("cpu", torch.float64)
+
+    def check_labels(self, logits: torch.Tensor) -> None:
+        """Raise UnsupportedModelError unless there is one logit for each label."""
         if logits.shape[-1] != len(self.labels):
             raise UnsupportedModelError(
                 f"expected one logit for each of the labels {', '.join(self.labels)}, found "
                 f"{logits.shape[-1]}; give the model's config the labels of its head (id2label)"
             )
-        check_finite(self.model, logits)
-        return logits.to("cpu", torch.float64)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the model answers numbers: it says so, or has one output and is no multi-label model."""
+        kind = getattr(self.model.config, "problem_type", None)
+        return kind == "regression" or (len(self.labels) == 1 and kind != "multi_label_classification")
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (..., labels) as probabilities of the same shape, by the model's problem type.
+
+        A single-label classifier has a softmax over its labels, and a multi-label one a sigmoid for each.
+        The answers of a regression are numbers, and they are returned as they are: what an evaluation asks
+        of the probability of a class, it then asks of the number.
+        """
+        if self.is_regression:
+            return logits
+        kind = getattr(self.model.config, "problem_type", None)
+        return logits.sigmoid() if kind == "multi_label_classification" else logits.softmax(dim=-1)
 
 
 def load_encoder(
@@ -355,36 +397,42 @@ def _renew_output(model: PreTrainedModel, count: int) -> None:
         torch.nn.init.zeros_(layers[-1].bias)
 
 
-def probabilities(logits: torch.Tensor, config: PretrainedConfig) -> torch.Tensor:
-    """Logits of shape (..., labels) as probabilities of the same shape, by the model's problem type.
-
-    A single-label classifier has a softmax over its labels, and a multi-label one a sigmoid for each.
-    Outputs that do not compete, a single one and those of a regression, get a sigmoid as well: it grows
-    with the output and is its probability if it was trained as one.  What a regression model itself
-    predicts are the logits.
-    """
-    kind = getattr(config, "problem_type", None)
-    function = _PROBABILITIES.get(kind, _softmax) if logits.shape[-1] > 1 else torch.sigmoid
-    return function(logits)
+def check_classifier(value: object) -> None:
+    """Raise UsageError, with the way out, for what is no Classifier."""
+    if isinstance(value, Classifier):
+        return
+    kind = type(value).__name__
+    if isinstance(value, str | os.PathLike):
+        way = f"load it: Classifier.load({str(value)!r})"
+    elif hasattr(value, "model") and hasattr(value, "tokenizer"):
+        way = "take its parts: Classifier(pipeline.model, pipeline.tokenizer)"
+    else:
+        way = "make one of a model and its tokenizer: Classifier(model, tokenizer)"
+    raise UsageError(f"expected a Classifier, found {kind}; {way}")
 
 
 def normalise_texts(texts: object) -> tuple[list[Text], bool]:
     """The texts as a list, and whether `texts` was a single one.
 
-    A string is one text and a tuple of two strings is one pair; a list holds texts or pairs.  Anything
-    else, and a list with anything else or nothing but white space in it, is an InputError.
+    A string is one text and a tuple of two strings is one pair; a list, or whatever else gives one text or
+    pair after another (a generator, a column of a table), holds texts or pairs.  Anything else, and a list
+    with anything else or nothing but white space in it, is an InputError.
     """
     if isinstance(texts, str | tuple):
         encoding.check_text(0, texts)
         return [texts], True
-    if not isinstance(texts, list):
+    if hasattr(texts, "columns"):
+        raise InputError(f"texts must be one column of the {type(texts).__name__}: frame['text']")
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes | bytearray | Mapping | Set):
+        kind = type(texts).__name__
+        way = "decode it: texts.decode()" if isinstance(texts, bytes | bytearray) else "make a list of texts"
         raise InputError(
-            "texts must be a str, a (str, str) tuple for a pair, or a list of either, not "
-            f"{type(texts).__name__}; make it a list: list(texts)"
+            f"texts must be a str, a (str, str) tuple for a pair, or a list of either, not {kind}; {way}"
         )
-    for index, text in enumerate(texts):
+    listed = list(texts)
+    for index, text in enumerate(listed):
         encoding.check_text(index, text)
-    return list(texts), False
+    return listed, False
 
 
 def batches(
@@ -406,17 +454,6 @@ def batches(
         indices = tuple(order[start : start + batch_size])
         batch = encoding.collate(classifier.tokenizer, [rows[index] for index in indices])
         yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)
-
-
-def _softmax(logits: torch.Tensor) -> torch.Tensor:
-    return logits.softmax(dim=-1)
-
-
-_PROBABILITIES: dict[str | None, Callable[[torch.Tensor], torch.Tensor]] = {
-    "single_label_classification": _softmax,
-    "multi_label_classification": torch.sigmoid,
-    "regression": torch.sigmoid,
-}
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -140,6 +140,17 @@ def require(module: str, purpose: str, extra: str) -> Any:
         raise MissingExtraError(purpose, extra) from error
 
 
+def quoted(value: object, limit: int = 60) -> str:
+    """The repr of a value, shortened; it also makes control characters and surrogates visible."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= limit else value[: limit - 3] + "...")
+    try:
+        text = repr(value)
+    except RecursionError:  # lists in lists in lists
+        text = f"a {type(value).__name__} of too many levels"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def one_line(error: object, limit: int = 200) -> str:
     """The message of another library's error on one line of at most `limit` characters, for one of ours."""
     text = " ".join(str(error).split()) or type(error).__name__

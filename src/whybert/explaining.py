@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
-from torch import Tensor
-
 from whybert.anatomy import check_model
 from whybert.attribution import Attribution, attribute_all
-from whybert.classifier import BATCH_SIZE, Classifier, batches, normalise_texts, probabilities
+from whybert.classifier import BATCH_SIZE, Classifier, batches, check_classifier, normalise_texts
 from whybert.encoding import EncodedText, Text
-from whybert.errors import NonFiniteError, TargetError
-from whybert.explanation import Completeness, Explanation, Target, Token
+from whybert.errors import NonFiniteError
+from whybert.explanation import Completeness, Explanation
 from whybert.methods import Method, create_all
-from whybert.targets import TargetLike, from_tensor
+from whybert.targets import TargetLike, per_row
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
 
@@ -70,6 +68,7 @@ def explain(
         InputError: a text that cannot be encoded.
         WhybertError: what `attribute` raises.  Errors about a text name it and have its `index`.
     """
+    check_classifier(classifier)
     listed, _ = normalise_texts(texts)
     methods = create_all(method, options)
     found: dict[str, dict[int, Explanation]] = {each.spec: {} for each in methods}
@@ -93,7 +92,7 @@ def explain_batches(
     Batches hold texts of like length, so they come out of order.
     """
     check_model(classifier.model)
-    targets = _per_text(target, len(texts))
+    targets = per_row(target, len(texts), "texts")
     for indices, batch in batches(classifier, texts, batch_size):
         wanted = target if targets is None else [targets[i] for i in indices]
         try:
@@ -111,68 +110,32 @@ def explain_batches(
         )
 
 
-def _per_text(target: TargetLike, count: int) -> list[Any] | None:
-    """One target a text, or None if the same holds for all."""
-    if isinstance(target, Tensor):
-        target = from_tensor(target)
-    if not isinstance(target, list):
-        return None
-    if len(target) != count:
-        raise TargetError(
-            f"expected one target for each of the {count} texts, found {len(target)}; "
-            "a contrast of two classes is a tuple (a, b)"
-        )
-    return target
-
-
 def _explanations(
     classifier: Classifier, rows: Sequence[EncodedText], attribution: Attribution
 ) -> list[Explanation]:
     """The rows of a batch as frozen values; the only place where tensors become numbers."""
     logits = attribution.logits.double().cpu()
-    likely = probabilities(logits, classifier.model.config).tolist()
+    classifier.check_labels(logits)
+    likely = [()] * len(rows) if classifier.is_regression else classifier.probabilities(logits).tolist()
     scores = attribution.scores.double().cpu().tolist()
     targets = attribution.target.tolist()
     sums = None if attribution.relevance_sum is None else attribution.relevance_sum.tolist()
     outputs = attribution.output.tolist()
-    labels = classifier.labels
     explanations = []
     for i, row in enumerate(rows):
-        tokens = tuple(
-            Token(text, start, end, sequence, word, special, scores[i][position])
-            for text, (start, end), sequence, word, special, position in zip(
-                row.tokens,
-                row.offsets,
-                row.sequence_ids,
-                row.word_ids,
-                row.special,
-                row.positions,
-                strict=True,
-            )
-        )
+        index, against = targets[i] if isinstance(targets[i], list) else (targets[i], -1)
         explanations.append(
-            Explanation(
-                text=row.text,
-                pair=row.pair,
-                tokens=tokens,
-                word_spans=row.word_spans,
-                prediction=labels[int(logits[i].argmax())],
-                probabilities=tuple(likely[i]),
-                logits=tuple(logits[i].tolist()),
-                labels=labels,
-                target=_target(targets[i], labels),
+            Explanation.of_row(
+                row,
+                [scores[i][position] for position in row.positions],
+                labels=classifier.labels,
+                logits=logits[i].tolist(),
+                probabilities=likely[i],
+                target=(index, None if against < 0 else against),
                 method=attribution.method,
                 options=attribution.options,
                 signed=attribution.signed,
-                truncated=row.truncated,
                 completeness=None if sums is None else Completeness(sums[i], outputs[i]),
             )
         )
     return explanations
-
-
-def _target(target: int | list[int], labels: Sequence[str]) -> Target:
-    index, against = target if isinstance(target, list) else (target, -1)
-    if against < 0:
-        return Target(index, labels[index])
-    return Target(index, labels[index], against, labels[against])

@@ -7,16 +7,18 @@ Scores are kept raw, as the method produced them; normalising happens only where
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
-from whybert.errors import InputError, UnknownNameError
+from whybert.errors import InputError, UnknownNameError, quoted
+from whybert.schema import read, write
 from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from whybert.encoding import EncodedText
 
 __all__ = [
     "Completeness",
@@ -37,8 +39,6 @@ OptionValue: TypeAlias = str | int | float | bool | None
 LEVELS: tuple[str, ...] = ("word", "token")
 RANKINGS: tuple[str, ...] = ("absolute", "positive", "negative")
 SCHEMA = 1
-
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +138,10 @@ class Options(Mapping[str, OptionValue]):
         given = dict(values or {})
         for name, value in given.items():
             if not isinstance(name, str):
-                raise InputError(f"expected option names that are strings, got {_short(name)}; rename it")
+                raise InputError(f"expected option names that are strings, got {quoted(name)}; rename it")
             if value is not None and not isinstance(value, str | int | float):
                 raise InputError(
-                    f"expected option {name!r} to be a string, number, bool or None, got {_short(value)}; "
+                    f"expected option {name!r} to be a string, number, bool or None, got {quoted(value)}; "
                     "pass its name or number"
                 )
             if isinstance(value, float) and not math.isfinite(value):
@@ -173,12 +173,15 @@ class Explanation:
         tokens: the model's input, special tokens included, padding left out.
         word_spans: (sequence, start, end) of each word that tokens refer to, offsets in characters.
         prediction: the label that the model chose.
-        probabilities, logits, labels: one entry for each label, in the model's order.
+        probabilities, logits, labels: one entry for each label, in the model's order.  A regression has no
+            probabilities: its answers are the logits.
         target: the output that is explained.
         method, options: what produced the scores.
         signed: False for methods whose scores are magnitudes (>= 0).
         truncated: whether tokens were cut off to fit the model.
         completeness: relevance sum against the explained output; None for methods that promise none.
+        predicted: the index of the prediction, which tells labels of one name apart; where it is not given,
+            of the labels with that name it is the one with the highest logit.
 
     Raises:
         InputError: the fields contradict each other.
@@ -198,6 +201,7 @@ class Explanation:
     signed: bool
     truncated: bool
     completeness: Completeness | None
+    predicted: int = -1
 
     def __post_init__(self) -> None:
         for name in ("tokens", "probabilities", "logits", "labels"):
@@ -209,30 +213,39 @@ class Explanation:
         self._check_tokens()
 
     def _check_outputs(self) -> None:
-        counts = len(self.labels), len(self.logits), len(self.probabilities)
-        if not counts[0] or len(set(counts)) != 1:
+        count = len(self.labels)
+        if not count or len(self.logits) != count or len(self.probabilities) not in (0, count):
             raise InputError(
-                "expected one logit and one probability for each label, got "
-                "{} labels, {} logits and {} probabilities; pass the model's full output".format(*counts)
+                "expected one logit and one probability for each label (a regression has none), got "
+                f"{count} labels, {len(self.logits)} logits and {len(self.probabilities)} probabilities; "
+                "pass the model's full output"
             )
-        if self.prediction not in self.labels:
+        named = [index for index, label in enumerate(self.labels) if label == self.prediction]
+        if not named:
             raise InputError(
-                f"expected a prediction among the labels {_short(self.labels)}, "
-                f"got {_short(self.prediction)}; pass the label, not its index"
+                f"expected a prediction among the labels {quoted(self.labels)}, "
+                f"got {quoted(self.prediction)}; pass the label, not its index"
+            )
+        if self.predicted == -1:
+            object.__setattr__(self, "predicted", max(named, key=self.logits.__getitem__))
+        elif self.predicted not in named:
+            raise InputError(
+                f"expected predicted to be an index of {quoted(self.prediction)} in the labels "
+                f"{quoted(self.labels)}, got {self.predicted}; take both from the model"
             )
         target = self.target
         if (target.against is None) != (target.against_label is None):
             raise InputError(
                 "expected target.against and target.against_label both set or both None, "
-                f"got {target.against!r} and {_short(target.against_label)}; set both for a difference"
+                f"got {target.against!r} and {quoted(target.against_label)}; set both for a difference"
             )
         for index, label in ((target.index, target.label), (target.against, target.against_label)):
             if index is None:
                 continue
-            if not 0 <= index < counts[0] or self.labels[index] != label:
+            if not 0 <= index < count or self.labels[index] != label:
                 raise InputError(
-                    f"expected a target whose index and label agree with the labels {_short(self.labels)}, "
-                    f"got index {index} for {_short(label)}; take both from the model"
+                    f"expected a target whose index and label agree with the labels {quoted(self.labels)}, "
+                    f"got index {index} for {quoted(label)}; take both from the model"
                 )
 
     def _check_tokens(self) -> None:
@@ -278,18 +291,18 @@ class Explanation:
                 )
 
     def __repr__(self) -> str:
-        prediction, words = _short(self.prediction), []
+        prediction, words = quoted(self.prediction), []
         rankings: list[tuple[str, Ranking]] = [("+" if self.signed else "", "positive"), ("-", "negative")]
         for sign, ranking in rankings:
-            top = [_short(word.text, 20) for word in self.top(3, by=ranking)]
+            top = [quoted(word.text, 20) for word in self.top(3, by=ranking)]
             if top:
                 words.append(" ".join(([sign] if sign else []) + top))
-        parts = [f"<Explanation {prediction} ({self.probability:.3f})"]
-        if self.target.name != self.prediction:
-            parts.append(f"target={_short(self.target.name)}")
+        parts = [f"<Explanation {prediction} ({self.answer:.3f})"]
+        if not self.explains_prediction:
+            parts.append(f"target={quoted(self.target.name)}")
         if words:
             parts.append("because " + " ".join(words))
-        parts.append(f"method={_short(self.method)[1:-1]}>")
+        parts.append(f"method={quoted(self.method)[1:-1]}>")
         return " ".join(parts)
 
     @property
@@ -298,9 +311,19 @@ class Explanation:
         return tuple(token.score for token in self.tokens)
 
     @property
-    def probability(self) -> float:
-        """The model's probability of its prediction."""
-        return self.probabilities[self.labels.index(self.prediction)]
+    def probability(self) -> float | None:
+        """The model's probability of its prediction; None for a regression, whose answer is a number."""
+        return self.probabilities[self.predicted] if self.probabilities else None
+
+    @property
+    def answer(self) -> float:
+        """What the model says: the probability of its prediction, or the number of a regression."""
+        return (self.probabilities or self.logits)[self.predicted]
+
+    @property
+    def explains_prediction(self) -> bool:
+        """Whether the target is the class that the model chose."""
+        return (self.target.index, self.target.against) == (self.predicted, None)
 
     def words(self) -> tuple[Word, ...]:
         """The words of the original text that have tokens, in order; special tokens are left out.
@@ -365,45 +388,7 @@ class Explanation:
         A number that JSON cannot hold is written as ``"nan"``, ``"inf"`` or ``"-inf"``, and a text in
         which two lone surrogates meet as a list of its parts, because JSON would fuse them.
         """
-        completeness = self.completeness and {
-            "relevance_sum": _write_number(self.completeness.relevance_sum),
-            "logit": _write_number(self.completeness.logit),
-        }
-        return {
-            "schema": SCHEMA,
-            "text": _write_text(self.text),
-            "pair": None if self.pair is None else _write_text(self.pair),
-            "prediction": _write_text(self.prediction),
-            "labels": [_write_text(label) for label in self.labels],
-            "probabilities": [_write_number(value) for value in self.probabilities],
-            "logits": [_write_number(value) for value in self.logits],
-            "target": {
-                "index": self.target.index,
-                "label": _write_text(self.target.label),
-                "against": self.target.against,
-                "against_label": None
-                if self.target.against_label is None
-                else _write_text(self.target.against_label),
-            },
-            "method": self.method,
-            "options": dict(self.options),
-            "signed": self.signed,
-            "truncated": self.truncated,
-            "completeness": completeness,
-            "word_spans": [list(span) for span in self.word_spans],
-            "tokens": [
-                {
-                    "text": _write_text(token.text),
-                    "start": token.start,
-                    "end": token.end,
-                    "sequence": token.sequence,
-                    "word": token.word,
-                    "special": token.special,
-                    "score": _write_number(token.score),
-                }
-                for token in self.tokens
-            ],
-        }
+        return {"schema": SCHEMA, **write(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Explanation:
@@ -412,27 +397,63 @@ class Explanation:
         Raises:
             InputError: a key is missing or has the wrong type, or the schema is not known.
         """
-        schema = _key(data, "schema", "", _read_integer)
-        if schema != SCHEMA:
+        return read(cls, data, SCHEMA)
+
+    @classmethod
+    def of_row(
+        cls,
+        row: EncodedText,
+        scores: Sequence[float],
+        *,
+        labels: Sequence[str],
+        logits: Sequence[float],
+        probabilities: Sequence[float],
+        target: tuple[int, int | None],
+        method: str,
+        options: Mapping[str, OptionValue],
+        signed: bool,
+        completeness: Completeness | None = None,
+    ) -> Explanation:
+        """The explanation of a text as the model reads it; the prediction is the class of the highest logit.
+
+        Args:
+            row: the text.
+            scores: one for each of its tokens, special ones included.
+            labels, logits, probabilities: as the fields of these names.
+            target: the class that is explained, and the one that it is held against, or None.
+            method, options, signed, completeness: as the fields of these names.
+
+        Raises:
+            InputError: there is not one score for each token, or what else contradicts itself.
+        """
+        if len(scores) != row.token_count:
             raise InputError(
-                f"expected an explanation with schema {SCHEMA}, got schema {schema}; "
-                "read it with the version of whybert that wrote it, or a newer one"
+                f"expected one score for each of the {row.token_count} tokens, got {len(scores)}; "
+                "special tokens count"
             )
+        index, against = target
+        predicted = max(range(len(logits)), key=logits.__getitem__)
         return cls(
-            text=_key(data, "text", "", _read_text),
-            pair=_key(data, "pair", "", _optional(_read_text)),
-            tokens=_key(data, "tokens", "", _list(_read_token)),
-            word_spans=_key(data, "word_spans", "", _list(_read_span)),
-            prediction=_key(data, "prediction", "", _read_text),
-            probabilities=_key(data, "probabilities", "", _list(_read_number)),
-            logits=_key(data, "logits", "", _list(_read_number)),
-            labels=_key(data, "labels", "", _list(_read_text)),
-            target=_key(data, "target", "", _read_target),
-            method=_key(data, "method", "", _read_text),
-            options=_key(data, "options", "", _read_options),
-            signed=_key(data, "signed", "", _read_boolean),
-            truncated=_key(data, "truncated", "", _read_boolean),
-            completeness=_key(data, "completeness", "", _optional(_read_completeness)),
+            text=row.text,
+            pair=row.pair,
+            tokens=tuple(
+                Token(text, start, end, sequence, word, special, float(score))
+                for text, (start, end), sequence, word, special, score in zip(
+                    row.tokens, row.offsets, row.sequence_ids, row.word_ids, row.special, scores, strict=True
+                )
+            ),
+            word_spans=row.word_spans,
+            prediction=labels[predicted],
+            probabilities=tuple(probabilities),
+            logits=tuple(logits),
+            labels=tuple(labels),
+            target=Target(index, labels[index], against, None if against is None else labels[against]),
+            method=method,
+            options=options,
+            signed=signed,
+            truncated=row.truncated,
+            completeness=completeness,
+            predicted=predicted,
         )
 
     def to_html(self, level: Level = "word") -> str:
@@ -456,121 +477,3 @@ class Explanation:
         from whybert.render.terminal import terminal
 
         return terminal(self)
-
-
-# Reading and writing JSON types.  Every reader takes a value and the path that names it in an error.
-
-
-def _short(value: object, limit: int = 60) -> str:
-    """The repr of a value, shortened; a repr also makes control characters and surrogates visible."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= limit else value[: limit - 3] + "...")
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _write_number(value: float) -> float | str:
-    value = float(value)
-    return value if math.isfinite(value) else str(value)
-
-
-def _write_text(text: str) -> str | list[str]:
-    parts = re.split("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])", text)
-    return text if len(parts) == 1 else parts
-
-
-def _wrong(path: str, expected: str, value: object) -> InputError:
-    return InputError(
-        f"expected {expected} at {path!r}, got {_short(value)}; pass a dictionary that to_dict() wrote"
-    )
-
-
-def _key(data: object, key: str, path: str, read: Callable[[object, str], _Read]) -> _Read:
-    if not isinstance(data, Mapping):
-        raise _wrong(path or "the top level", "a dictionary", data)
-    here = f"{path}.{key}" if path else key
-    if key not in data:
-        raise InputError(f"expected the key {here!r}, got none; pass a dictionary that to_dict() wrote")
-    return read(data[key], here)
-
-
-def _optional(read: Callable[[object, str], _Read]) -> Callable[[object, str], _Read | None]:
-    return lambda value, path: None if value is None else read(value, path)
-
-
-def _list(read: Callable[[object, str], _Read]) -> Callable[[object, str], tuple[_Read, ...]]:
-    def read_list(value: object, path: str) -> tuple[_Read, ...]:
-        if not isinstance(value, list | tuple):
-            raise _wrong(path, "a list", value)
-        return tuple(read(entry, f"{path}[{index}]") for index, entry in enumerate(value))
-
-    return read_list
-
-
-def _read_text(value: object, path: str) -> str:
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return "".join(value)
-    if not isinstance(value, str):
-        raise _wrong(path, "a string", value)
-    return value
-
-
-def _read_integer(value: object, path: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong(path, "an integer", value)
-    return value
-
-
-def _read_number(value: object, path: str) -> float:
-    if value in ("nan", "inf", "-inf"):
-        return float(str(value))
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _wrong(path, "a number", value)
-    return float(value)
-
-
-def _read_boolean(value: object, path: str) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong(path, "true or false", value)
-    return value
-
-
-def _read_span(value: object, path: str) -> tuple[int, int, int]:
-    span = _list(_read_integer)(value, path)
-    if len(span) != 3:
-        raise _wrong(path, "[sequence, start, end]", value)
-    return span[0], span[1], span[2]
-
-
-def _read_options(value: object, path: str) -> Options:
-    if not isinstance(value, Mapping):
-        raise _wrong(path, "a dictionary", value)
-    return Options(value)
-
-
-def _read_token(value: object, path: str) -> Token:
-    return Token(
-        text=_key(value, "text", path, _read_text),
-        start=_key(value, "start", path, _read_integer),
-        end=_key(value, "end", path, _read_integer),
-        sequence=_key(value, "sequence", path, _optional(_read_integer)),
-        word=_key(value, "word", path, _optional(_read_integer)),
-        special=_key(value, "special", path, _read_boolean),
-        score=_key(value, "score", path, _read_number),
-    )
-
-
-def _read_target(value: object, path: str) -> Target:
-    return Target(
-        index=_key(value, "index", path, _read_integer),
-        label=_key(value, "label", path, _read_text),
-        against=_key(value, "against", path, _optional(_read_integer)),
-        against_label=_key(value, "against_label", path, _optional(_read_text)),
-    )
-
-
-def _read_completeness(value: object, path: str) -> Completeness:
-    return Completeness(
-        relevance_sum=_key(value, "relevance_sum", path, _read_number),
-        logit=_key(value, "logit", path, _read_number),
-    )

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import Tensor
 
-from whybert.errors import InputError, TargetError, UnknownNameError
+from whybert.errors import InputError, TargetError, UnknownNameError, quoted
 
 TargetLike: TypeAlias = "int | str | tuple[int | str, int | str] | Sequence[Any] | Tensor | None"
 """None (the predicted class), a class by index or label, `(a, b)` for logit[a] - logit[b], or a list
@@ -55,22 +55,8 @@ def resolve(target: TargetLike, logits: Tensor, labels: Sequence[str]) -> Resolv
     Raises TargetError (wrong range, wrong number of rows, wrong type) and UnknownNameError (a label).
     """
     batch, count = logits.shape
-    if isinstance(target, Tensor):
-        target = from_tensor(target)
-    if target is None or isinstance(target, str | tuple) or hasattr(target, "__index__"):
-        rows: Sequence[Any] = [target] * batch
-    elif isinstance(target, Sequence):
-        rows = target
-        if len(rows) != batch:
-            raise TargetError(
-                f"expected one target for each of the {batch} rows, found {len(rows)}; "
-                "a contrast of two classes is a tuple (a, b)"
-            )
-    else:
-        raise TargetError(
-            "expected a target that is None, an int, a label, a tuple (a, b) or a list with one a row, "
-            f"found {type(target).__name__}"
-        )
+    listed = per_row(target, batch, "rows")
+    rows = [target] * batch if listed is None else listed
     predicted = logits.argmax(-1).tolist()
     pairs = [_resolve_row(row, predicted[i], count, labels) for i, row in enumerate(rows)]
     index = torch.tensor([a for a, _ in pairs], device=logits.device)
@@ -83,11 +69,22 @@ def resolve(target: TargetLike, logits: Tensor, labels: Sequence[str]) -> Resolv
 def label_names(config: Any, count: int | None = None) -> tuple[str, ...]:
     """The label names of a model's config in the order of the logits, `LABEL_i` where one is missing.
 
-    count: the number of logits; None trusts the config.
+    Names with the numbers 1 to `count` were counted from 1, and are those of the logits 0 to `count` - 1.
+
+    Args:
+        config: with or without an `id2label`.
+        count: the number of logits; None trusts the config.
     """
-    names = {int(index): str(name) for index, name in (getattr(config, "id2label", None) or {}).items()}
+    given = getattr(config, "id2label", None) or {}
+    names = {
+        int(index): str(name)
+        for index, name in (given.items() if isinstance(given, Mapping) else enumerate(given))
+        if str(index).isdecimal()
+    }
     if count is None:
         count = max(names, default=-1) + 1
+    if sorted(names) == list(range(1, count + 1)):
+        names = {index - 1: name for index, name in names.items()}
     return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
 
 
@@ -183,15 +180,44 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels[:20]) + ", ..." * (len(labels) > 20)
 
 
-def from_tensor(target: Tensor) -> list[Any]:
-    """The rows of a target tensor, (batch,) or (batch, 2) as in `ResolvedTarget.as_tensor`."""
-    if target.dim() > 2 or target.is_floating_point():
+def per_row(target: TargetLike, count: int, what: str) -> list[Any] | None:
+    """The target of each of `count` rows, or None if the same target holds for all.
+
+    Args:
+        target: as `TargetLike`; a tensor or array holds whole numbers, one for all rows, or (rows,), or
+            (rows, 2) as in `ResolvedTarget.as_tensor`.
+        count: the number of rows.
+        what: what a row is, for messages.
+
+    Raises:
+        TargetError: it is something else, or of another length.
+    """
+    if target is None or isinstance(target, str | tuple | int):
+        return None
+    rows: Any = target
+    if hasattr(rows, "tolist"):  # of torch, NumPy or pandas
+        rows, kind = rows.tolist(), str(getattr(target, "dtype", ""))
+        shape = getattr(target, "shape", ())
+        if len(shape) > 2 or "float" in kind or "complex" in kind:
+            raise TargetError(
+                f"expected a target tensor of integers (batch,) or (batch, 2), found {tuple(shape)} of {kind}"
+            )
+        if not isinstance(rows, list):
+            return None
+        rows = [(row[0] if row[1:] == [-1] else tuple(row)) if isinstance(row, list) else row for row in rows]
+    if hasattr(rows, "__index__"):
+        return None
+    if not isinstance(rows, Sequence) or isinstance(rows, bytes):
         raise TargetError(
-            "expected a target tensor of integers (batch,) or (batch, 2), "
-            f"found {tuple(target.shape)} of {target.dtype}"
+            "expected a target that is None, an int, a label, a tuple (a, b) or a list with one a row, "
+            f"found {type(target).__name__}"
         )
-    rows = target.reshape(1).tolist() if target.dim() == 0 else target.tolist()
-    return [(row[0] if row[1:] == [-1] else tuple(row)) if isinstance(row, list) else row for row in rows]
+    if len(rows) != count:
+        raise TargetError(
+            f"expected one target for each of the {count} {what}, found {len(rows)}; "
+            "a contrast of two classes is a tuple (a, b)"
+        )
+    return list(rows)
 
 
 def _resolve_row(row: Any, predicted: int, count: int, labels: Sequence[str]) -> tuple[int, int | None]:
@@ -209,14 +235,16 @@ def _resolve_row(row: Any, predicted: int, count: int, labels: Sequence[str]) ->
 
 def _resolve_class(name: Any, count: int, labels: Sequence[str]) -> int:
     if isinstance(name, str):
-        if name in labels:
-            return list(labels).index(name)
-        folded = [label.casefold() for label in labels]
-        if folded.count(name.casefold()) == 1:
-            return folded.index(name.casefold())
+        for fold in (str, str.casefold):
+            found = [index for index, label in enumerate(labels) if fold(label) == fold(name)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                listed = ", ".join(f"{index} ({labels[index]!r})" for index in found)
+                raise TargetError(f"{name!r} names {len(found)} labels: {listed}; give the index of one")
         raise UnknownNameError("label", name, labels)
     if isinstance(name, bool) or not hasattr(name, "__index__"):
-        raise TargetError(f"expected a class as an int or a label, found {name!r}")
+        raise TargetError(f"expected a class as an int or a label, found {quoted(name)}")
     index = int(name.__index__())
     if not 0 <= index < count:
         raise TargetError(f"expected a class from 0 to {count - 1}, found {index}")

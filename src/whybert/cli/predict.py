@@ -129,23 +129,24 @@ def predict_command(
                 for item, found in chunk:
                     if item.label is not None:
                         true.append(truth[item.label])
-                        predicted.append(max(range(len(found.logits)), key=found.logits.__getitem__))
+                        predicted.append(found.predicted)
                 yield chunk
 
         answering = Answering(source, classifier, batch_size, stream is None or not stream.isatty())
         chunks = counted(answering.answers(ask))
         labels = classifier.labels
+        answer = sinks.NUMBER if classifier.is_regression else sinks.PROBABILITY
         if stream is None:
             for _ in chunks:
                 pass
         elif wanted == sinks.TERMINAL:
-            _show(chunks, classifier, stream)
+            _show(chunks, classifier, answer, stream)
         elif isinstance(source, Rows):
-            records = sinks.records_of_rows(chunks, labels, truth)
-            sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_rows(labels), stream)
+            records = sinks.records_of_rows(chunks, labels, truth, answer)
+            sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_rows(labels, answer), stream)
         else:
-            records = sinks.records_of_texts(chunks, labels)
-            sinks.PREDICTIONS[wanted].write(records, sinks.COLUMNS_OF_TEXTS, stream)
+            records = sinks.records_of_texts(chunks, labels, answer)
+            sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_texts(answer), stream)
     if report and true:
         from whybert.scoring import classification_report
 
@@ -158,7 +159,7 @@ def predict_command(
     answering.finish()
 
 
-def _show(chunks: _Predictions, classifier: Classifier, stream: TextIO) -> None:
+def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: TextIO) -> None:
     """One table, printed chunk by chunk: the widths of its columns are those of the first chunk."""
     from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
@@ -193,9 +194,9 @@ def _show(chunks: _Predictions, classifier: Classifier, stream: TextIO) -> None:
         for heading, width in zip(("text", "pair"), widths, strict=False):
             table.add_column(heading, width=width, no_wrap=True, overflow="ellipsis")
         table.add_column("label", width=label_width, no_wrap=True, overflow="ellipsis")
-        table.add_column("probability", width=11, justify="right")
+        table.add_column(answer, width=11, justify="right")
         for parts, prediction in rows:
-            cells = [*parts, shown(prediction.label), f"{prediction.probability:.3f}"]
+            cells = [*parts, shown(prediction.label), f"{prediction.answer:.3f}"]
             table.add_row(*map(RichText, cells))
         show(console, table)
         stream.flush()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from whybert.explanation import Explanation, Level
 
 TERMINAL: Final = "terminal"  # what people read; it is up to the caller
+PROBABILITY: Final = "probability"
+NUMBER: Final = "number"  # of a regression
 _ROW_GROUP: Final = 8192
 
 Records = Iterable[list[dict[str, Any]]]
@@ -70,45 +72,46 @@ def chosen(formats: Mapping[str, Format], asked: str | None, path: Path | None) 
 
 
 def records_of_texts(
-    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str]
+    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], answer: str
 ) -> Iterator[list[dict[str, Any]]]:
-    """A record of each prediction on a text."""
+    """A record of each prediction on a text.
+
+    answer: what the model answers, PROBABILITY or NUMBER, which is the name of its column.
+    """
     for chunk in chunks:
-        yield [{"index": item.index, **found.to_dict(), "labels": list(labels)} for item, found in chunk]
+        yield [
+            {"index": item.index, **found.to_dict(), answer: found.answer, "labels": list(labels)}
+            for item, found in chunk
+        ]
 
 
-COLUMNS_OF_TEXTS: Final = {
-    "index": int,
-    "text": str,
-    "pair": str,
-    "label": str,
-    "probability": float,
-    "truncated": bool,
-}
+def columns_of_texts(answer: str) -> dict[str, type]:
+    """The columns of a table of `records_of_texts`."""
+    return {"index": int, "text": str, "pair": str, "label": str, answer: float, "truncated": bool}
 
 
 def records_of_rows(
-    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], truth: Sequence[int]
+    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], truth: Sequence[int], answer: str
 ) -> Iterator[list[dict[str, Any]]]:
     """A record of each prediction on a row, its own label beside the one that is predicted.
 
-    truth: for each label of the data set the index of the model's.
+    truth: for each label of the data set the index of the model's.  answer: as for `records_of_texts`.
     """
-    columns = columns_of_rows(labels)
+    columns = columns_of_rows(labels, answer)
     for chunk in chunks:
         records = []
         for item, found in chunk:
             label = None if item.label is None else labels[truth[item.label]]
-            cells = (item.index, found.text, found.pair, label, found.label, found.probability)
-            records.append(dict(zip(columns, (*cells, *found.probabilities), strict=True)))
+            cells = (item.index, found.text, found.pair, label, found.label, found.answer)
+            records.append(dict(zip(columns, (*cells, *(found.probabilities or found.logits)), strict=True)))
         yield records
 
 
-def columns_of_rows(labels: Sequence[str]) -> dict[str, type]:
+def columns_of_rows(labels: Sequence[str], answer: str) -> dict[str, type]:
     """The columns of `records_of_rows`; labels of one name are told apart by their index."""
     names = [label if labels.count(label) == 1 else f"{label}_{index}" for index, label in enumerate(labels)]
     texts = dict.fromkeys(("text", "pair", "label", "predicted"), str)
-    numbers = dict.fromkeys(("probability", *(f"probability_{name}" for name in names)), float)
+    numbers = dict.fromkeys((answer, *(f"{answer}_{name}" for name in names)), float)
     return {"index": int, **texts, **numbers}
 
 

@@ -3,6 +3,7 @@
 Each metric is a walk: it asks for what the model says without certain units (words or tokens) of a text
 and makes a number of the answers.  x is the text, p(x) the probability of the explained class, n the number
 of units, and x without the k units of the highest scores is written x - k.  Special tokens always stay.
+A regression has no probabilities: its number takes their place, so drops are in its units.
 A share q of the units is round(q n) of them, halves up, and at least one where q > 0.
 """
 
@@ -164,7 +165,7 @@ class Comprehensiveness(FaithfulnessMetric):
     def walk(self, subject: Subject, scores: Sequence[float]) -> Walk:
         order = ranking(scores, subject.tie_seed)
         outcomes = yield [union(order[: share(q, len(order))]) for q in self.shares]
-        drop = subject.probabilities[subject.target] - self.output(subject, outcomes)
+        drop = subject.answers[subject.target] - self.output(subject, outcomes)
         return Score(float(drop.mean()))
 
 
@@ -181,7 +182,7 @@ class Sufficiency(FaithfulnessMetric):
     def walk(self, subject: Subject, scores: Sequence[float]) -> Walk:
         order = ranking(scores, subject.tie_seed)
         outcomes = yield [union(order[share(q, len(order)) :]) for q in self.shares]
-        drop = subject.probabilities[subject.target] - self.output(subject, outcomes)
+        drop = subject.answers[subject.target] - self.output(subject, outcomes)
         return Score(float(drop.mean()))
 
 
@@ -234,7 +235,7 @@ class LeaveOneOut(FaithfulnessMetric):
 
     def walk(self, subject: Subject, scores: Sequence[float]) -> Walk:
         outcomes = yield [1 << unit for unit in range(len(scores))]
-        drops = subject.probabilities[subject.target] - self.output(subject, outcomes)
+        drops = subject.answers[subject.target] - self.output(subject, outcomes)
         return Score(kendall(scores, drops.tolist()))
 
 
@@ -261,7 +262,7 @@ class NormalisedAOPC(FaithfulnessMetric):
         order = ranking(scores, subject.tie_seed)
         lower, upper = yield from self.limits(subject)
         outcomes = yield [union(order[:count]) for count in range(1, len(order) + 1)]
-        aopc = float((subject.probabilities[subject.target] - self.output(subject, outcomes)).mean())
+        aopc = float((subject.answers[subject.target] - self.output(subject, outcomes)).mean())
         # No order matters: the text has one unit, or the model does not read it.  Rounding in float32 is
         # about 1e-7.
         if upper - lower < 1e-6:
@@ -271,7 +272,7 @@ class NormalisedAOPC(FaithfulnessMetric):
     def limits(self, subject: Subject) -> Generator[Sequence[int], Outcomes, tuple[float, float]]:
         """The lowest and the highest AOPC of any order; a part of a walk."""
         n = len(subject.units(self.level))
-        probability = subject.probabilities[subject.target]
+        probability = subject.answers[subject.target]
         if n > self.exact:
             return (yield from self._search(subject, n, probability))
         outcomes = yield list(range(1, 1 << n))

@@ -12,7 +12,7 @@ import numpy as np
 
 from whybert.errors import InputError, one_line
 from whybert.evaluation.metric import Subject, check_explanation
-from whybert.explanation import Explanation, Target, Token
+from whybert.explanation import Explanation
 
 RANDOM: Final = "random"
 """The name of the control: uniform random scores, drawn by the seed and the text."""
@@ -28,28 +28,16 @@ def explanation_of(
     subject: Subject, labels: Sequence[str], scores: Sequence[float], method: str, *, signed: bool = True
 ) -> Explanation:
     """The subject with these scores, one for each token, special tokens included."""
-    row = subject.row
-    tokens = tuple(
-        Token(text, start, end, sequence, word, special, float(score))
-        for text, (start, end), sequence, word, special, score in zip(
-            row.tokens, row.offsets, row.sequence_ids, row.word_ids, row.special, scores, strict=True
-        )
-    )
-    return Explanation(
-        text=row.text,
-        pair=row.pair,
-        tokens=tokens,
-        word_spans=row.word_spans,
-        prediction=labels[subject.prediction],
-        probabilities=subject.probabilities,
+    return Explanation.of_row(
+        subject.row,
+        scores,
+        labels=labels,
         logits=subject.logits,
-        labels=tuple(labels),
-        target=Target(subject.target, labels[subject.target]),
+        probabilities=subject.probabilities,
+        target=(subject.target, None),
         method=method,
         options={},
         signed=signed,
-        truncated=row.truncated,
-        completeness=None,
     )
 
 

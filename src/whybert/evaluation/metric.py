@@ -74,7 +74,7 @@ class Subject:
     Fields:
         index: the row of the data; errors name it.
         row: the text as tokens, unpadded.
-        logits, probabilities: the model's own, one for each label.
+        logits, probabilities: the model's own, one for each label; a regression has no probabilities.
         target: the class whose explanation is judged.
         label: the true class, None where it is not known.
         seed: of the run; ties between scores are broken by it and the text.
@@ -95,6 +95,11 @@ class Subject:
     def text(self) -> Text:
         """The text, or the pair of texts, as `explain` takes it."""
         return self.row.text if self.row.pair is None else (self.row.text, self.row.pair)
+
+    @property
+    def answers(self) -> tuple[float, ...]:
+        """What the model says of each label: the probabilities, or the numbers of a regression."""
+        return self.probabilities or self.logits
 
     @cached_property
     def prediction(self) -> int:

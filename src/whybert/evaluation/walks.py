@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from whybert.classifier import BATCH_SIZE, probabilities
+from whybert.classifier import BATCH_SIZE
 from whybert.errors import NonFiniteError
 from whybert.evaluation.metric import Score, Subject
 from whybert.evaluation.statistics import Floats
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Outcomes:
     """What the model says for each of a list of removals.
 
-    logits, probabilities: (removals, labels), float64.
+    logits, probabilities: (removals, labels), float64; a regression's probabilities are its numbers.
     """
 
     logits: Floats
@@ -129,7 +129,7 @@ def run(
 
 def outcomes(logits: Floats, classifier: Classifier) -> Outcomes:
     """Logits (removals, labels) with the probabilities that the model's problem type makes of them."""
-    return Outcomes(logits, probabilities(torch.from_numpy(logits), classifier.model.config).numpy())
+    return Outcomes(logits, classifier.probabilities(torch.from_numpy(logits)).numpy())
 
 
 def _answer(

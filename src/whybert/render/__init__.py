@@ -145,8 +145,15 @@ def shorten(text: str, limit: int = 40) -> str:
 
 
 def prediction_line(explanation: Explanation) -> str:
-    """The prediction and its probability."""
-    return f"{explanation.prediction} {explanation.probability:.3f}"
+    """The prediction and its probability, or the number that a regression answers."""
+    name, answer = label(explanation, explanation.predicted), explanation.answer
+    return f"{name} {answer:.3f}" if explanation.probabilities else f"{name} {number(answer, False)}"
+
+
+def label(explanation: Explanation, index: int) -> str:
+    """The name of a label, with its index where another has the same name."""
+    name = explanation.labels[index]
+    return f"{name} ({index})" if explanation.labels.count(name) > 1 else name
 
 
 def method_line(explanation: Explanation) -> str:
@@ -157,8 +164,11 @@ def method_line(explanation: Explanation) -> str:
 
 def target_line(explanation: Explanation) -> str | None:
     """The target, where it is not just the prediction."""
-    name = explanation.target.name
-    return None if name == explanation.prediction else f"target {name}"
+    if explanation.explains_prediction:
+        return None
+    target = explanation.target
+    against = "" if target.against is None else f" - {label(explanation, target.against)}"
+    return f"target {label(explanation, target.index)}{against}"
 
 
 def notes(explanation: Explanation) -> tuple[str, ...]:
@@ -166,7 +176,8 @@ def notes(explanation: Explanation) -> tuple[str, ...]:
     lines = []
     completeness = explanation.completeness
     if completeness is not None:
-        output = "logit" if explanation.target.against is None else "logit difference"
+        output = "logit" if explanation.probabilities else "output"
+        output += "" if explanation.target.against is None else " difference"
         line = (
             f"relevance sums to {number(completeness.relevance_sum, False, 2)} "
             f"of {output} {number(completeness.logit, False, 2)}"
@@ -183,10 +194,12 @@ def ends(explanation: Explanation) -> tuple[str, str]:
     if not explanation.signed:
         return "0", "more relevant"
     target = explanation.target
-    against = (
-        f"against {target.label}" if target.against_label is None else f"supports {target.against_label}"
-    )
-    return against, f"supports {target.label}"
+    name = label(explanation, target.index)
+    if target.against is not None:
+        return f"supports {label(explanation, target.against)}", f"supports {name}"
+    if not explanation.probabilities:
+        return f"lowers {name}", f"raises {name}"
+    return f"against {name}", f"supports {name}"
 
 
 def top_units(

@@ -334,7 +334,7 @@ class _Work:
         def rank(place: int) -> tuple[bool, bool, float]:
             prediction, label = predictions[place], labels[place]
             length = len(rows[place].word_spans)
-            probability = max(prediction.probabilities)
+            probability = max(prediction.probabilities, default=_SURE)
             return (
                 label is not None and classifier.labels[label] != prediction.label,
                 not _LONG_ENOUGH <= length <= _SHORT_ENOUGH,

@@ -1,0 +1,121 @@
+"""Frozen values as JSON and back: one writer and one reader, which go by the fields and their types.
+
+What a value is made of: dataclasses, tuples, mappings from names to numbers or texts, texts, numbers,
+booleans, and None where a type allows it.  `write` and `read` are exact inverses.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType
+from typing import Any, Final, TypeVar, get_args, get_origin
+
+from whybert.errors import InputError, quoted
+from whybert.typed import alternatives, hinted
+
+_Value = TypeVar("_Value")
+
+_NAMES: Final = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+_NOT_JSON: Final = ("nan", "inf", "-inf")
+
+
+def write(value: object) -> Any:
+    """The value in plain JSON types.
+
+    A number that JSON cannot hold is written as `"nan"`, `"inf"` or `"-inf"`, and a text in which two lone
+    surrogates meet as a list of its parts, because JSON would fuse them.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        parts = re.split("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])", value)
+        return value if len(parts) == 1 else parts
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if math.isfinite(number) else str(number)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if is_dataclass(value):
+        return {field.name: write(getattr(value, field.name)) for field in fields(value)}
+    assert isinstance(value, tuple), f"no field of a value is a {type(value).__name__}"
+    return [write(entry) for entry in value]
+
+
+def read(kind: type[_Value], data: object, version: int) -> _Value:
+    """A value of the dataclass from what `write` made of it, and the number of its `schema` beside it.
+
+    Keys that it does not know are ignored, and a field that has a default may be absent.
+
+    Raises:
+        InputError: a key is missing or has the wrong type, which the message names by its path, or the
+            schema is not this version.
+    """
+    if isinstance(data, Mapping) and (found := _read_key(data, "schema", int, "")) != version:
+        raise InputError(
+            f"expected an {kind.__name__.lower()} with schema {version}, got schema {found}; "
+            "read it with the version of whybert that wrote it, or a newer one"
+        )
+    value: _Value = _read(kind, data, "")
+    return value
+
+
+def _read(kind: Any, data: object, path: str) -> Any:
+    if is_dataclass(kind):
+        return _read_fields(kind, data, path)
+    if NoneType in (kinds := alternatives(kind)):
+        return None if data is None else _read(kinds[0], data, path)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise _wrong(path, "a list", data)
+        if arguments[-1] is Ellipsis:
+            arguments = (arguments[0],) * len(data)
+        if len(data) != len(arguments):
+            raise _wrong(path, f"a list of {len(arguments)}", data)
+        return tuple(
+            _read(each, entry, f"{path}[{index}]")
+            for index, (each, entry) in enumerate(zip(arguments, data, strict=True))
+        )
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(data, Mapping):
+            raise _wrong(path, "a dictionary", data)
+        return dict(data)
+    if kind is str and isinstance(data, list) and all(isinstance(part, str) for part in data):
+        return "".join(data)
+    if kind is float and isinstance(data, str) and data in _NOT_JSON:
+        return float(data)
+    accepted = int | float if kind is float else kind
+    if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
+        raise _wrong(path, _NAMES[kind], data)
+    return float(data) if kind is float else data
+
+
+def _read_fields(kind: Any, data: object, path: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise _wrong(path or "the top level", "a dictionary", data)
+    return kind(
+        **{
+            field.name: _read_key(data, field.name, hint, path)
+            for field, hint in hinted(kind)
+            if field.name in data or field.default is MISSING
+        }
+    )
+
+
+def _read_key(data: Mapping[Any, object], key: str, kind: Any, path: str) -> Any:
+    here = f"{path}.{key}" if path else key
+    if key not in data:
+        raise InputError(f"expected the key {here!r}, got none; pass a dictionary that to_dict() wrote")
+    return _read(kind, data[key], here)
+
+
+def _wrong(path: str, expected: str, value: object) -> InputError:
+    return InputError(
+        f"expected {expected} at {path!r}, got {quoted(value)}; pass a dictionary that to_dict() wrote"
+    )
