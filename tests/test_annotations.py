@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from whybert.datasets.annotated import AnnotatedTexts, Annotation, load_annotations, unit_scores
+from whybert.datasets.annotated import AnnotatedTexts, Annotation, load_annotations
 from whybert.datasets.base import DatasetError
 from whybert.datasets.sst import FIVE
 from whybert.encoding import EncodedText, tokenize
 from whybert.errors import InputError, UnknownNameError, UsageError
+from whybert.evaluation.plausibility import unit_scores
 from whybert.explanation import Explanation, Target, Token
 
 TOKENIZERS = {name: make() for name, make in tiny.TOKENIZERS.items()}

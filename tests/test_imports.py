@@ -41,8 +41,14 @@ UPWARDS: Final = {
     ("explanation", "render"),  # in functions: an explanation shows itself
 }
 
-ONLY: Final = {"render": {"errors", "explanation"}}
-"""Rooms that know less than their layer would let them."""
+ONLY: Final = {
+    "render": {"errors", "explanation"},
+    "datasets": {"errors", "words", "files", "encoding"},
+}
+"""Rooms that know less of the house than their layer would let them."""
+
+NEVER: Final = {("render", "torch"), ("render", "transformers"), ("lrp", "transformers")}
+"""Rooms, and libraries that they do without."""
 
 HEAVY: Final = {"torch", "transformers", "datasets", "numpy", "scipy"}
 """What takes long to import: the commands do that when they run."""
@@ -121,6 +127,11 @@ def test_what_may_run_upwards_does_so_in_functions() -> None:
     for each in INSIDE:
         if (room(each.module), room(each.imported)) in UPWARDS:
             assert not each.at_import, str(each)
+
+
+def test_rooms_do_without_some_libraries() -> None:
+    for each in IMPORTS:
+        assert (room(each.module), each.imported.partition(".")[0]) not in NEVER, str(each)
 
 
 def test_no_circle() -> None:

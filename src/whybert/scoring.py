@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from whybert.errors import InputError, MissingExtraError
+from whybert.errors import InputError, require
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -113,10 +112,7 @@ def classification_report(labels: Sequence[str], true: Sequence[int], predicted:
                     f"{name}[{row}] is {index}; expected an index of one of the {len(labels)} labels, "
                     f"0 to {len(labels) - 1}"
                 )
-    try:
-        metrics = importlib.import_module("sklearn.metrics")
-    except ImportError as error:
-        raise MissingExtraError("a classification report", "train") from error
+    metrics = require("sklearn.metrics", "a classification report", "train")
     known = list(range(len(labels)))
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         columns["true"], columns["predicted"], labels=known, zero_division=0

@@ -21,7 +21,6 @@ from whybert.datasets.base import SPLITS, TEST, TRAIN, VALIDATION, DatasetError,
 from whybert.datasets.sst import FIVE, tree_nodes
 from whybert.datasets.tabular import brief, decode, json_object, read_bytes, read_lines
 from whybert.errors import InputError, UnknownNameError, UsageError
-from whybert.explanation import Explanation
 from whybert.words import Span
 
 Kind = Literal["rationale", "sentiment"]
@@ -134,48 +133,6 @@ class AnnotatedTexts:
         if self.kind != "rationale" or not self.rows:
             return math.nan
         return math.fsum(sum(row.marks) / len(row.marks) for row in self.rows) / len(self.rows)
-
-
-def unit_scores(
-    explanation: Explanation, annotation: Annotation, index: int | None = None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Score and mark of each of the human's units that the model saw, two tuples of that many numbers.
-
-    A unit's score is the sum, over the tokens of the explanation's text that are not special, of the token's
-    score times the share of its characters that lie in the unit.  A token that stands for no character
-    counts for the unit at which it stands.  Units without a token of their own, such as those that were cut
-    off because the text was too long, are left out.
-
-    index: the text's, which the error names and carries.
-
-    Raises InputError if the explanation is of another text.
-    """
-    if explanation.text != annotation.text:
-        name = "the text" if index is None else f"text {index}"
-        raise InputError(
-            f"expected an explanation of {name} that was annotated ({annotation.text[:40]!r}), found one of "
-            f"{explanation.text[:40]!r}; give explanations in the order of the annotations",
-            index,
-        )
-    spans = annotation.spans
-    starts = [start for start, _ in spans]
-    scores, seen = [0.0] * len(spans), [False] * len(spans)
-    for token in explanation.tokens:
-        if token.special or token.sequence != 0:
-            continue
-        unit = max(0, bisect_right(starts, token.start) - 1)
-        if token.start == token.end:
-            if spans[unit][0] <= token.start < spans[unit][1]:
-                scores[unit] += token.score
-            continue
-        while unit < len(spans) and spans[unit][0] < token.end:
-            inside = min(token.end, spans[unit][1]) - max(token.start, spans[unit][0])
-            if inside > 0:
-                scores[unit] += token.score * (inside / (token.end - token.start))
-                seen[unit] = True
-            unit += 1
-    found = [unit for unit in range(len(spans)) if seen[unit]]
-    return tuple(scores[unit] for unit in found), tuple(annotation.marks[unit] for unit in found)
 
 
 # Reading.

@@ -4,14 +4,14 @@ A plausible explanation need not be a true one: a model can decide rightly for r
 then the true explanation is implausible.  Read these numbers beside those of faithfulness.
 
 Each metric compares an explanation with an `Annotation`, over the human's units that the model saw (see
-`whybert.datasets.annotated.unit_scores`), and asks no model.
+`unit_scores`), and asks no model.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import abstractmethod
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -19,8 +19,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from whybert.datasets.annotated import Annotation, Kind, unit_scores
-from whybert.errors import InputError, MissingExtraError
+from whybert.datasets.annotated import Annotation, Kind
+from whybert.errors import InputError, require
 from whybert.evaluation.faithfulness import share
 from whybert.evaluation.metric import Metric, Score, Subject, check_explanation
 from whybert.evaluation.statistics import ranking, spearman
@@ -67,6 +67,52 @@ class PlausibilityMetric(Metric):
         self, subject: Subject, explanation: Explanation, scores: Sequence[float], marks: Sequence[float]
     ) -> float:
         """The value.  scores, marks: one for each of the human's units that the model saw, maybe none."""
+
+
+def unit_scores(
+    explanation: Explanation, annotation: Annotation, index: int | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Score and mark of each of the human's units that the model saw, two tuples of that many numbers.
+
+    A unit's score is the sum, over the tokens of the explanation's text that are not special, of the token's
+    score times the share of its characters that lie in the unit.  A token that stands for no character
+    counts for the unit at which it stands.  Units without a token of their own, such as those that were cut
+    off because the text was too long, are left out.
+
+    Args:
+        explanation: of the text.
+        annotation: of the same text.
+        index: the text's, which the error names and carries.
+
+    Raises:
+        InputError: the explanation is of another text.
+    """
+    if explanation.text != annotation.text:
+        name = "the text" if index is None else f"text {index}"
+        raise InputError(
+            f"expected an explanation of {name} that was annotated ({annotation.text[:40]!r}), found one of "
+            f"{explanation.text[:40]!r}; give explanations in the order of the annotations",
+            index,
+        )
+    spans = annotation.spans
+    starts = [start for start, _ in spans]
+    scores, seen = [0.0] * len(spans), [False] * len(spans)
+    for token in explanation.tokens:
+        if token.special or token.sequence != 0:
+            continue
+        unit = max(0, bisect_right(starts, token.start) - 1)
+        if token.start == token.end:
+            if spans[unit][0] <= token.start < spans[unit][1]:
+                scores[unit] += token.score
+            continue
+        while unit < len(spans) and spans[unit][0] < token.end:
+            inside = min(token.end, spans[unit][1]) - max(token.start, spans[unit][0])
+            if inside > 0:
+                scores[unit] += token.score * (inside / (token.end - token.start))
+                seen[unit] = True
+            unit += 1
+    found = [unit for unit in range(len(spans)) if seen[unit]]
+    return tuple(scores[unit] for unit in found), tuple(annotation.marks[unit] for unit in found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,11 +290,7 @@ def _ranks(scores: Sequence[float]) -> Any:
 
 
 def _sklearn_metrics() -> Any:
-    """The module `sklearn.metrics`.  Raises MissingExtraError if it is not installed."""
-    try:
-        return importlib.import_module("sklearn.metrics")
-    except ImportError as error:
-        raise MissingExtraError("precision and recall", "evaluate") from error
+    return require("sklearn.metrics", "precision and recall", "evaluate")
 
 
 _ERASER: Final = "DeYoung et al. 2020 (ERASER)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from whybert.errors import InputError, MissingExtraError
+from whybert.errors import InputError, require
 
 Floats = NDArray[np.float64]
 
@@ -19,11 +18,7 @@ CONFIDENCE: Final = 0.95
 
 
 def scipy_stats() -> Any:
-    """The module `scipy.stats`.  Raises MissingExtraError if it is not installed."""
-    try:
-        return importlib.import_module("scipy.stats")
-    except ImportError as error:
-        raise MissingExtraError("correlations and intervals", "evaluate") from error
+    return require("scipy.stats", "correlations and intervals", "evaluate")
 
 
 def ranking(scores: Sequence[float], seed: int, *, ascending: bool = False) -> tuple[int, ...]:

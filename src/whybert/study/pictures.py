@@ -7,7 +7,6 @@ twenty without their colour too.  The same values give the same bytes.
 
 from __future__ import annotations
 
-import importlib
 import io
 import math
 import re
@@ -20,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from whybert.errors import MissingExtraError
+from whybert.errors import require
 from whybert.evaluation.agreement import WordScore, word_correlation
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.statistics import Interval
@@ -213,18 +212,15 @@ def _style(method: str, methods: Sequence[str]) -> tuple[str, dict[str, Any]]:
 @contextmanager
 def _matplotlib() -> Iterator[Callable[[float, float], Any]]:
     """What makes a figure of a width and height in inches; inside, figures are drawn in one style."""
-    try:
-        matplotlib = importlib.import_module("matplotlib")
-        figures = importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise MissingExtraError("a picture", "evaluate") from error
+    matplotlib = require("matplotlib", "a picture", "evaluate")
+    figures = require("matplotlib.figure", "a picture", "evaluate")
     with matplotlib.rc_context(_SETTINGS):
         yield lambda width, height: figures.Figure(figsize=(width, height), layout="constrained")
 
 
 def _svg(figure: Any, name: str, title: str, text: str) -> str:
     """The figure as an SVG element for an HTML page, its ids made unique by the picture's name."""
-    matplotlib = importlib.import_module("matplotlib")
+    matplotlib = require("matplotlib", "a picture", "evaluate")
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # Only the width of such a letter is unknown: the text is drawn by whoever shows the picture.

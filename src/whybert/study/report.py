@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from whybert.errors import MissingExtraError
+from whybert.errors import MissingExtraError, require
 from whybert.evaluation.faithfulness import Deletion, FaithfulnessMetric, PerturbationCurve
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import Metric
@@ -67,11 +67,8 @@ def html(facts: Facts) -> str:
         MissingExtraError: jinja2, matplotlib or PyYAML is not installed.
     """
     study = facts.study
-    try:
-        jinja = importlib.import_module("jinja2")
-        markup = importlib.import_module("markupsafe").Markup
-    except ImportError as error:
-        raise MissingExtraError("a report", "evaluate") from error
+    jinja = require("jinja2", "a report", "evaluate")
+    markup = require("markupsafe", "a report", "evaluate").Markup
 
     def shown(value: object) -> object:
         return value if hasattr(value, "__html__") or not isinstance(value, str) else visible(value)
@@ -305,7 +302,8 @@ def write(study: Study, folder: str | Path) -> list[Path]:
 
     study.yaml holds the settings, for `read_settings`.  A table without rows is not written.
 
-    Raises MissingExtraError where a library of the extra is not installed.
+    Raises:
+        MissingExtraError: a library of the extra is not installed.
     """
     place = Path(folder)
     (place / "tables").mkdir(parents=True, exist_ok=True)
@@ -323,9 +321,12 @@ def write(study: Study, folder: str | Path) -> list[Path]:
         data = content.encode("utf-8", "backslashreplace")
         written.append(write_bytes(place / name, data))
     for name, (columns, rows) in tables(facts).items():
-        if rows:
-            written.append(write_csv(place / "tables" / f"{name}.csv", columns, rows))
-            written.append(write_parquet(place / "tables" / f"{name}.parquet", columns, rows))
+        for ending, write_table in (("csv", write_csv), ("parquet", write_parquet)):
+            path = place / "tables" / f"{name}.{ending}"
+            if rows:
+                written.append(write_table(path, columns, rows))
+            else:  # what a study with other runs left
+                path.unlink(missing_ok=True)
     return written
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from whybert.classifier import BATCH_SIZE
-from whybert.errors import InputError, MissingExtraError, UsageError, one_line
+from whybert.errors import InputError, UsageError, one_line, require
 from whybert.evaluation.bench import DEFAULT_METRICS
 from whybert.evaluation.metrics import resolve_metrics
 from whybert.methods import METHODS, create_all, split
@@ -155,11 +153,8 @@ def settings_text(settings: StudySettings) -> str:
     return str(_yaml().safe_dump(plain, sort_keys=False, default_flow_style=None, width=100))
 
 
-def _yaml() -> ModuleType:
-    try:
-        return importlib.import_module("yaml")
-    except ImportError as error:
-        raise MissingExtraError("a YAML file", "evaluate") from error
+def _yaml() -> Any:
+    return require("yaml", "a YAML file", "evaluate")
 
 
 def _beside(run: StudyRun, folder: Path) -> StudyRun:
