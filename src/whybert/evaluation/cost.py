@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import torch
 from torch.autograd.profiler import profile
 
-from whybert.attribution import attribute
+from whybert.attribution import attribute_all
 from whybert.classifier import batches
 from whybert.encoding import Encoding
 from whybert.evaluation.metric import ModelMetric, Score, Subject, Work
@@ -116,7 +116,9 @@ class PeakMemory(CostMetric):
             targets = [subject.target for subject in subjects]
 
             def run() -> None:
-                attribute(classifier.model, batch.inputs, method, targets)
+                attribute_all(
+                    classifier.model, batch.inputs, [method], targets, tokenizer=classifier.tokenizer
+                )
 
             return peak_memory(run, device)
 
