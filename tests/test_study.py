@@ -105,14 +105,14 @@ def test_settings_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x.csv").touch()
     path = yaml(
         tmp_path,
-        "title: A study\nmethods: gs, gi\nmetrics: [abpc]\nlimit: 5\nexamples: [a film]\nruns:\n"
+        "title: A study\nmethods: gs, LRP:residual=once,alpha=1, gi\nmetrics: [abpc]\nlimit: 5\nexamples: [a film]\nruns:\n"
         "- {name: a, model: model, data: x.csv, text_column: t, limit: 3}\n"
         "- {name: b, model: org/model, data: sst2, data_dir: SST2, second_model: ./gone, split: dev}\n",
     )
     read = read_settings(path)
     assert read == StudySettings(
         title="A study",
-        methods=("gs", "gi"),
+        methods=("gs", "lrp:residual=once,alpha=1", "gi"),
         metrics=("abpc",),
         limit=5,
         examples=("a film",),
@@ -248,6 +248,20 @@ def test_given_examples(place: Path, settings: StudySettings) -> None:
     [run] = study(few).runs
     assert [example[0].text for example in run.examples] == ["a good film", "bad"]
     assert study(dataclasses.replace(few, examples=0)).runs[0].examples == ()
+
+
+def test_variants_of_a_method_stand_side_by_side(
+    place: Path, settings: StudySettings, tmp_path: Path
+) -> None:
+    specs = ("gi", "gi:reduction=sum", "lrp:residual=once,alpha=1")
+    few = dataclasses.replace(settings, methods=specs, metrics=("abpc", "deletion-paper"), limit=3)
+    done = study(few)
+    assert done.methods == (*specs, RANDOM)
+    assert all(run.evaluation.methods == done.methods for run in done.runs)
+    assert "signed" in done.runs[0].words.scores["gi:reduction=sum"]
+    assert "signed" not in done.runs[0].words.scores["gi"]
+    report.write(done, tmp_path)
+    assert all(spec in (tmp_path / "report.html").read_text(encoding="utf-8") for spec in specs)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
