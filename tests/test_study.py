@@ -105,7 +105,8 @@ def test_settings_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "x.csv").touch()
     path = yaml(
         tmp_path,
-        "title: A study\nmethods: gs, LRP:residual=once,alpha=1, gi\nmetrics: [abpc]\nlimit: 5\nexamples: [a film]\nruns:\n"
+        "title: A study\nmethods: gs, LRP:residual=once,alpha=1, gi\nmetrics: [abpc]\n"
+        "limit: 5\nexamples: [a film]\nruns:\n"
         "- {name: a, model: model, data: x.csv, text_column: t, limit: 3}\n"
         "- {name: b, model: org/model, data: sst2, data_dir: SST2, second_model: ./gone, split: dev}\n",
     )

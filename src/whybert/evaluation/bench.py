@@ -245,22 +245,31 @@ def evaluate(
 ) -> Evaluation:
     """Judge explanations of a classifier's decisions.
 
-    methods: names of `whybert.METHODS`, with options "gi:reduction=sum", or objects; None takes all.
-    options: of those that have them.
-    metrics: names, groups or "all", see `resolve_metrics`.
-    limit: how many texts, drawn by `seed`; None for all.
-    slow_limit: how many of them for metrics that have a bound of their own; None takes that bound.
-    target: the class to explain; None takes what the model predicts for each text.
-    given: explanations of other tools: for each name the file that `read_explanations` reads.
-    control: whether random scores are judged too.
-    folder: where parts are kept, so that the same call goes on after a stop; None keeps nothing.
-    overwrite: begin anew in the folder of a run with other settings.
-    batch_size: texts of 64 tokens that a batch is as large as.
+    Args:
+        classifier, data: what decides, and on which texts.
+        methods: names of `whybert.METHODS`, with options "gi:reduction=sum", or objects; None takes all.
+        metrics: names, groups or "all", see `resolve_metrics`.
+        limit: how many texts, drawn by `seed`; None for all.
+        slow_limit: how many of them for metrics that have a bound of their own; None takes that bound.
+        seed: draws texts, ties and controls.
+        target: the class to explain; None takes what the model predicts for each text.
+        options: of methods that have them and are given by name.
+        given: explanations of other tools: for each name the file that `read_explanations` reads.
+        control: whether random scores are judged too.
+        folder: where parts are kept, so that the same call goes on after a stop; None keeps nothing.
+        overwrite: begin anew in the folder of a run with other settings.
+        batch_size: texts of 64 tokens that a batch is as large as.
+        progress: called with what is being done, how much of it is done, and how much there is.
 
-    Raises UsageError (settings, a folder that holds something else), InputError (texts, annotations, given
-    explanations; the row is named), and what `explain` raises.
+    Returns:
+        What was found; methods go by their specs.
+
+    Raises:
+        UsageError: settings that cannot be, or a folder that holds something else.
+        InputError: texts, annotations or given explanations; the row is named.
+        WhybertError: what `explain` raises.
     """
-    wanted = list(METHODS) if methods is None else list(methods)
+    wanted = METHODS if methods is None else methods
     own = create_all(wanted, options) if wanted else []
     names = (*(each.spec for each in own), *given, *([RANDOM] if control else []))
     if len(set(names)) < len(names) or not names:
