@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from rich.cells import cell_len
 from rich.console import Console
 
 import tiny
@@ -1220,6 +1222,30 @@ def test_what_the_terminal_says() -> None:
         ["a", "0.500"],
     ]
     assert "equal scores, whose order the seed draws: a in 2 texts" in lines
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 100])
+@pytest.mark.parametrize("count", [1, 2, 7, 12, 20])
+def test_no_column_is_lost_and_no_number_broken(width: int, count: int) -> None:
+    names = ["attnlrp", "gi:reduction=sum", "lrp:residual=once,alpha=1", *(f"method_{i}" for i in range(17))]
+    draw = np.random.default_rng(count)
+    scale = 10.0 ** draw.integers(-5, 6, 60)
+    values = {
+        metric.name: {name: list(draw.normal(size=3) * draw.choice(scale)) for name in names[:count]}
+        for metric in resolve_metrics(["all"])
+        if metric.group != "agreement"
+    }
+    pairs = [PairValue(0, *both, "agreement-top", draw.normal()) for both in combinations(names[:count], 2)]
+    evaluation = made(values, pairs)
+    table = rendered(evaluation, width)
+    assert all(cell_len(line) <= width for line in table.splitlines())
+    expected: list[float] = []
+    for summary in results.summaries(evaluation):
+        expected += [summary.interval.mean, (summary.interval.high - summary.interval.low) / 2]
+    expected += [interval.mean for interval in results.agreement(evaluation, "agreement-top").values()]
+    written = Counter(re.findall(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?(?=[★=\s]|$)", table.split("seed 0", 1)[1]))
+    missing = Counter(results._figure(value) for value in expected) - written
+    assert not missing
 
 
 HOSTILE = ("[red]b[/red]", "\x1b[31mred\x07", "[/]", "x\x1b]0;title\x07\r\n\u202e", "[link=http://x]y")

@@ -89,3 +89,15 @@ def test_scikit_learn_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     with pytest.raises(MissingExtraError, match=r"whybert\[train\]"):
         classification_report(LABELS, [0], [0])
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_report_on_many_labels_breaks_no_number(width: int) -> None:
+    labels = [f"a long name of label {index}" for index in range(12)]
+    count = [10007 + index for index in range(12)]
+    true = [index for index, many in enumerate(count) for _ in range(many)]
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(classification_report(labels, true, true))
+    words = stream.getvalue().split()
+    assert all(words.count(str(each)) == 2 for each in count)
+    assert max(map(len, stream.getvalue().splitlines())) <= width

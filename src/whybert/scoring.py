@@ -64,31 +64,21 @@ class Report:
         }
 
     def __rich__(self) -> Group:
-        from rich.box import SIMPLE_HEAD
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
-        from whybert.render import visible
+        from whybert.render.tables import NumberTable
 
-        names = [Text(visible(label)) for label in self.labels]
-        head = Text(f"accuracy {self.accuracy:.4f} · macro F1 {self.macro_f1:.4f} · {self.count} texts")
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column("label")
-        for heading in ("precision", "recall", "F1", "texts"):
-            table.add_column(heading, justify="right")
-        for name, score in zip(names, self.scores, strict=True):
-            shares = (f"{share:.4f}" for share in (score.precision, score.recall, score.f1))
-            table.add_row(name, *shares, str(score.support))
-        if len(names) > _LARGEST_MATRIX:
+        head = Text(f"accuracy {self.accuracy:.4f} · macro F1 {self.macro_f1:.4f} · {self.count} texts\n")
+        rows = []
+        for score in self.scores:
+            shares = [f"{share:.4f}" for share in (score.precision, score.recall, score.f1)]
+            rows.append((score.label, [*shares, str(score.support)]))
+        table = NumberTable("label", ("precision", "recall", "F1", "texts"), rows)
+        if len(self.labels) > _LARGEST_MATRIX:
             return Group(head, table)
-        matrix = Table(box=SIMPLE_HEAD, pad_edge=False)
-        matrix.add_column("label \\ predicted")
-        for name in names:
-            matrix.add_column(name, justify="right")
-        for name, row in zip(names, self.confusion, strict=True):
-            matrix.add_row(name, *map(str, row))
-        return Group(head, table, matrix)
+        counts = [(name, [*map(str, row)]) for name, row in zip(self.labels, self.confusion, strict=True)]
+        return Group(head, table, Text(), NumberTable("label \\ predicted", self.labels, counts))
 
 
 def classification_report(labels: Sequence[str], true: Sequence[int], predicted: Sequence[int]) -> Report:

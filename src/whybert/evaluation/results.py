@@ -16,10 +16,8 @@ from whybert.files import Rows, write_csv, write_json, write_parquet
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 RESULTS_FILE: Final = "results.json"
-_NARROW: Final = 9  # characters of a column of a method
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +205,12 @@ def terminal(evaluation: Evaluation) -> RenderableType:
     for group in GROUPS:
         metrics = [metric for metric in evaluation.metrics if metric.group == group]
         if group == "agreement":
-            parts += [_agreement_table(evaluation, metric) for metric in metrics]
-        elif metrics:
-            parts.append(_group_table(evaluation, group, metrics, listed))
-    parts.append(Text(_legend(evaluation), style="dim"))
+            tables = [_agreement_table(evaluation, metric) for metric in metrics]
+        else:
+            tables = [_group_table(evaluation, group, metrics, listed)] if metrics else []
+        for table in tables:
+            parts += [Text(), table]
+    parts += [Text(), Text(_legend(evaluation), style="dim")]
     return Group(*parts)
 
 
@@ -233,17 +233,18 @@ def _group_table(
 ) -> RenderableType:
     from rich.text import Text
 
+    from whybert.render.tables import NumberTable
+
     cells = {(summary.metric, summary.method): summary for summary in listed}
     methods = [m for m in evaluation.methods if any((metric.name, m) in cells for metric in metrics)]
-    table = _table(group, methods)
+    rows = []
     for metric in metrics:
         sizes = {cells[metric.name, m].interval.size for m in methods if (metric.name, m) in cells}
-        row = [Text(f"{metric.name} {'↑' if metric.higher_is_better else '↓'}")]
+        name = Text(f"{metric.name} {'↑' if metric.higher_is_better else '↓'}")
         if sizes != {len(evaluation.rows)}:
-            row[0].append(f" n={max(sizes, default=0)}", "dim")
-        row += [_cell(cells.get((metric.name, method)), method) for method in methods]
-        table.add_row(*row)
-    return table
+            name.append(f" n={max(sizes, default=0)}", "dim")
+        rows.append((name, [_cell(cells.get((metric.name, method)), method) for method in methods]))
+    return NumberTable(group, methods, rows)
 
 
 def _cell(summary: Summary | None, method: str) -> Any:
@@ -266,34 +267,15 @@ def _figure(value: float) -> str:
 
 
 def _agreement_table(evaluation: Evaluation, metric: Metric) -> RenderableType:
-    from rich.text import Text
-
-    from whybert.render import visible
+    from whybert.render.tables import NumberTable
 
     found = agreement(evaluation, metric.name)
-    table = _table(metric.name, evaluation.methods[1:])
+    rows = []
     for first in evaluation.methods[:-1]:
-        row = [Text(visible(first))]
-        for second in evaluation.methods[1:]:
-            interval = found.get((first, second))
-            row.append(Text("" if interval is None or not interval.size else _figure(interval.mean)))
-        table.add_row(*row)
-    return table
-
-
-def _table(title: str, methods: Sequence[str]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from whybert.render import visible
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(title, no_wrap=True)
-    for method in methods:
-        name = Text(visible(method))  # given explanations have any name
-        table.add_column(name, justify="right", min_width=min(len(method), _NARROW), overflow="fold")
-    return table
+        intervals = [found.get((first, second)) for second in evaluation.methods[1:]]
+        cells = ["" if each is None or not each.size else _figure(each.mean) for each in intervals]
+        rows.append((first, cells))
+    return NumberTable(metric.name, evaluation.methods[1:], rows)
 
 
 def best_methods(evaluation: Evaluation) -> Mapping[str, str]:
