@@ -695,6 +695,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[Any, ...]]]
         ("sst3-sentences", "SetFit/sst5", None, ("text",), None, 2, 2),
         ("sst3-sentences", "SetFit/sst5", None, ("text",), None, 3, 1),
         ("imdb", "stanfordnlp/imdb", None, ("text",), ["neg", "pos"], 1, 1),
+        ("imdb", "stanfordnlp/imdb", None, ("text",), ["pos", "neg"], 1, 0),
         ("yelp2", "fancyzhx/yelp_polarity", None, ("text",), ["1", "2"], 1, 1),
         (
             "yelp5",
@@ -788,7 +789,8 @@ def test_texts_of_the_hub_are_cleaned_too(hub: Any) -> None:
     [
         ([{"text": "a", "label": 0}], None, "no column 'sentence'; found text, label"),
         ([{"sentence": "a", "label": 2}], None, "row 1: unknown label 2; known: 0 to 1"),
-        ([{"sentence": "a", "label": 0}], ["a", "b", "c"], "expected 2 labels"),
+        ([{"sentence": "a", "label": 0}], ["a", "b", "c"], "the labels negative, positive, found a, b"),
+        ([{"sentence": "a", "label": 0}], ["a", "b"], "expected the labels negative, positive, found a, b"),
         ([{"sentence": "a", "label": -1}], None, "expected a label for each row"),
         ([{"sentence": "", "label": 1}], None, "expected rows with a text"),
     ],

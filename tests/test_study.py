@@ -66,6 +66,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate("ab"):
         lines = [f'"{text}",{label}' for text, label in rows(seed, 80)]
         (folder / f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    other_names = (folder / "b.csv").read_text().replace(",good", ",+").replace(",bad", ",-")
+    (folder / "other names").mkdir()
+    (folder / "other names" / "b.csv").write_text(other_names)
     return folder
 
 
@@ -73,7 +76,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(place: Path) -> StudySettings:
     runs = (
         StudyRun("first", str(place / "one"), str(place / "a.csv"), second_model=str(place / "other")),
-        StudyRun("second", str(place / "two"), str(place / "b.csv"), word_limit=30),
+        StudyRun(
+            "second",
+            str(place / "two"),
+            str(place / "other names" / "b.csv"),
+            label_map={"+": "good", "-": 0},
+            word_limit=30,
+        ),
     )
     return StudySettings(runs, **ARGUMENTS)  # type: ignore[arg-type]
 
@@ -170,6 +179,10 @@ def test_defaults(tmp_path: Path) -> None:
         ("title: x\n", "expected 'runs' in"),
         ("runs:\n- {name: a, model: builtin}\n", "expected 'data' in run 1"),
         ("runs:\n- {name: a, model: builtin, data: 3}\n", "expected 'data' in run 1"),
+        (
+            "runs:\n- {name: a, model: builtin, data: sst2, label_map: a=b}\n",
+            "to be keys and values, found 'a=b'",
+        ),
         ("runs:\n- {name: a/b, model: builtin, data: sst2}\n", "name of a folder"),
         (RUNS + "- {name: A, model: builtin, data: sst2}\n", "each name of a run once"),
         ("", "expected keys and values"),

@@ -150,8 +150,8 @@ def match_labels(
     option = ",".join(f"{label}=..." for label in lacking[:20])
     raise InputError(
         f"the labels of {name} ({_listed(data)}) are not those of the model ({_listed(model)}); say which of "
-        f"the model's each is: --label-map {shlex.quote(option)} (label_map={{{lacking[0]!r}: ...}}), or "
-        "leave their rows out"
+        f"the model's each is: --label-map {shlex.quote(option)} (in Python and YAML: "
+        f"label_map={{{lacking[0]!r}: ...}}), or leave their rows out"
     )
 
 

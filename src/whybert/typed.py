@@ -28,6 +28,7 @@ _EXPECTED: Final = {
     int: "a whole number",
     float: "a number",
     tuple: "a list",
+    dict: "keys and values",
 }
 
 

@@ -166,6 +166,7 @@ class HubSource:
         text, pair, label: names of columns.
         label_map: for each label of the hub the index of ours, or None if such rows are left out; None
             for the same order.
+        names: what the hub calls our labels, in our order, where it has other names for them.
     """
 
     repository: str
@@ -174,6 +175,7 @@ class HubSource:
     pair: str | None = None
     label: str = "label"
     label_map: tuple[int | None, ...] | None = None
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.repository if self.config is None else f"{self.repository} ({self.config})"
@@ -413,14 +415,15 @@ def _hub_labels(spec: DatasetSpec, hub: HubSource, name: str, split: Any) -> lis
         return [None] * len(split)
     names = getattr(split.features[hub.label], "names", None)
     mapping: Sequence[int | None] = hub.label_map or range(len(spec.labels))
-    if hub.label_map is None and names is not None:
-        if set(names) == set(spec.labels):  # the same labels: the names decide, whatever their order is
-            mapping = [spec.labels.index(there) for there in names]
-        elif len(names) != len(spec.labels):
+    if hub.label_map is None and names is not None:  # the names decide, whatever their order is
+        known = next((each for each in (spec.labels, hub.names) if set(each) == set(names)), None)
+        if known is None:
             raise DatasetError(
-                f"{hub}: expected {len(spec.labels)} labels ({', '.join(spec.labels)}), "
-                f"found {len(names)} ({', '.join(names)})"
+                f"{hub}: expected the labels {', '.join(hub.names or spec.labels)}, found "
+                f"{', '.join(names)}; give the revision that has them, or the folder of its files "
+                "(data_dir, --data-dir)"
             )
+        mapping = [known.index(there) for there in names]
     found: list[int | None] = []
     for row, label in enumerate(split[hub.label][:]):
         if label is None or label == _UNLABELLED:

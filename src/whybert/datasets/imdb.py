@@ -125,7 +125,7 @@ SPECS = (
                 {"0": 0, "1": 1},
             ),
         ),
-        HubSource("stanfordnlp/imdb"),
+        HubSource("stanfordnlp/imdb", names=("neg", "pos")),
         clean=without_line_breaks,
         source="Maas et al., ACL 2011",
     ),

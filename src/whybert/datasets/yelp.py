@@ -55,7 +55,10 @@ def _spec(
     )
 
 
+_TWO_HUB = HubSource("fancyzhx/yelp_polarity", names=("1", "2"))
+_FIVE_HUB = HubSource("Yelp/yelp_review_full", names=("1 star", "2 star", "3 stars", "4 stars", "5 stars"))
+
 SPECS = (
-    _spec("yelp2", "sentiment of reviews", TWO, "Yelp2", _TWO_VALUES, HubSource("fancyzhx/yelp_polarity")),
-    _spec("yelp5", "stars of reviews", FIVE, "Yelp5", dict(_FIVE_VALUES), HubSource("Yelp/yelp_review_full")),
+    _spec("yelp2", "sentiment of reviews", TWO, "Yelp2", _TWO_VALUES, _TWO_HUB),
+    _spec("yelp5", "stars of reviews", FIVE, "Yelp5", dict(_FIVE_VALUES), _FIVE_HUB),
 )

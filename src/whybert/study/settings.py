@@ -28,6 +28,7 @@ class StudyRun:
         data: a known data set or the path of a table; data_dir: the folder of a known one's files.
         split: None takes "test", or the only one.
         text_column, pair_column, label_column: of a table.
+        label_map: for labels of the data the model's, where they have other names.
         limit, word_limit: instead of those of the study.
         max_length: the most tokens of a text; longer ones are cut.
         second_model: a model that was trained on the same data with another seed.
@@ -44,6 +45,7 @@ class StudyRun:
     text_column: str | None = None
     pair_column: str | None = None
     label_column: str | None = None
+    label_map: dict[str, str | int] | None = None
     limit: int | None = _at_least(1)
     word_limit: int | None = _at_least(1)
     max_length: int | None = _at_least(1)

@@ -152,7 +152,7 @@ class _Work:
             label_column=run.label_column,
         )
         classifier = self._classifier(run.model)
-        data = EvaluationData.of_dataset(rows, run.split, classifier)
+        data = EvaluationData.of_dataset(rows, run.split, classifier, run.label_map)
         evaluation = evaluate(
             classifier,
             data,
