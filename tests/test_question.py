@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -17,6 +23,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tiny
+import whybert
 from models import inputs, make, shared_model
 from whybert import METHODS, Classifier, UnknownNameError, UsageError, attribute, explain
 from whybert.evaluation.sanity import SANITY
@@ -416,3 +423,58 @@ def test_every_named_method_of_the_package_is_in_the_table() -> None:
     for method in METHODS.values():
         assert dataclasses.is_dataclass(method)
         assert hash(method()) == hash(method())
+
+
+ONE_FILE = """
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from whybert.lrp.composites import GRADIENT
+from whybert.methods.base import Method
+
+
+@dataclass(frozen=True)
+class PowerOfGradient(Method):
+    name: ClassVar[str] = "power"
+    summary: ClassVar[str] = "a power of the gradient"
+    source: ClassVar[str] = "a test"
+    signed: ClassVar[bool] = False
+
+    exponent: int = field(default=2, metadata={"least": 1})
+
+    def composites(self):
+        return (GRADIENT,)
+
+    def attribute(self, question):
+        gradient = question.forward((GRADIENT,)).gradient(GRADIENT, question.target)
+        return (gradient.abs() ** self.exponent).sum(-1), gradient
+"""
+
+
+@pytest.mark.slow
+def test_a_method_costs_one_file(tmp_path: Path) -> None:
+    """In a copy of the package: its option reaches the command line, and both are listed."""
+    shutil.copytree(Path(whybert.__file__).parent, tmp_path / "src" / "whybert")
+    (tmp_path / "src" / "whybert" / "methods" / "power.py").write_text(ONE_FILE)
+    tokenizer = tiny.wordpiece()
+    model = tiny.save(tmp_path / "model", tiny.bert(tokenizer), tokenizer)
+
+    def command(*arguments: str) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "whybert", *arguments, "--format", "json"],
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    rows = command("list", "methods")
+    assert [row["name"] for row in rows] == [*METHODS, "power"]
+    assert rows[-1]["options"][0]["what"] == "a whole number of at least 1"
+    specs = "gs,power:exponent=3,power"
+    found = command("explain", "a good film", "--model", str(model), "--method", specs)
+    assert [(each["method"], each["options"]) for each in found[1:]] == [
+        ("power", {"exponent": 3}),
+        ("power", {"exponent": 2}),
+    ]
