@@ -45,9 +45,9 @@ from transformers import (
 
 import whybert
 from whybert.builtin import encoder_folder
-from whybert.classifier import load_encoder, quiet
 from whybert.datasets import TextDataset, load
 from whybert.errors import MissingExtraError
+from whybert.loading import load_encoder, quiet
 from whybert.recipe import Settings
 from whybert.training import Order, _encoded, _progress_of_datasets, _trainer
 

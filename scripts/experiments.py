@@ -30,8 +30,8 @@ from rich.table import Table
 from train_builtin import is_sentence, read_reference
 
 from whybert import Classifier
-from whybert.classifier import quiet
 from whybert.datasets import load
+from whybert.loading import quiet
 from whybert.recipe import Settings
 from whybert.scoring import Report, classification_report
 from whybert.training import finetune

@@ -44,6 +44,7 @@ from whybert.errors import (
     UnsupportedModelError,
     UsageError,
 )
+from whybert.loading import load_encoder
 
 TEXTS = ["a film", "don't you think so?", "bad", "the film was good and the actors were great", "a film"]
 
@@ -523,7 +524,7 @@ def test_no_such_folder(source) -> None:
 
 @pytest.mark.parametrize("source", ["builtins", "buildin", "Builtin", "BUILT-IN", "built_in", "bulitin"])
 def test_a_misspelt_builtin_is_not_looked_for_on_the_hub(source: str, monkeypatch) -> None:
-    monkeypatch.setattr("whybert.classifier.AutoConfig", None)
+    monkeypatch.setattr("whybert.loading.AutoConfig", None)
     assert load_error(source) == f"there is no folder {source!r}; did you mean 'builtin'?"
 
 
@@ -623,6 +624,41 @@ def test_the_code_in_a_pickle_does_not_run(copied: Path, tmp_path: Path, form: s
     assert "holds more than weights" in message
     assert "safetensors" in message
     assert not target.exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "classifier.model."])
+def test_weights_of_a_wrapped_model(copied: Path, prefix: str) -> None:
+    weights = load_file(copied / "model.safetensors")
+    save_file({prefix + name: tensor for name, tensor in weights.items()}, copied / "model.safetensors")
+    for load in (Classifier.load, lambda folder: load_encoder(folder, ["a", "b", "c"])):
+        with pytest.raises(ModelLoadError, match=f"names of the weights of .* begin with '{prefix}'.*take"):
+            load(str(copied))
+
+
+def test_a_checkpoint_of_something_around_the_weights(copied: Path) -> None:
+    weights = load_file(copied / "model.safetensors")
+    (copied / "model.safetensors").unlink()
+    torch.save({"state_dict": weights, "epoch": 3}, copied / "pytorch_model.bin")
+    with pytest.raises(
+        ModelLoadError, match=r"none of the weights .* it holds 'epoch', 'state_dict'; save the"
+    ):
+        Classifier.load(copied)
+
+
+def test_a_pickle_of_a_whole_model_says_what_it_asks_for(copied: Path) -> None:
+    (copied / "model.safetensors").unlink()
+    torch.save(tiny.bert(), copied / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match=r"more than weights \(transformers.*BertFor.*you trust it"):
+        Classifier.load(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x02", bytes(100)])
+def test_a_file_that_holds_no_weights(copied: Path, content: bytes) -> None:
+    (copied / "model.safetensors").unlink()
+    (copied / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ModelLoadError, match=r"damaged|no weights") as caught:
+        Classifier.load(copied)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_pickle(copied: Path) -> None:

@@ -31,7 +31,6 @@ import models
 import tiny
 import whybert
 from whybert import Classifier
-from whybert.classifier import load_encoder
 from whybert.cli import run
 from whybert.cli.finetune import finetune_command
 from whybert.errors import (
@@ -42,6 +41,7 @@ from whybert.errors import (
     UnknownNameError,
     UsageError,
 )
+from whybert.loading import load_encoder
 from whybert.recipe import Settings
 from whybert.training import CHECKPOINTS, Order, _with_lora, finetune, last_checkpoint
 

@@ -175,16 +175,12 @@ def _heeds_training(module: nn.Module) -> bool:
     A linear layer that was put into the model later, as a new head or by quantization, is in train mode.
     """
     kind = type(module)
-    return (
-        not kind.__module__.startswith("torch.")
-        or any(True for _ in module.children())
-        or any(
-            "training" in function.__code__.co_names
-            for base in kind.__mro__
-            if base is not nn.Module
-            for function in vars(base).values()
-            if isinstance(function, FunctionType)
-        )
+    return not kind.__module__.startswith("torch.") or any(
+        "training" in function.__code__.co_names
+        for base in kind.__mro__
+        if base is not nn.Module
+        for function in vars(base).values()
+        if isinstance(function, FunctionType)
     )
 
 

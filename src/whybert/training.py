@@ -28,9 +28,9 @@ from transformers import TrainerCallback
 from whybert import __version__
 from whybert.anatomy import maximum_tokens
 from whybert.builtin import encoder_folder
-from whybert.classifier import BUILTIN, load_encoder, quiet
 from whybert.errors import InputError, TrainingError, UsageError, require
 from whybert.files import read_json, write_json
+from whybert.loading import BUILTIN, load_encoder, quiet
 from whybert.recipe import Settings
 from whybert.store import VERSIONS, RunFolder, versions
 
