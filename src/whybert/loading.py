@@ -365,8 +365,8 @@ def _explanation(error: Exception, source: Path | str, step: str) -> str:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         return (
             f"the checkpoint of {name!r} is a pickle that holds more than weights"
-            f"{f' ({asked[1]})' if asked else ''}, or is damaged, and was not run, because it can run any code; where you trust it, load it with "
-            "torch.load and save it as safetensors (save_pretrained)"
+            f"{f' ({asked[1]})' if asked else ''}, or is damaged; it was not run, since it can run any code: "
+            "where you trust it, load it with torch.load and save it as safetensors (save_pretrained)"
         )
     if step == "model" and isinstance(error, EOFError | LookupError | UnicodeError):
         return f"the weights of {name!r} are damaged, or are none; copy or download them again"
