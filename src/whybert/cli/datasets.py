@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -222,6 +222,8 @@ def _lengths(lengths: list[int]) -> dict[str, int]:
 
 
 def _statistics_tables(dataset: TextDataset, found: dict[str, Any]) -> list[RenderableType]:
+    from whybert.render.tables import NumberTable
+
     splits: dict[str, dict[str, Any]] = found["splits"]
     shared = {(entry["split"], entry["with"]): entry["rows"] for entry in found["shared"]}
     rows = [["rows", *(split["rows"] for split in splits.values())]]
@@ -239,7 +241,8 @@ def _statistics_tables(dataset: TextDataset, found: dict[str, Any]) -> list[Rend
             [f"texts also in {other}", *(shared.get((name, other), "-") for name in splits)]
             for other in splits
         ]
-    table = _table(("", *splits), ([str(cell) for cell in row] for row in rows), numbers=True)
+    named = [(_shown(str(name)), list(map(str, cells))) for name, *cells in rows]
+    table = NumberTable("", list(map(_shown, splits)), named)
     return [f"{dataset.name}, {dataset.source}", table, *dataset.notes]
 
 
@@ -250,19 +253,15 @@ def _shown(text: str) -> str:
     return visible(shorten(" ".join(text[: 10 * _LONGEST_TEXT].split()), _LONGEST_TEXT))
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False) -> Table:
-    """A table whose cells are text that is safe to print, and never markup.
-
-    `numbers` says that all columns but the first hold numbers.
-    """
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose cells are text that is safe to print, and never markup."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for index, heading in enumerate(headings):
-        justify: Literal["left", "right"] = "right" if numbers and index else "left"
-        table.add_column(Text(_shown(heading)), overflow="fold", justify=justify)
+    for heading in headings:
+        table.add_column(Text(_shown(heading)), overflow="fold")
     for row in rows:
         table.add_row(*(Text("\n".join(map(_shown, cell.splitlines()))) for cell in row))
     return table

@@ -14,7 +14,7 @@ from whybert.recipe import Settings
 from whybert.typed import hinted
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from whybert.training import FineTuned
 
@@ -76,18 +76,20 @@ def _is_first_process() -> bool:
     return bool(PartialState().is_main_process)
 
 
-def _summary(result: FineTuned) -> Table:
-    from rich.table import Table
+def _summary(result: FineTuned) -> Group:
+    from rich.console import Group
     from rich.text import Text
 
+    from whybert.render import visible
+    from whybert.render.tables import NumberTable
+
     state = "already done" if result.already_done else "done, after a stop" if result.resumed else "done"
-    table = Table(title=Text(f"{result.folder}: {state}"), title_justify="left", show_edge=False)
-    table.add_column("split")
-    for heading in ("texts", "accuracy", "macro-F1"):
-        table.add_column(heading, justify="right")
-    for name, split in result.metrics["splits"].items():
-        table.add_row(name, str(split["rows"]), f"{split['accuracy']:.4f}", f"{split['macro_f1']:.4f}")
-    return table
+    rows = [
+        (name, [str(split["rows"]), f"{split['accuracy']:.4f}", f"{split['macro_f1']:.4f}"])
+        for name, split in result.metrics["splits"].items()
+    ]
+    head = Text(visible(f"{result.folder}: {state}"))
+    return Group(head, NumberTable("split", ("texts", "accuracy", "macro-F1"), rows))
 
 
 if __name__ == "__main__":
