@@ -84,8 +84,9 @@ class Report:
 def classification_report(labels: Sequence[str], true: Sequence[int], predicted: Sequence[int]) -> Report:
     """Compare predictions with the truth; both are indices into `labels`.
 
-    Raises InputError if there are none, if their numbers differ, or for an index without a label, and
-    MissingExtraError if scikit-learn is not installed.
+    Raises:
+        InputError: there are none, their numbers differ, or an index has no label.
+        MissingExtraError: scikit-learn is not installed.
     """
     columns = {"true": [int(index) for index in true], "predicted": [int(index) for index in predicted]}
     if len(columns["true"]) != len(columns["predicted"]):

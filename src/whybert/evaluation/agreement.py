@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
@@ -35,7 +35,8 @@ class AgreementMetric(Metric):
     def __call__(self, subject: Subject, first: Explanation, second: Explanation) -> float:
         """The agreement of two explanations, NaN where it is not defined.
 
-        Raises InputError, with the subject's index, if an explanation is of another text or has a NaN score.
+        Raises:
+            InputError: an explanation is of another text or has a NaN score; the error carries the index.
         """
         one, other = (subject.unit_scores(explanation, "word") for explanation in (first, second))
         return math.nan if len(one) < 2 else self.compare(subject, one, other)
@@ -46,19 +47,13 @@ class AgreementMetric(Metric):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KendallAgreement(AgreementMetric):
-    """Kendall's tau-b of the two scores of each word; undefined where one side scores all words alike."""
+class RankAgreement(AgreementMetric):
+    """The rank correlation of two scores of each word; undefined where one side scores all words alike."""
+
+    correlation: Callable[[Sequence[float], Sequence[float]], float]
 
     def compare(self, subject: Subject, first: Sequence[float], second: Sequence[float]) -> float:
-        return kendall(first, second)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpearmanAgreement(AgreementMetric):
-    """Spearman's rho of the two scores of each word; undefined where one side scores all words alike."""
-
-    def compare(self, subject: Subject, first: Sequence[float], second: Sequence[float]) -> float:
-        return spearman(first, second)
+        return self.correlation(first, second)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +82,17 @@ AGREEMENT: Final[MappingProxyType[str, AgreementMetric]] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            KendallAgreement(
-                name="agreement-kendall", summary="Kendall's tau-b of two methods' words", source=_SOURCE
+            RankAgreement(
+                name="agreement-kendall",
+                summary="Kendall's tau-b of two methods' words",
+                source=_SOURCE,
+                correlation=kendall,
             ),
-            SpearmanAgreement(
-                name="agreement-spearman", summary="Spearman's rho of two methods' words", source=_SOURCE
+            RankAgreement(
+                name="agreement-spearman",
+                summary="Spearman's rho of two methods' words",
+                source=_SOURCE,
+                correlation=spearman,
             ),
             TopAgreement(
                 name="agreement-top",
@@ -132,16 +133,19 @@ def word_scores(
 ) -> dict[str, WordScore]:
     """The mean score of each word, upper and lower case as one, over all explanations; in sorted order.
 
-    minimum_count: words that occur less often are left out.
-    minimum_words: texts with fewer words are left out.
-    normalise: what becomes of the scores s of a text's words first, as texts differ in scale.  True makes
-        them softmax(|s|), in the manner of Wu and Ong 2020; "signed" makes them s / sum |s|, which keeps the
-        sign; False leaves them as they are.
-
     Wu and Ong normalise over the tokens of a text, here it is over its words, which do not depend on the
     tokenizer.  Source: Wu and Ong 2020 (arXiv 2101.00196) and the code released with it.
 
-    Raises InputError, with the place of the explanation, for a score that is not finite.
+    Args:
+        explanations: of the texts.
+        minimum_count: words that occur less often are left out.
+        minimum_words: texts with fewer words are left out.
+        normalise: what becomes of the scores s of a text's words first, as texts differ in scale.  True makes
+            them softmax(|s|), in the manner of Wu and Ong 2020; "signed" makes them s / sum |s|, which keeps
+            the sign; False leaves them as they are.
+
+    Raises:
+        InputError: a score is not finite; the place of the explanation comes with it.
     """
     if minimum_count < 1 or minimum_words < 1:
         raise InputError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from whybert.classifier import Classifier
 
 Output = Literal["probability", "logit", "kept"]
+Order = Literal["morf", "lerf", "abpc"]
 UNDEFINED: Final = Score(math.nan)
 
 WORD_COUNTS: Final = tuple(range(1, 11))
@@ -53,7 +54,8 @@ class FaithfulnessMetric(Metric):
     def job(self, subject: Subject, explanation: Explanation) -> Job:
         """The walk that judges `explanation`, to be run with others by `whybert.evaluation.walks.run`.
 
-        Raises InputError for an explanation that is not of the subject's text, or with scores that are NaN.
+        Raises:
+            InputError: the explanation is not of the subject's text, or a score is NaN.
         """
         scores = subject.unit_scores(explanation, self.level)
         return Job(subject, self.level, self.perturbation, self._walk_or_none(subject, scores))
@@ -81,9 +83,15 @@ class FaithfulnessMetric(Metric):
     ) -> list[Score]:
         """The score of each explanation, in order; all of them are answered together.
 
-        subjects: of the same texts, see `whybert.evaluation.subjects`.
+        Args:
+            classifier: what is explained.
+            subjects: of the same texts, see `whybert.evaluation.subjects`.
+            explanations: one of each subject.
+            batch_size: how many texts of 64 tokens a batch is as large as.
 
-        Raises InputError for an explanation that does not belong to its subject, and NonFiniteError.
+        Raises:
+            InputError: an explanation does not belong to its subject.
+            NonFiniteError: the model answers what is no number.
         """
         if len(subjects) != len(explanations):
             raise InputError(
@@ -198,7 +206,7 @@ class PerturbationCurve(FaithfulnessMetric):
     """
 
     of: Output = "probability"
-    order: Literal["morf", "lerf", "abpc"]
+    order: Order
 
     @property
     def grid(self) -> tuple[float, ...]:
@@ -326,57 +334,48 @@ def _best_order(drops: Floats, n: int, better: Callable[..., Floats]) -> float:
 
 
 _WU_AND_ONG: Final = "Wu and Ong 2020"
-_ERASER: Final = "DeYoung et al. 2020 (ERASER)"
-_CURVES: Final = "Samek et al. 2017; Bluecher et al. 2024"
 
 
-def _deletions(perturbation: str) -> tuple[Deletion, Deletion]:
-    how = {"mask": "masked", "delete": "left out", "pad": "padded, attention mask 0"}[perturbation]
-    return (
-        Deletion(
-            name=f"deletion-{perturbation}",
-            summary=f"share of predictions that stay when the top 1 to 10 words are {how}",
+def _deletions(perturbation: str, how: str) -> Iterator[Deletion]:
+    said: tuple[tuple[str, Output, str], ...] = (
+        ("", "kept", "share of predictions that stay"),
+        ("-probability", "probability", "probability of the explained class"),
+    )
+    for suffix, of, what in said:
+        yield Deletion(
+            name=f"deletion-{perturbation}{suffix}",
+            summary=f"{what} when the top 1 to 10 words are {how}",
             source=_WU_AND_ONG,
             perturbation=perturbation,
-        ),
-        Deletion(
-            name=f"deletion-{perturbation}-probability",
-            summary=f"probability of the explained class when the top 1 to 10 words are {how}",
-            source=_WU_AND_ONG,
-            perturbation=perturbation,
-            of="probability",
-        ),
-    )
+            of=of,
+        )
 
 
-def _curves(of: Literal["probability", "logit"]) -> tuple[PerturbationCurve, ...]:
-    suffix = "" if of == "probability" else "-logit"
-    return (
-        PerturbationCurve(
-            name=f"morf{suffix}",
-            summary=f"area under the {of}, most relevant words left out first",
-            source=_CURVES,
-            higher_is_better=False,
-            order="morf",
-            of=of,
-        ),
-        PerturbationCurve(
-            name=f"lerf{suffix}",
-            summary=f"area under the {of}, least relevant words left out first",
-            source=_CURVES,
-            higher_is_better=True,
-            order="lerf",
-            of=of,
-        ),
-        PerturbationCurve(
-            name=f"abpc{suffix}",
-            summary=f"area between the two curves of the {of}: LeRF - MoRF",
-            source=_CURVES,
-            higher_is_better=True,
-            order="abpc",
-            of=of,
-        ),
+def _eraser(suffix: str, shares: tuple[float, ...], which: str) -> Iterator[FaithfulnessMetric]:
+    for kind, how in ((Comprehensiveness, "without"), (Sufficiency, "with only")):
+        yield kind(
+            name=f"{kind.__name__.lower()}{suffix}",
+            summary=f"drop of the probability {how} the top {which} % of the words",
+            source="DeYoung et al. 2020 (ERASER)",
+            shares=shares,
+        )
+
+
+def _curves(of: Output, suffix: str = "") -> Iterator[PerturbationCurve]:
+    said: tuple[tuple[Order, str], ...] = (
+        ("morf", f"area under the {of}, most relevant words left out first"),
+        ("lerf", f"area under the {of}, least relevant words left out first"),
+        ("abpc", f"area between the two curves of the {of}: LeRF - MoRF"),
     )
+    for order, summary in said:
+        yield PerturbationCurve(
+            name=f"{order}{suffix}",
+            summary=summary,
+            source="Samek et al. 2017; Bluecher et al. 2024",
+            higher_is_better=order != "morf",
+            order=order,
+            of=of,
+        )
 
 
 FAITHFULNESS: Final = MappingProxyType(
@@ -392,31 +391,11 @@ FAITHFULNESS: Final = MappingProxyType(
                 least=10,
                 only_correct=True,
             ),
-            *_deletions("mask"),
-            *_deletions("delete"),
-            *_deletions("pad"),
-            Comprehensiveness(
-                name="comprehensiveness",
-                summary="drop of the probability without the top 1, 5, 10, 20, 50 % of the words",
-                source=_ERASER,
-            ),
-            Sufficiency(
-                name="sufficiency",
-                summary="drop of the probability with only the top 1, 5, 10, 20, 50 % of the words",
-                source=_ERASER,
-            ),
-            Comprehensiveness(
-                name="comprehensiveness-deciles",
-                summary="drop of the probability without the top 10, 20 ... 100 % of the words",
-                source=_ERASER,
-                shares=DECILES,
-            ),
-            Sufficiency(
-                name="sufficiency-deciles",
-                summary="drop of the probability with only the top 10, 20 ... 100 % of the words",
-                source=_ERASER,
-                shares=DECILES,
-            ),
+            *_deletions("mask", "masked"),
+            *_deletions("delete", "left out"),
+            *_deletions("pad", "padded, attention mask 0"),
+            *_eraser("", ERASER_BINS, "1, 5, 10, 20, 50"),
+            *_eraser("-deciles", DECILES, "10, 20 ... 100"),
             Comprehensiveness(
                 name="aopc",
                 summary="drop of the probability with the top 10, 20 ... 90 % of the tokens masked",
@@ -426,7 +405,7 @@ FAITHFULNESS: Final = MappingProxyType(
                 shares=DECILES[:9],
             ),
             *_curves("probability"),
-            *_curves("logit"),
+            *_curves("logit", "-logit"),
             NormalisedAOPC(
                 name="naopc",
                 summary="AOPC between the lowest (0) and the highest (1) that any order of the words reaches",

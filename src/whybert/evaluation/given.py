@@ -63,8 +63,8 @@ def read_explanations(
     Where a unit covers several tokens of the model, its score is shared among them by characters; where
     several units lie in one token, their scores add up.
 
-    Raises InputError, naming file and line, for a line that cannot be read, does not align or holds NaN, and
-    for a subject without a line.
+    Raises:
+        InputError: a line, which is named, cannot be read or does not align, or a subject has none.
     """
     place = Path(path)
     try:

@@ -121,7 +121,8 @@ class Subject:
     def unit_scores(self, explanation: Explanation, level: Level) -> tuple[float, ...]:
         """The score of each unit: the sum over its tokens.
 
-        Raises InputError if the explanation is of another text or other tokens, or a score is not finite.
+        Raises:
+            InputError: the explanation is of another text or other tokens, or a score is not finite.
         """
         check_explanation(self, explanation)
         scores = explanation.scores

@@ -27,7 +27,9 @@ def resolve_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     A name is one of `METRICS`, a group of them ("faithfulness"), "all", or `NAME@PERTURBATION` for a
     faithfulness metric that takes words away in another way.
 
-    Raises UnknownNameError and, where there is nothing to compute, UsageError.
+    Raises:
+        UnknownNameError: a name is none of these.
+        UsageError: there is nothing to compute.
     """
     found: dict[str, Metric] = {}
     for name in names:

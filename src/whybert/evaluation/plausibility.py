@@ -45,8 +45,9 @@ class PlausibilityMetric(Metric):
     def __call__(self, subject: Subject, explanation: Explanation, annotation: Annotation) -> Score:
         """The score of the explanation; NaN where the metric is not defined for the text.
 
-        Raises InputError, with the subject's index, if the explanation and the annotation are of other texts,
-        a score is NaN, or the marks are not of the metric's kind.
+        Raises:
+            InputError: the explanation and the annotation are of other texts, a score is NaN, or the marks
+                are not of the metric's kind; the error carries the subject's index.
         """
         check_explanation(subject, explanation)
         if self.kind == "rationale" and not annotation.is_rationale:

@@ -27,7 +27,8 @@ def ranking(scores: Sequence[float], seed: int, *, ascending: bool = False) -> t
     A fixed rule, such as the order in the text, would favour methods that give many equal scores wherever
     the important words tend to stand at one end.
 
-    Raises InputError for a score that is NaN.
+    Raises:
+        InputError: a score is NaN.
     """
     values = np.asarray(scores, dtype=np.float64)
     if np.isnan(values).any():

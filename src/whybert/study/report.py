@@ -12,7 +12,7 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from whybert.errors import MissingExtraError, require
 from whybert.evaluation.faithfulness import Deletion, FaithfulnessMetric, PerturbationCurve
@@ -54,10 +54,8 @@ _LEVEL_NOTE: Final = f"{PUBLISHED.model} in the paper, so compare the order, not
 
 # HTML.
 
-
-class _Picture(NamedTuple):
-    caption: str
-    svg: Any
+_Section = dict[str, Any]
+"""A section, or a picture of one, by the names that the template uses."""
 
 
 def html(facts: Facts) -> str:
@@ -93,7 +91,7 @@ def html(facts: Facts) -> str:
         "perturbation": _curve_sections(facts, PerturbationCurve, markup),
         "words": [_word_grids(run) for run in study.runs],
         "heat_maps": [_heat_maps(run, markup) for run in study.runs],
-        "word_pictures": [_Picture(caption, markup(svg)) for caption, svg in grids],
+        "word_pictures": [{"caption": caption, "svg": markup(svg)} for caption, svg in grids],
         "correlations": correlation_grid(study) if len(study.runs) > 1 else None,
         "seeds": seed_grid(study) if any(run.second for run in study.runs) else None,
         "published": published_grid(facts),
@@ -110,13 +108,7 @@ def html(facts: Facts) -> str:
     return str(environment.from_string(source).render(context))
 
 
-class _CurveSection(NamedTuple):
-    name: str
-    summary: str
-    pictures: list[_Picture]
-
-
-def _curve_sections(facts: Facts, kind: type[Metric], markup: Any) -> list[_CurveSection]:
+def _curve_sections(facts: Facts, kind: type[Metric], markup: Any) -> list[_Section]:
     sections = []
     for metric in facts.metrics:
         if not isinstance(metric, kind) or not isinstance(metric, FaithfulnessMetric):
@@ -135,9 +127,9 @@ def _curve_sections(facts: Facts, kind: type[Metric], markup: Any) -> list[_Curv
                 y_label=metric.curve_of,
                 text=_curve_text(lines),
             )
-            drawn.append(_Picture(run.run.name, markup(svg)))
+            drawn.append({"caption": run.run.name, "svg": markup(svg)})
         if drawn:
-            sections.append(_CurveSection(metric.name, metric.summary, drawn))
+            sections.append({"name": metric.name, "summary": metric.summary, "pictures": drawn})
     return sections
 
 
@@ -164,29 +156,19 @@ def _picture_of_words(study: Study, place: int) -> tuple[str, str]:
     return method, pictures.word_grid(f"words-{place}", title, scores, method, study.methods, text=said)
 
 
-class _WordSection(NamedTuple):
-    run: str
-    grid: Grid
-    more: list[Grid]
-
-
-def _word_grids(run: RunResult) -> _WordSection:
+def _word_grids(run: RunResult) -> _Section:
     signed = [words_grid(run, "signed"), words_grid(run, "signed", lowest=True)]
-    return _WordSection(run.run.name, words_grid(run, "magnitude"), [grid for grid in signed if grid.rows])
+    shown = [grid for grid in signed if grid.rows]
+    return {"run": run.run.name, "grid": words_grid(run, "magnitude"), "more": shown}
 
 
-class _HeatMaps(NamedTuple):
-    run: str
-    examples: list[tuple[str, list[Any]]]
-
-
-def _heat_maps(run: RunResult, markup: Any) -> _HeatMaps:
+def _heat_maps(run: RunResult, markup: Any) -> _Section:
     listed = []
     for explanations in run.examples:
         text = " ".join(explanations[0].text.split())
         heading = f"{explanations[0].prediction}: {shorten(text, 90)}"
         listed.append((heading, [markup(fragment(explanation)) for explanation in explanations]))
-    return _HeatMaps(run.run.name, listed)
+    return {"run": run.run.name, "examples": listed}
 
 
 def _samples(study: Study) -> list[tuple[str, str]]:
