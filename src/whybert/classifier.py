@@ -160,26 +160,8 @@ class Classifier:
         """
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
-        for indices, batch in batches(self, listed, batch_size):
-            try:
-                logits = self._logits(batch.inputs)
-            except NonFiniteError as error:
-                text = indices[error.index or 0]
-                raise error.at(f"text {text} ({listed[text][:40]!r})", text) from error
-            likely = [()] * len(logits) if self.is_regression else self.probabilities(logits).tolist()
-            rows = zip(indices, batch.rows, logits.tolist(), likely, strict=True)
-            for index, row, row_logits, row_probabilities in rows:
-                best = max(range(len(row_logits)), key=row_logits.__getitem__)
-                found[index] = Prediction(
-                    text=row.text,
-                    pair=row.pair,
-                    label=self.labels[best],
-                    predicted=best,
-                    probability=row_probabilities[best] if row_probabilities else None,
-                    probabilities=tuple(row_probabilities),
-                    logits=tuple(row_logits),
-                    truncated=row.truncated,
-                )
+        for indices, predictions in predict_batches(self, listed, batch_size):
+            found.update(zip(indices, predictions, strict=True))
         return [found[index] for index in range(len(listed))]
 
     def tokenize(self, texts: Sequence[Text]) -> tuple[EncodedText, ...]:
@@ -273,6 +255,35 @@ def normalise_texts(texts: object) -> tuple[list[Text], bool]:
     for index, text in enumerate(listed):
         encoding.check_text(index, text)
     return listed, False
+
+
+def predict_batches(
+    classifier: Classifier, texts: Sequence[Text], batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[tuple[int, ...], list[Prediction]]]:
+    """`Classifier.predict` batch by batch: the indices into `texts`, and a prediction for each."""
+    for indices, batch in batches(classifier, texts, batch_size):
+        try:
+            logits = classifier._logits(batch.inputs)
+        except NonFiniteError as error:
+            text = indices[error.index or 0]
+            raise error.at(f"text {text} ({texts[text][:40]!r})", text) from error
+        likely = [()] * len(logits) if classifier.is_regression else classifier.probabilities(logits).tolist()
+        predictions = []
+        for row, row_logits, row_probabilities in zip(batch.rows, logits.tolist(), likely, strict=True):
+            best = max(range(len(row_logits)), key=row_logits.__getitem__)
+            predictions.append(
+                Prediction(
+                    text=row.text,
+                    pair=row.pair,
+                    label=classifier.labels[best],
+                    predicted=best,
+                    probability=row_probabilities[best] if row_probabilities else None,
+                    probabilities=tuple(row_probabilities),
+                    logits=tuple(row_logits),
+                    truncated=row.truncated,
+                )
+            )
+        yield indices, predictions
 
 
 def batches(
