@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from whybert.anatomy import (
     check_finite,
     check_model,
     forward,
+    has_position_table,
     input_filter,
     label_count,
     maximum_tokens,
@@ -294,6 +296,9 @@ def batches(
     Each text is tokenized once, all before the first batch, so a bad text is found before the model is
     asked.  Texts of like length share a batch, to save padding, and the batch that needs the most memory
     comes first.  The tensors are on the CPU, and hold only what the model's forward takes.
+
+    What a model says of a text does not depend on the texts beside it: without a token for padding each text
+    is a batch, and where padding on the left would move the positions, only texts of one length share one.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
@@ -301,7 +306,12 @@ def batches(
         return
     rows, takes = classifier.tokenize(texts), input_filter(classifier.model)
     order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
-    for start in range(0, len(order), batch_size):
-        indices = tuple(order[start : start + batch_size])
-        batch = encoding.collate(classifier.tokenizer, [rows[index] for index in indices])
-        yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)
+    tokenizer = classifier.tokenizer
+    size = 1 if tokenizer.pad_token_id is None else batch_size
+    is_moved = tokenizer.padding_side == "left" and has_position_table(classifier.model)
+    for _, group in groupby(order, lambda index: rows[index].token_count if is_moved else 0):
+        alike = list(group)
+        for start in range(0, len(alike), size):
+            indices = tuple(alike[start : start + size])
+            batch = encoding.collate(tokenizer, [rows[index] for index in indices])
+            yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)
