@@ -354,6 +354,15 @@ def test_damaged_parts_are_named_and_computed_again(
     assert not study(settings, folder).runs[0].notes
 
 
+def test_a_stop_at_the_first_write_locks_no_folder(settings: StudySettings, tmp_path: Path) -> None:
+    small = dataclasses.replace(settings, metrics=("abpc",), limit=2, word_limit=20, examples=0)
+    for place in ("first", "first/words", "first/examples"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / ".evaluation.json.tmp").touch()
+    (tmp_path / "first" / "evaluation.json").touch()
+    assert study(dataclasses.replace(small, runs=small.runs[:1]), tmp_path).runs[0].words.texts == 20
+
+
 def test_parts_of_another_version_are_named(settings: StudySettings, found: Study, folder: Path) -> None:
     path = folder / "first" / "words" / "parts" / "texts-00000.json"
     before = path.read_bytes()
