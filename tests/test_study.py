@@ -255,6 +255,17 @@ def test_examples_are_clear_cases(found: Study, place: Path) -> None:
     assert right
 
 
+def test_labels_of_one_name_are_told_apart(place: Path, settings: StudySettings, tmp_path: Path) -> None:
+    tokenizer = tiny.wordpiece()
+    labels = {"id2label": {0: "same", 1: "same"}, "label2id": {"same": 1}}
+    tiny.save(tmp_path / "model", tiny.bert(tokenizer, 11, **labels), tokenizer)
+    (tmp_path / "data.csv").write_text("text\n" + "\n".join(text for text, _ in rows(0, 40)) + "\n")
+    run = StudyRun("a", str(tmp_path / "model"), str(tmp_path / "data.csv"))
+    small = dataclasses.replace(settings, runs=(run,), metrics=("abpc",), limit=40, word_limit=10)
+    [result] = study(small).runs
+    assert {example[0].predicted for example in result.examples} == {0, 1}
+
+
 def test_given_examples(place: Path, settings: StudySettings) -> None:
     few = dataclasses.replace(
         settings, examples=("a good film", "bad"), runs=settings.runs[1:], metrics=("abpc",), limit=2
