@@ -156,11 +156,26 @@ def test_labels_by_a_mapping() -> None:
         EvaluationData.of_annotations(annotated(), other, {"Positive": "up"})
 
 
+def test_a_number_has_no_labels() -> None:
+    config = {
+        "num_labels": 1,
+        "id2label": {0: "stars"},
+        "label2id": {"stars": 0},
+        "problem_type": "regression",
+    }
+    model = classifier_of(**config)
+    data = EvaluationData.of_dataset(data_set(labels=[0, 1] * 4), None, model)
+    assert data.labels == (None,) * 8
+    assert data.notes == ("the model answers a number, and the labels of mine are not used",)
+    assert set(EvaluationData.of_annotations(annotated(), model).labels) == {None}
+
+
 def test_annotated_texts() -> None:
     data = EvaluationData.of_annotations(annotated(), CLASSIFIER)
     assert data.texts == TEXTS
     assert data.labels == (1, None, None) * 2 + (1, None)  # "Positive" is the model's "positive"
-    assert (data.kind, data.notes) == ("rationale", ("a note",))
+    unknown = "labels that the model does not have are taken as not known: neutral"
+    assert (data.kind, data.notes) == ("rationale", ("a note", unknown))
 
 
 def test_data_that_is_none() -> None:

@@ -219,6 +219,23 @@ def test_a_model_with_more_labels(predict: Call, data: str, tmp_path: Path) -> N
     assert [json.loads(line)["label"] for line in out.splitlines()] == [label for _, label in ROWS]
 
 
+def test_a_model_that_answers_a_number(predict: Call, data: str, tmp_path: Path) -> None:
+    tokenizer = tiny.wordpiece()
+    names = {
+        "num_labels": 1,
+        "id2label": {0: "stars"},
+        "label2id": {"stars": 0},
+        "problem_type": "regression",
+    }
+    model = str(tiny.save(tmp_path / "model", tiny.bert(tokenizer, **names), tokenizer))
+    code, out, err = predict("--data", data, "--format", "json", model=model)
+    assert (code, err) == (0, "")
+    assert {json.loads(line)["label"] for line in out.splitlines()} == {None}
+    code, out, err = predict("--data", data, "--report", model=model)
+    assert (code, out) == (2, "")
+    assert "this one answers a number" in err
+
+
 def test_without_labels(predict: Call, tmp_path: Path) -> None:
     write(tmp_path / "train.csv")
     write(tmp_path / "test.csv", ("text",), [(text,) for text, _ in ROWS])

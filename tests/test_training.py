@@ -841,6 +841,12 @@ def test_a_test_split_without_labels(settings: Settings, data: Path, tmp_path: P
         finetune(replace(settings, task=str(tmp_path / "data"), eval_test=True))
 
 
+def test_a_table_without_labels(settings: Settings, tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", ("text", "stars"), [("good", "1"), ("bad", "0")])
+    with pytest.raises(InputError, match=r"labels in the train split of train, found none; .*--label-column"):
+        finetune(replace(settings, task=str(tmp_path / "train.csv")))
+
+
 def test_without_the_extra(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtraError, match=r"fine-tuning needs .*whybert\[train\]"):

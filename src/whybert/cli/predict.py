@@ -110,6 +110,10 @@ def predict_command(
 
         classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
         truth: tuple[int, ...] = ()
+        if report and classifier.is_regression:
+            raise InputError("expected a model that tells labels for --report; this one answers a number")
+        if isinstance(source, Rows) and classifier.is_regression:
+            source.leave_out_labels()
         if isinstance(source, Rows) and source.has_labels:
             rows = source.data
             truth, message = match_labels(

@@ -193,6 +193,10 @@ class Rows:
         self.has_labels = "label" in rows.column_names
         self._labels = rows["label"][:] if self.has_labels else [None] * len(rows)
 
+    def leave_out_labels(self) -> None:
+        """For a model that answers a number."""
+        self.has_labels, self._labels = False, [None] * len(self._labels)
+
     def check(self, classifier: Classifier) -> None:
         """Nothing is known before the rows are read."""
 

@@ -119,7 +119,9 @@ class EvaluationData:
         rows = data.split(chosen)
         labels: list[int | None] = [None] * len(rows)
         notes = list(data.notes)
-        if "label" in rows.column_names:
+        if "label" in rows.column_names and classifier.is_regression:
+            notes.append(f"the model answers a number, and the labels of {data.name} are not used")
+        elif "label" in rows.column_names:
             table, message = match_labels(
                 classifier.labels, data.labels, data.name, label_map, ordered=data.labels_are_ordered
             )
@@ -137,13 +139,18 @@ class EvaluationData:
         Raises:
             UnknownNameError: `label_map` has a label that the data or the model have not.
         """
-        own, mapped = classifier.labels, label_map or {}
+        own, mapped = () if classifier.is_regression else classifier.labels, label_map or {}
         known = [each for each in data.labels if each in mapped or named_label(each, own) is not None]
         indices = dict(zip(known, match_labels(own, known, data.name, label_map)[0], strict=True))
         labels = tuple(None if row.label is None else indices.get(row.label) for row in data.rows)
         texts = tuple(row.text for row in data.rows)
         share = data.rationale_share if data.kind == "rationale" else None
-        return cls(data.name, texts, labels, data.rows, data.kind, data.source, data.notes, share)
+        notes = data.notes
+        if unknown := [each for each in data.labels if each not in known]:
+            notes += (
+                f"labels that the model does not have are taken as not known: {', '.join(unknown[:20])}",
+            )
+        return cls(data.name, texts, labels, data.rows, data.kind, data.source, notes, share)
 
     def sample(self, limit: int | None, seed: int) -> tuple[int, ...]:
         """Rows in an order that the seed draws, at most `limit` of them.
