@@ -460,7 +460,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "erf": (torch.erf, "erf"),
     "sigmoid": (torch.sigmoid, "sigmoid"),
     "softplus": (F.softplus, "softplus"),
-    "einsum": (lambda x: torch.einsum("bsh,bsh->bsh", x, 2 * x), "einsum"),
+    "einsum": (lambda x: torch.einsum("bsh,bsh,bsh->bsh", x, x, x), "einsum"),
     "exp": (torch.exp, "exp"),
     "abs": (torch.abs, "abs"),
     "max": (lambda x: x.max(1).values, "max"),
@@ -472,7 +472,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "mish": (F.mish, "mish"),
     "clamp": (lambda x: x.clamp(-1, 1), "clamp"),
     "in-place product": (lambda x: (x + 0).mul_(x), "mul_"),
-    "baddbmm": (lambda x: torch.baddbmm(x @ x.mT, x, x.mT) @ x, "baddbmm"),
+    "addbmm": (lambda x: torch.addbmm(x[0], x @ x.mT, x).expand_as(x), "addbmm"),
     "log_softmax": (lambda x: F.log_softmax(x, -1), "log_softmax"),
     "aten": (lambda x: torch.ops.aten.exp(x), "exp"),
     "weight from the input": (lambda x: F.linear(x[0], x[1])[:2, :3].repeat(1, 2), "linear"),
@@ -535,7 +535,7 @@ def test_every_differentiable_operation_has_a_gradient(name: str) -> None:
 def test_an_operation_that_carries_no_relevance_is_no_matter() -> None:
     def body(x: Tensor) -> Tensor:
         positions = torch.cumsum(torch.ones(x.shape[1], dtype=x.dtype), 0)  # of no tracked tensor
-        return x * torch.exp(-positions)[:, None] + x.detach().exp()
+        return x * torch.exp(-positions)[:, None] + torch.exp(-positions)[:, None] * (x > 0)
 
     found = attribute(Toy(body), IDS)
     assert found.scores.any()

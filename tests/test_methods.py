@@ -161,8 +161,8 @@ def test_gs_and_gi_share_one_sweep(monkeypatch: pytest.MonkeyPatch, model: nn.Mo
     monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: sweeps.append(1) or original(*a, **k))
     attribute(model, batch, ["gs", "gi"])
     assert len(sweeps) == 1
-    attribute(model, batch, "lat")
-    assert len(sweeps) == 1
+    attribute(model, batch, "lat")  # down to the last hidden states, to see what the head reads
+    assert len(sweeps) == 2
 
 
 def test_options_go_to_the_methods_that_have_them(model: nn.Module, batch: dict[str, Tensor]) -> None:

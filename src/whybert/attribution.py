@@ -29,6 +29,10 @@ class Attribution:
     output: (batch,) the explained number of each row: a logit or a difference of two.
     method, options: what computed them.  signed: whether a score below 0 means "speaks against".
     complete: whether the method means its relevance to sum to `output`.
+    biases: (batch,) the relevance that stays with the model's constants, its biases above all; None for
+        methods that keep no books of them.  For CP-LRP relevance and biases sum exactly to `output`.
+    elsewhere: (batch,) the scores of positions that are no token's, where a model that pads inside has such;
+        None where it has none.
     """
 
     scores: Tensor
@@ -40,6 +44,8 @@ class Attribution:
     options: Mapping[str, Any]
     signed: bool
     complete: bool
+    biases: Tensor | None = None
+    elsewhere: Tensor | None = None
 
     @property
     def relevance_sum(self) -> Tensor | None:
@@ -129,6 +135,10 @@ def attribute_all(
 
 def _attribution(method: Method, question: Question) -> Attribution:
     scores, relevance = method.attribute(question)
+    own, elsewhere = question.shared.forward.own, None
+    if own is not None and scores.shape[1] == question.shared.forward.embedding.shape[1]:
+        elsewhere = scores.sum(1) - scores[:, own].sum(1)
+        scores, relevance = scores[:, own], None if relevance is None else relevance[:, own]
     expected = question.inputs["input_ids"].shape
     if scores.shape != expected:
         raise UsageError(
@@ -150,4 +160,6 @@ def _attribution(method: Method, question: Question) -> Attribution:
         options=method.options,
         signed=method.is_signed,
         complete=method.complete,
+        biases=method.biases(question),
+        elsewhere=elsewhere,
     )

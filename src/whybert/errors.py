@@ -95,10 +95,13 @@ class UnsupportedModelError(ModelError):
 class UnsupportedOperationError(ModelError):
     """The model calls a differentiable operation for which the method has no rule."""
 
-    def __init__(self, operation: str, method: str) -> None:
+    def __init__(self, operation: str, method: str, lost: bool = False) -> None:
         self.operation, self.method = operation, method
         super().__init__(
-            f"the model calls {operation}, for which {method!r} has no rule, so its relevance would be "
+            f"the model calls {operation}, so no method can see what came before it; explain the model "
+            "without it: plain float weights, no detach(), no numpy, no torch.no_grad() inside"
+            if lost
+            else f"the model calls {operation}, for which {method!r} has no rule, so its relevance would be "
             "wrong; use a gradient method (gs, gi), or add a rule for this operation"
         )
 
@@ -121,10 +124,6 @@ class MissingExtraError(WhybertError, ImportError):
     def __init__(self, purpose: str, extra: str) -> None:
         self.extra = extra
         super().__init__(f"{purpose} needs an optional package: pip install 'whybert[{extra}]'")
-
-
-class PaddingWarning(UserWarning):
-    """The texts of a batch are padded in a way on which the model's answers depend."""
 
 
 def require(module: str, purpose: str, extra: str) -> Any:

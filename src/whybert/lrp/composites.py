@@ -26,11 +26,22 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from whybert.errors import UnknownNameError
 from whybert.lrp import rules
 
 Shares = tuple[float | None, float | None]
 ORDINARY: Final[Shares] = (1.0, 1.0)
 REFUSED: Final = "refused"
+KINDS: Final = (
+    "linear",
+    "activation",
+    "power",
+    "layer_norm",
+    "quotient",
+    "product",
+    "attention_values",
+    "convolution",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +50,8 @@ class Composite:
 
     closed: whether an operation that has no rule is an error.  Only the gradient is open: every
     differentiable operation has a derivative, not every one has a rule.
+
+    Raises UnknownNameError for a kind of operation that does not exist.
     """
 
     name: str
@@ -46,7 +59,15 @@ class Composite:
     closed: bool = True
 
     def __post_init__(self) -> None:
+        for kind in self.table:
+            if kind not in KINDS:
+                raise UnknownNameError("kind of operation", kind, KINDS)
         object.__setattr__(self, "table", MappingProxyType(dict(self.table)))
+
+    @property
+    def keeps_books(self) -> bool:
+        """Whether its sweep is a gradient, in which the relevance of a constant is constant * gradient."""
+        return self.closed and "linear" not in self.table
 
     def rule(self, kind: str) -> Any:
         """The rule for `kind`; None stands for the ordinary derivative."""

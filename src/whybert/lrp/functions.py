@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -27,10 +26,11 @@ if TYPE_CHECKING:
 class Sweep:
     """What one backward pass follows.  The functions below ask it when relevance reaches them."""
 
-    __slots__ = ("composite",)
+    __slots__ = ("books", "composite")
 
     def __init__(self) -> None:
         self.composite: Composite | None = None
+        self.books = False  # whether the relevance of constants is wanted too
 
     def rule(self, kind: str) -> Any:
         return None if self.composite is None else self.composite.rule(kind)
@@ -42,23 +42,95 @@ _Context = Any
 
 
 class Linear(torch.autograd.Function):
+    """y = x W^T + b, however the model spells it: `compute` says y, so that it is the model's own.
+
+    books: see `booked`; None where nobody keeps them.  has_rule: whether some sweep has a rule for it, which
+    needs x and y.
+    """
+
     @staticmethod
-    def forward(ctx: _Context, x: Tensor, weight: Tensor, bias: Tensor | None, sweep: Sweep) -> Tensor:
-        y = F.linear(x, weight, bias)
+    def forward(
+        ctx: _Context,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        compute: Callable[[], Tensor],
+        has_rule: bool,
+        books: Tensor | None,
+        sweep: Sweep,
+    ) -> Tensor:
+        y = compute().data  # a view of something would bar the model from changing y in place
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, weight, bias, y)
-        ctx.sweep = sweep
+        ctx.save_for_backward(x if has_rule else None, weight, bias, y if has_rule else None)
+        ctx.books, ctx.sweep = books, sweep
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
-            return None, None, None, None
+            return (None,) * 7
         saved = SavedLinear(*ctx.saved_tensors)
         rule: Callable[[Tensor, SavedLinear], Tensor] | None = ctx.sweep.rule("linear")
         passed = torch.matmul(relevance, saved.weight) if rule is None else rule(relevance, saved)
-        return passed, None, None, None
+        return passed, None, None, None, None, _share_of(saved.bias, relevance, ctx), None
+
+
+class Offset(torch.autograd.Function):
+    """y = slope * x + constant, both of one shape, which `compute` says; the constant goes into the books."""
+
+    @staticmethod
+    def forward(
+        ctx: _Context,
+        x: Tensor,
+        constant: Tensor,
+        compute: Callable[[], Tensor],
+        slope: float,
+        books: Tensor,
+        sweep: Sweep,
+    ) -> Tensor:
+        y = compute()
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(constant)
+        ctx.slope, ctx.books, ctx.sweep = slope, books, sweep
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
+        if relevance is None:
+            return (None,) * 6
+        passed = relevance if ctx.slope == 1.0 else relevance * ctx.slope
+        return passed, None, None, None, _share_of(ctx.saved_tensors[0], relevance, ctx), None
+
+
+def _share_of(constant: Tensor | None, relevance: Tensor, ctx: _Context) -> Tensor | None:
+    """What a constant that was added takes of the relevance, for the books; None if nobody asks."""
+    if constant is None or ctx.books is None or not ctx.sweep.books:
+        return None
+    return booked(relevance, constant, len(ctx.books) - 1)
+
+
+def booked(relevance: Tensor, constant: Tensor, rows: int) -> Tensor:
+    """The sum of relevance * constant, (rows + 1,): what a constant that was added takes of the relevance.
+
+    relevance: in gradient form, of the shape to which the constant is broadcast.  rows: of the batch; the
+    last entry is for what cannot be told which row it belongs to.
+    """
+    if constant.dim() == 1 and relevance.dim() > 1 and len(constant) == relevance.shape[-1]:
+        products = torch.matmul(relevance, constant)
+    else:
+        # A mask of -inf meets a gradient that is exactly 0.
+        products = (relevance * constant).nan_to_num_(0.0, 0.0, 0.0)
+    products = products.to(torch.promote_types(products.dtype, torch.float32))
+    share = products.new_zeros(rows + 1)
+    if rows == 1:
+        share[0] = products.sum()
+    elif products.dim() and products.shape[0] == rows:
+        share[:rows] = products.flatten(1).sum(1) if products.dim() > 1 else products
+    else:
+        share[rows] = products.sum()
+    return share
 
 
 class Activation(torch.autograd.Function):
@@ -116,26 +188,37 @@ def _unused(*_: Tensor) -> Tensor:
 
 
 class InnerFunction(torch.autograd.Function):
-    """g(x) on its way into a composed activation.  No relevance may arrive here by another way."""
+    """g(x) on its way into a composed activation or, as 1 / g(x), into a quotient.
+
+    No relevance may arrive here by another way where there is a rule: for `kind`, or any at all without one.
+    """
 
     @staticmethod
-    def forward(ctx: _Context, x: Tensor, function: Callable[..., Tensor], name: str, sweep: Sweep) -> Tensor:
+    def forward(
+        ctx: _Context,
+        x: Tensor,
+        function: Callable[[Tensor], Tensor],
+        name: str,
+        kind: str | None,
+        sweep: Sweep,
+    ) -> Tensor:
         with torch.enable_grad():
             inner = x.detach().requires_grad_(True)
             y = function(inner)
         ctx.set_materialize_grads(False)
-        ctx.inner, ctx.outer, ctx.operation, ctx.sweep = inner, y, name, sweep
+        ctx.inner, ctx.outer, ctx.operation, ctx.kind, ctx.sweep = inner, y, name, kind, sweep
         return y.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
-            return None, None, None, None
-        if ctx.sweep.composite is not None and ctx.sweep.composite.closed:
-            raise UnsupportedOperationError(ctx.operation, ctx.sweep.composite.name)
+            return (None,) * 5
+        composite = ctx.sweep.composite
+        if composite is not None and composite.closed and (ctx.kind is None or composite.rule(ctx.kind)):
+            raise UnsupportedOperationError(ctx.operation, composite.name)
         (passed,) = torch.autograd.grad(ctx.outer, ctx.inner, relevance, retain_graph=True)
-        return passed, None, None, None
+        return passed, None, None, None, None
 
 
 class LayerNorm(torch.autograd.Function):
@@ -147,20 +230,21 @@ class LayerNorm(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         eps: float,
+        books: Tensor | None,
         sweep: Sweep,
     ) -> Tensor:
         y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, eps)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, mean, rstd, weight)
-        ctx.shape, ctx.sweep = shape, sweep
+        ctx.save_for_backward(x, mean, rstd, weight, bias)
+        ctx.shape, ctx.books, ctx.sweep = shape, books, sweep
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
-            return None, None, None, None, None, None
-        x, mean, rstd, weight = ctx.saved_tensors
+            return (None,) * 7
+        x, mean, rstd, weight, bias = ctx.saved_tensors
         rule: Callable[[Tensor, SavedLayerNorm], Tensor] | None = ctx.sweep.rule("layer_norm")
         if rule is None:
             passed, _, _ = torch.ops.aten.native_layer_norm_backward(
@@ -168,7 +252,7 @@ class LayerNorm(torch.autograd.Function):
             )
         else:
             passed = rule(relevance, SavedLayerNorm(x, mean, rstd, weight, ctx.shape))
-        return passed, None, None, None, None, None
+        return passed, None, None, None, None, _share_of(bias, relevance, ctx), None
 
 
 class Share(torch.autograd.Function):

@@ -100,18 +100,48 @@ GELU_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset({F.gelu})
 POWERS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.square, torch.Tensor.square}
 )
+RECIPROCALS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.rsqrt, torch.Tensor.rsqrt, torch.reciprocal, torch.Tensor.reciprocal}
+)
 ROOTS: Final[frozenset[TorchFunction]] = frozenset({torch.sqrt, torch.Tensor.sqrt})
 
 LINEAR_LAYERS: Final[frozenset[TorchFunction]] = frozenset({F.linear})
 CONVOLUTIONS: Final[frozenset[TorchFunction]] = frozenset({F.conv1d, torch.conv1d})
 LAYER_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.layer_norm, torch.layer_norm})
-SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset({F.softmax, torch.softmax, torch.Tensor.softmax})
+TRANSPOSING_ATTRIBUTES: Final = ("T", "mT", "H", "mH")
+SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset(
+    {F.softmax, torch.softmax, torch.Tensor.softmax, torch.special.softmax}
+)
 FUSED_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.scaled_dot_product_attention})
-MATRIX_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.Tensor.bmm}
+INNER_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch.inner, torch.Tensor.inner})
+CONTRACTIONS: Final[frozenset[TorchFunction]] = INNER_PRODUCTS | frozenset(
+    {
+        torch.matmul,
+        torch.Tensor.matmul,
+        torch.Tensor.__matmul__,
+        torch.Tensor.__rmatmul__,
+        torch.mm,
+        torch.Tensor.mm,
+        torch.bmm,
+        torch.Tensor.bmm,
+        torch.mv,
+        torch.Tensor.mv,
+        torch.einsum,
+        torch.tensordot,
+    }
+)
+ADDED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.addmm, torch.Tensor.addmm, torch.baddbmm, torch.Tensor.baddbmm}
 )
 PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.mul, torch.multiply, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__}
+    {
+        torch.mul,
+        torch.multiply,
+        torch.Tensor.mul,
+        torch.Tensor.multiply,
+        torch.Tensor.__mul__,
+        torch.Tensor.__rmul__,
+    }
 )
 QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
     {
@@ -123,21 +153,37 @@ QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.__div__,
     }
 )
-SUMS: Final[frozenset[TorchFunction]] = frozenset(
+DIFFERENCES: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.sub,
+        torch.subtract,
+        torch.Tensor.sub,
+        torch.Tensor.__sub__,
+        torch.Tensor.__rsub__,
+        torch.rsub,
+    }
+)
+SUMS: Final[frozenset[TorchFunction]] = DIFFERENCES | frozenset(
     {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
 )
-IN_PLACE: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.Tensor.add_, torch.Tensor.__iadd__, torch.Tensor.masked_fill_}
+IN_PLACE_SUMS: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.Tensor.add_,
+        torch.Tensor.__iadd__,
+        torch.Tensor.sub_,
+        torch.Tensor.__isub__,
+        torch.Tensor.masked_fill_,
+        torch.Tensor.copy_,
+        torch.Tensor.__setitem__,
+    }
+)
+IN_PLACE_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.Tensor.mul_, torch.Tensor.__imul__, torch.Tensor.div_, torch.Tensor.__itruediv__}
 )
 DROPOUTS: Final[frozenset[TorchFunction]] = frozenset({F.dropout, torch.dropout})
 
 LINEAR: Final[frozenset[TorchFunction]] = frozenset(
     {
-        torch.sub,
-        torch.Tensor.sub,
-        torch.Tensor.__sub__,
-        torch.Tensor.__rsub__,
-        torch.rsub,
         torch.neg,
         torch.Tensor.neg,
         torch.Tensor.__neg__,
@@ -148,23 +194,32 @@ LINEAR: Final[frozenset[TorchFunction]] = frozenset(
     }
 )
 
-STRUCTURAL: Final[frozenset[TorchFunction]] = frozenset(
+REDUCTIONS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.sum, torch.Tensor.sum, torch.mean, torch.Tensor.mean}
+)
+# Bijections between the numbers of their operand and those of their result.
+MOVING: Final[frozenset[TorchFunction]] = frozenset(
     {
         torch.Tensor.view,
         torch.Tensor.view_as,
         torch.Tensor.reshape,
+        torch.Tensor.reshape_as,
         torch.reshape,
         torch.Tensor.transpose,
         torch.transpose,
+        torch.swapaxes,
+        torch.Tensor.swapaxes,
         torch.Tensor.permute,
         torch.permute,
+        torch.movedim,
+        torch.Tensor.movedim,
         torch.Tensor.t,
+        torch.t,
+        torch.adjoint,
+        torch.Tensor.adjoint,
         torch.Tensor.contiguous,
         torch.Tensor.clone,
         torch.clone,
-        torch.Tensor.expand,
-        torch.Tensor.expand_as,
-        torch.Tensor.repeat,
         torch.Tensor.squeeze,
         torch.squeeze,
         torch.Tensor.unsqueeze,
@@ -172,24 +227,25 @@ STRUCTURAL: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.flatten,
         torch.flatten,
         torch.Tensor.unflatten,
-        torch.Tensor.__getitem__,
-        torch.Tensor.chunk,
-        torch.chunk,
-        torch.Tensor.split,
-        torch.split,
-        torch.Tensor.unbind,
-        torch.unbind,
-        torch.Tensor.gather,
-        torch.gather,
-        torch.Tensor.index_select,
-        torch.index_select,
-        torch.Tensor.select,
-        torch.Tensor.narrow,
+        torch.unflatten,
+        *(getattr(torch.Tensor, name).__get__ for name in TRANSPOSING_ATTRIBUTES),
+    }
+)
+# Of several operands, whose numbers all come into the result.
+JOINING: Final[frozenset[TorchFunction]] = frozenset(
+    {
         torch.cat,
+        torch.concat,
+        torch.concatenate,
         torch.stack,
-        torch.Tensor.masked_fill,
-        torch.masked_fill,
+        torch.hstack,
+        torch.vstack,
         torch.where,
+        torch.Tensor.where,
+    }
+)
+CASTS: Final[frozenset[TorchFunction]] = frozenset(
+    {
         torch.Tensor.to,
         torch.Tensor.type,
         torch.Tensor.type_as,
@@ -197,6 +253,104 @@ STRUCTURAL: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.double,
         torch.Tensor.half,
         torch.Tensor.bfloat16,
-        torch.Tensor.requires_grad_,
     }
 )
+# Each number of the result is one of the operand's, and none stands there twice.
+PLACING: Final[frozenset[TorchFunction]] = (
+    MOVING
+    | CASTS
+    | frozenset(
+        {
+            torch.Tensor.__getitem__,
+            torch.Tensor.chunk,
+            torch.chunk,
+            torch.Tensor.split,
+            torch.split,
+            torch.Tensor.unbind,
+            torch.unbind,
+            torch.Tensor.index_select,
+            torch.index_select,
+            torch.Tensor.select,
+            torch.select,
+            torch.Tensor.narrow,
+            torch.narrow,
+        }
+    )
+)
+STRUCTURAL: Final[frozenset[TorchFunction]] = (
+    PLACING
+    | JOINING
+    | frozenset(
+        {
+            torch.Tensor.expand,
+            torch.Tensor.expand_as,
+            torch.Tensor.repeat,
+            torch.Tensor.repeat_interleave,
+            torch.repeat_interleave,
+            torch.Tensor.gather,
+            torch.gather,
+            torch.Tensor.masked_fill,
+            torch.masked_fill,
+            F.pad,
+            torch.Tensor.requires_grad_,
+        }
+    )
+)
+# Hidden states are the same before and after these; see `ForwardPass.read_positions`.
+SELECTING: Final[frozenset[TorchFunction]] = STRUCTURAL | DROPOUTS | LINEAR | PRODUCTS | IN_PLACE_PRODUCTS
+
+# What follows holds for the gradient as well.
+
+# The result depends on the shape of the operand alone.
+SHAPE_ONLY: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.zeros_like,
+        torch.ones_like,
+        torch.empty_like,
+        torch.full_like,
+        torch.rand_like,
+        torch.randn_like,
+        torch.Tensor.new_zeros,
+        torch.Tensor.new_ones,
+        torch.Tensor.new_empty,
+        torch.Tensor.new_full,
+    }
+)
+# The result is a place or a count, which is a constant almost everywhere.
+INDICES: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.argmax,
+        torch.Tensor.argmax,
+        torch.argmin,
+        torch.Tensor.argmin,
+        torch.argsort,
+        torch.Tensor.argsort,
+        torch.nonzero,
+        torch.Tensor.nonzero,
+        torch.count_nonzero,
+        torch.Tensor.count_nonzero,
+        torch.searchsorted,
+        torch.bucketize,
+    }
+)
+# The number leaves torch, and autograd with it.
+ESCAPES: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.Tensor.item,
+        torch.Tensor.tolist,
+        torch.Tensor.numpy,
+        torch.Tensor.__array__,
+        torch.Tensor.__float__,
+        torch.Tensor.__int__,
+        torch.Tensor.__complex__,
+        torch.Tensor.__index__,
+    }
+)
+# Steps, whose derivative is 0 wherever it is defined: what comes through them would get nothing.
+STEPS: Final[frozenset[TorchFunction]] = frozenset(
+    getattr(place, name)
+    for name in ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "floor_divide", "heaviside")
+    for place in (torch, torch.Tensor)
+) | frozenset({torch.Tensor.__floordiv__, torch.fake_quantize_per_tensor_affine})
+# One call for the whole of an attention, whose weights are not to be seen.
+OPAQUE_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.multi_head_attention_forward})

@@ -21,7 +21,10 @@ STABILISER = 1e-7
 
 
 class SavedLinear(NamedTuple):
-    """y = x W^T + b.  x: (..., in), weight: (out, in), bias: (out,) or None, y: (..., out)."""
+    """y = x W^T + b.  x: (..., in), weight: (out, in), bias: (out,) or None, y: (..., out).
+
+    The weight is (..., out, in) where it is another one for each head or row of x, (..., rows, in).
+    """
 
     x: Tensor
     weight: Tensor
@@ -70,7 +73,12 @@ class WeightSignAlphaBeta:
         R, x, W, z = (t.to(working) for t in (relevance, saved.x, saved.weight, saved.y))
         W_plus = W.clamp_min(0.0)
         b_plus = None if saved.bias is None else saved.bias.to(working).clamp_min(0.0)
-        z_plus = F.linear(x, W_plus, b_plus).add_(STABILISER)
+        z_plus = torch.matmul(x, W_plus.mT) if W.dim() > 2 else F.linear(x, W_plus, b_plus)
+        z_plus = (
+            z_plus.add_(STABILISER)
+            if W.dim() == 2 or b_plus is None
+            else z_plus.add_(b_plus).add_(STABILISER)
+        )
         # z - z+ is 0 only where rounding swallowed z- whole; the sign that eps would leave is minus.
         z_minus = torch.sub(z, z_plus)
         z_minus.masked_fill_(z_minus == 0.0, -STABILISER)

@@ -15,15 +15,17 @@ from whybert.methods.question import Question
 
 @dataclass(frozen=True)
 class LayerwiseAttentionTracing(Method):
-    """`lat`: weight 1 on the first token in every head, handed down through each head's attention.
+    """`lat`: weight 1 on what the classifier reads, handed down through each head's attention.
 
-    From the last layer to the first the weights of a head are multiplied by that head's attention
-    matrix; a token's score is the sum over heads.  It needs no backward pass and does not depend on
-    the target.  Source: Wu and Ong 2020 (arXiv 2101.00196) and the code released with it.
+    It starts in every head at the positions that the model's head uses: the first token, as in the paper,
+    the last one, or a mean of several, told by `ForwardPass.read_positions`.  From the last layer to the
+    first the weights of a head are multiplied by that head's attention matrix; a token's score is the sum
+    over heads.  It does not depend on the target.
+    Source: Wu and Ong 2020 (arXiv 2101.00196) and the code released with it.
     """
 
     name: ClassVar[str] = "lat"
-    summary: ClassVar[str] = "layerwise attention tracing: where the attention of [CLS] comes from"
+    summary: ClassVar[str] = "layerwise attention tracing: where the attention of what is read comes from"
     source: ClassVar[str] = "Wu and Ong 2020"
     place: ClassVar[int] = 4
     signed: ClassVar[bool] = False
@@ -31,17 +33,14 @@ class LayerwiseAttentionTracing(Method):
 
     def attribute(self, question: Question) -> tuple[Tensor, None]:
         forward = question.forward(attention=True)
-        if not forward.attention:
+        if forward.untraceable is not None or not forward.attention:
             raise UnsupportedModelError(
-                "lat traces attention weights, and no attention was found in this model: expected softmax "
-                "over (batch, heads, queries, keys) or scaled_dot_product_attention"
+                "lat traces attention weights over the positions of the text, from layer to layer, and here "
+                f"{forward.untraceable or 'no attention was found'}; use another method, such as attnlrp"
             )
-        traced: Tensor | None = None
+        traced = forward.read_positions()[:, None, None]  # (batch, 1, 1, seq)
         with torch.no_grad():
             for layer in reversed(forward.attention):
                 weights = layer if isinstance(layer, Tensor) else layer.weights()
-                # (batch, heads, 1, seq); the first step picks the row of the first token
-                traced = weights[:, :, :1] if traced is None else torch.matmul(traced, weights)
-            assert traced is not None
-            scores = traced[:, :, 0].to(torch.promote_types(traced.dtype, torch.float32)).sum(1)
-        return scores, None
+                traced = torch.matmul(traced.to(weights.dtype), weights)
+            return traced[:, :, 0].to(torch.promote_types(traced.dtype, torch.float32)).sum(1), None

@@ -70,6 +70,10 @@ class Method(ABC):
     def needs_sub_layers(self) -> bool:
         return False
 
+    def biases(self, question: Question) -> Tensor | None:
+        """The relevance (batch,) that the model's constants take, for methods whose relevance has such."""
+        return None
+
     @abstractmethod
     def attribute(self, question: Question) -> tuple[Tensor, Tensor | None]:
         """Scores (batch, seq) and the relevance (batch, seq, hidden) they come from, or None."""

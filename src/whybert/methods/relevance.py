@@ -93,6 +93,9 @@ class ModifiedGradient(Method):
         relevance = forward.embedding.detach() * forward.gradient(self.composite, question.target)
         return reduce_hidden(relevance, "sum"), relevance
 
+    def biases(self, question: Question) -> Tensor | None:
+        return question.forward(self.composites()).biases(self.composite, question.target)
+
 
 @dataclass(frozen=True)
 class AttnLRP(ModifiedGradient):
