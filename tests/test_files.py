@@ -105,13 +105,21 @@ def test_places_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(FileError, match="there is no folder"):
         write_bytes(tmp_path / "no" / "file", b"")
 
-    def refuse(*_: Any) -> int:
-        raise PermissionError(errno.EROFS, "Read-only file system", "a temporary name")
+    def refuse(path: str, *_: Any) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", path)
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OSError, match="Read-only") as caught:
         write_bytes(tmp_path / "file", b"")
     assert caught.value.filename == str(tmp_path / "file")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_full_disk_is_told_by_the_name_of_the_file(write: Callable[[Path], Path]) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        write(Path("/dev/full"))
+    assert caught.value.filename == "/dev/full"
 
 
 def test_long_names_are_written(tmp_path: Path) -> None:

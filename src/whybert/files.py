@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
@@ -35,9 +36,20 @@ def writing(path: str | Path) -> Iterator[TextIO]:
 
     Raises:
         FileError: it is a folder, or its folder does not exist.
-        OSError: the system refuses to write.
+        OSError: the system refuses to write; it names the file.
     """
-    path = Path(path)
+    try:
+        with _writing(Path(path)) as stream:
+            yield stream
+    except OSError as error:
+        is_full = error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        if is_full or (isinstance(error.filename, str) and is_temporary(Path(error.filename).name)):
+            error.filename = str(path)  # it is the file that people know
+        raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[TextIO]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -56,11 +68,8 @@ def writing(path: str | Path) -> Iterator[TextIO]:
         )
     temporary = target.parent / _TEMPORARY.format(secrets.token_hex(8))
     try:
-        try:
-            # Unlike those of `tempfile`, the file gets the permissions of any other new file.
-            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except OSError as error:  # it is the file that people know
-            raise type(error)(error.errno, error.strerror, str(path)) from error
+        # Unlike those of `tempfile`, the file gets the permissions of any other new file.
+        handle = os.open(str(temporary), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         with open(handle, "w", **how) as stream:
             yield stream
         if mode:

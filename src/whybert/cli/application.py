@@ -42,8 +42,9 @@ COMMANDS: Final = (
         (
             'whybert explain "a charming and often affecting journey"',
             'whybert explain "not bad" --method attnlrp,lat --level token',
-            'whybert explain "not bad" --contrast positive negative --format html -o why.html',
+            'whybert explain "not bad" --contrast positive negative -o why.html',
             "cat reviews.txt | whybert explain - --format json > why.jsonl",
+            "whybert explain --data reviews.csv --limit 100 -o why.jsonl",
         ),
     ),
     Command(
@@ -52,7 +53,7 @@ COMMANDS: Final = (
         "predict_command",
         (
             'whybert predict "a charming journey" "a mess"',
-            "whybert predict reviews.txt --model ./my-model --format csv -o labels.csv",
+            "whybert predict reviews.txt --model ./my-model -o labels.csv",
             "whybert predict --data sst2 --data-dir SST2 --split validation --report",
         ),
     ),
