@@ -574,6 +574,18 @@ def test_the_command(run: Run, place: Path, tmp_path: Path, monkeypatch: pytest.
     assert run(*arguments, "--seed", "1", "--overwrite").code == 0
 
 
+def test_settings_in_the_folder_of_the_report_stay_as_they_were_written(
+    run: Run, place: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "study.yaml"
+    text = f"# mine\nruns:\n- {{name: a, model: {place / 'one'}, data: {place / 'a.csv'}}}\nlimit: 2\n"
+    config.write_text(text)
+    arguments = ["--method", "gi", "--metric", "abpc", "--word-limit", "8", "-o", str(tmp_path)]
+    assert run(str(config), *arguments).code == 0
+    assert config.read_text() == text
+    assert (tmp_path / "report.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -117,7 +117,7 @@ def study_command(
     for each in found.runs:
         for line in each.notes:
             note(f"{each.run.name}: {line}", dim=True)
-    report.write(found, output)
+    report.write(found, output, leave=config)
     with opened(None) as stream:
         show(console_for(stream), report.terminal(found))
     note(f"wrote {output / 'report.html'}")

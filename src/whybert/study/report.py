@@ -279,10 +279,15 @@ def require_libraries() -> None:
             raise MissingExtraError("a report", "evaluate")
 
 
-def write(study: Study, folder: str | Path) -> list[Path]:
+def write(study: Study, folder: str | Path, leave: Path | None = None) -> list[Path]:
     """Write report.html, report.tex, study.json, study.yaml and tables/; each file appears as a whole.
 
     study.yaml holds the settings, for `read_settings`.  A table without rows is not written.
+
+    Args:
+        study: what was found.
+        folder: where they go.
+        leave: a file that stays as it is: the settings that somebody wrote may lie there too.
 
     Raises:
         MissingExtraError: a library of the extra is not installed.
@@ -301,7 +306,8 @@ def write(study: Study, folder: str | Path) -> list[Path]:
     for name, content in files.items():
         # A lone surrogate, which UTF-8 cannot hold, is escaped.
         data = content.encode("utf-8", "backslashreplace")
-        written.append(write_bytes(place / name, data))
+        if leave is None or (place / name).resolve() != leave.resolve():
+            written.append(write_bytes(place / name, data))
     for name, (columns, rows) in tables(facts).items():
         for ending, write_table in (("csv", write_csv), ("parquet", write_parquet)):
             path = place / "tables" / f"{name}.{ending}"

@@ -111,12 +111,15 @@ def study(
 ) -> Study:
     """Do everything that the settings ask for, run by run.
 
-    folder: each run keeps what it found in a folder of its name there, part by part, so that the same call
-        goes on after a stop; None keeps nothing.
-    progress: called as that of `evaluate`, with the name of the run in what is being done.
-    overwrite: begin anew where a folder holds a run with other settings.
+    Args:
+        settings: models, data, methods and metrics.
+        folder: each run keeps what it found in a folder of its name there, part by part, so that the same
+            call goes on after a stop; None keeps nothing.
+        progress: called as that of `evaluate`, with the name of the run in what is being done.
+        overwrite: begin anew where a folder holds a run with other settings.
 
-    Raises what `Classifier.load`, `whybert.datasets.load` and `evaluate` raise.
+    Raises:
+        WhybertError: what `Classifier.load`, `whybert.datasets.load` and `evaluate` raise.
     """
     found = []
     for run in settings.runs:
