@@ -246,6 +246,15 @@ def test_values_of_parquet_that_python_has_not(tmp_path: Path) -> None:
         load(tmp_path / "t.parquet")
 
 
+def test_parquet_that_unpacks_to_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pyarrow.table({"text": ["a film " * 10_000] * 3000, "label": [1] * 3000})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet", compression="zstd")
+    assert (tmp_path / "t.parquet").stat().st_size < 10_000
+    monkeypatch.setattr("whybert.datasets.tabular._LARGEST_TABLE", 2**27)
+    with pytest.raises(DatasetError, match="unpacks to more than 134217728 bytes"):
+        load(tmp_path / "t.parquet")
+
+
 @pytest.mark.parametrize("name", ["x" * 5000 + ".csv", "x" * 5000, "a\0b.csv", "/dev/null/x.csv"])
 def test_places_that_cannot_be(name: str) -> None:
     for read in (load, load_annotations, lambda place: load("sst2", place)):

@@ -83,18 +83,22 @@ def convert_tensorflow(
 ) -> Conversion:
     """Convert a TensorFlow checkpoint with the variable names of Google's BERT.
 
-    `checkpoint` is its prefix ("bert_model.ckpt"), one of its files (".index") or a folder that holds one.
-    `config` and `vocabulary` are the files bert_config.json and vocab.txt, looked for beside the checkpoint
-    unless given.  `labels` names the labels of a fine-tuned one.  `lower_case` None asks the names of the
-    files ("cased", "uncased") and the vocabulary.  `output` is a folder that does not exist or is empty,
-    or, with `overwrite`, one that a conversion wrote; it appears as a whole or not at all.
-
     The folder holds BertForSequenceClassification if the checkpoint has a classifier, BertForPreTraining
     if it has both heads of pre-training, and else BertModel; the weights are in float32.
 
-    Raises ModelLoadError where the files are damaged or do not belong together, UsageError for wrong
-    labels, for an output that holds something else and where the letter case cannot be told, and
-    MissingExtraError without TensorFlow.
+    Args:
+        checkpoint: its prefix ("bert_model.ckpt"), one of its files (".index") or a folder that holds one.
+        output: a folder that does not exist or is empty; it appears as a whole or not at all.
+        config: the file bert_config.json, looked for beside the checkpoint unless given.
+        vocabulary: the file vocab.txt, as well.
+        labels: the names of the labels of a fine-tuned checkpoint.
+        lower_case: None asks the names of the files ("cased", "uncased") and the vocabulary.
+        overwrite: whether the output may be a folder that a conversion wrote.
+
+    Raises:
+        ModelLoadError: the files are damaged or do not belong together.
+        UsageError: wrong labels, an output that holds something else, or a letter case that cannot be told.
+        MissingExtraError: TensorFlow is not installed.
     """
     source = _tensorflow_files(Path(checkpoint))
     request = _Request.of(source.files[0].parent, output, config, vocabulary, labels, lower_case, overwrite)

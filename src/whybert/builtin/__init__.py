@@ -46,11 +46,13 @@ def load_builtin(
 ) -> tuple[BertForSequenceClassification, BertTokenizer]:
     """The built-in model, in eval mode and float32 on the CPU, and its tokenizer.
 
-    `adapter` is the folder of another adapter for the same encoder, `encoder` a folder with the
-    encoder's files; without them the adapter of this folder and the installed encoder are used.
+    Args:
+        adapter: the folder of another adapter for the same encoder; None takes that of this folder.
+        encoder: a folder with the encoder's files; None takes what is installed.
 
-    Raises MissingExtraError if the encoder is neither installed nor on the hub, and ModelLoadError if
-    it is not the very encoder that the adapter was trained for, or if the adapter does not fit.
+    Raises:
+        MissingExtraError: the encoder is neither installed nor on the hub.
+        ModelLoadError: it is not the very encoder that the adapter was trained for, or that does not fit.
     """
     folder = Path(encoder) if encoder is not None else _find_encoder()
     weights = _checked_weights(folder / WEIGHTS)
@@ -89,7 +91,9 @@ def load_builtin(
 def encoder_folder() -> Path:
     """The folder of the built-in model's encoder, its weights checked, to be fine-tuned anew.
 
-    Raises MissingExtraError and ModelLoadError, as `load_builtin` does.
+    Raises:
+        MissingExtraError: as in `load_builtin`.
+        ModelLoadError: as there.
     """
     folder = _find_encoder()
     _checked_weights(folder / WEIGHTS)

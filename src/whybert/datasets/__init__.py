@@ -67,16 +67,24 @@ def load(
 ) -> TextDataset:
     """Load a data set.
 
-    `name` is one of `DATASETS`, or the path of a CSV, TSV, JSON lines or Parquet file, or of a folder of
-    such files.  For a file or folder that is called like one of `DATASETS` write "./sst2".
+    Args:
+        name: one of `DATASETS`, or the path of a CSV, TSV, JSON lines or Parquet file, or of a folder of such
+            files.  For a file or folder that is called like one of `DATASETS` write "./sst2".
+        data_dir: the folder that holds a named data set's files, in any of its layouts; None asks the Hugging
+            Face hub.
+        revision: of the hub: a branch, a tag or a commit.
+        text_column: of a table, as the other columns; guessed where it is not given.
+        pair_column: the second texts.
+        label_column: the labels; a table may have none.
 
-    `data_dir` is the folder that holds a named data set's files, in any of its layouts; None asks the
-    Hugging Face hub, at `revision` (a branch, a tag or a commit).  The columns are those of a table, and
-    are guessed where they are not given.
+    Returns:
+        The data set; its labels are matched with those of a model by `whybert.targets.match_labels`.
 
-    Raises UnknownNameError for a name that is neither, DatasetError, one line that names file and row, for
-    what cannot be loaded, UsageError for arguments that contradict each other, and MissingExtraError if
-    the library `datasets` is not installed.
+    Raises:
+        UnknownNameError: the name is neither.
+        DatasetError: it cannot be loaded; one line that names file and row.
+        UsageError: the arguments contradict each other.
+        MissingExtraError: the library `datasets` is not installed.
     """
     if not isinstance(name, str | os.PathLike):
         raise UsageError(

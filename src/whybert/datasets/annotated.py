@@ -150,10 +150,14 @@ def load_annotations(path: str | Path, split: str | None = None) -> AnnotatedTex
       [start, end] in characters, which marks each white-space token that it touches, or a list of one 0 or 1
       for each token.
 
-    split: "train", "validation" or "test"; None takes the last of these that is there.
+    Args:
+        path: of the file or folder.
+        split: "train", "validation" or "test"; None takes the last of these that is there.
 
-    Raises DatasetError, naming file and row, for what cannot be read or does not fit, UnknownNameError for a
-    split that is not there, and UsageError for a file of another kind.
+    Raises:
+        DatasetError: naming file and row, for what cannot be read or does not fit.
+        UnknownNameError: the split is not there.
+        UsageError: a file of another kind.
     """
     if split is not None and split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)

@@ -84,7 +84,8 @@ class TextDataset:
     def split(self, name: str) -> Dataset:
         """The split of that name.
 
-        Raises UnknownNameError, which lists the splits that exist.
+        Raises:
+            UnknownNameError: there is none; it lists the splits that exist.
         """
         if name not in self.splits:
             raise UnknownNameError(f"split of {self.name}", name, self.splits)
@@ -215,7 +216,8 @@ DATASETS: Mapping[str, DatasetSpec] = MappingProxyType(_REGISTERED)
 def register(spec: DatasetSpec) -> DatasetSpec:
     """Make a data set known to `load` and to the command line; returns it.
 
-    Raises UsageError if the name is taken or is not lower case, or if there is nowhere to read it from.
+    Raises:
+        UsageError: the name is taken or is not lower case, or there is nowhere to read it from.
     """
     if spec.name in _REGISTERED:
         raise UsageError(f"there is a data set {spec.name!r} already; choose another name")
@@ -307,7 +309,8 @@ def _features(library: Any, labels: Sequence[str], has_pair: bool, has_label: bo
 def load_local(spec: DatasetSpec, place: Path) -> TextDataset:
     """Read a known data set from local files, in whichever of its layouts they are.
 
-    Raises DatasetError if none is there, or if a file cannot be read.
+    Raises:
+        DatasetError: none is there, or a file cannot be read.
     """
     if not spec.layouts:
         raise UsageError(f"{spec.name!r} has no local format; leave the folder out to load it from the hub")
@@ -336,8 +339,9 @@ def load_hub(spec: DatasetSpec, revision: str | None = None) -> TextDataset:
     Rows with an empty text are left out, and so are rows without a label, unless no row of the split has
     one: such a split is kept without the column `label`.  `notes` counts what was left out.
 
-    Raises DatasetError if the hub cannot be reached or has something else, UsageError for a data set that
-    is not there.
+    Raises:
+        DatasetError: the hub cannot be reached or has something else.
+        UsageError: the data set is not there.
     """
     hub = spec.hub
     if hub is None:
@@ -444,8 +448,9 @@ def with_validation(dataset: TextDataset, fraction: float = 0.1, seed: int = 0) 
     Each label gives its share, rows stay in order, and rows of the same text stay together, so that no
     text of the new validation split is in the new train split.  The same seed gives the same rows.
 
-    Raises UsageError if there is a validation split already, if there is no train split with labels and
-    at least two texts, or if `fraction` is not between 0 and 1.
+    Raises:
+        UsageError: there is a validation split already, no train split with labels and at least two texts, or
+            `fraction` is not between 0 and 1.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"fraction must be between 0 and 1, not {fraction!r}; 0.1 is usual")

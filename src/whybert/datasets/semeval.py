@@ -119,7 +119,8 @@ def _characters(match: re.Match[str]) -> str:
 def read_tweets(path: Path) -> Iterator[Tweet]:
     """The rows of one of the published files.
 
-    Raises DatasetError, naming the line, for a row that is not id, label and text.
+    Raises:
+        DatasetError: naming the line, for a row that is not id, label and text.
     """
     match = _PART.fullmatch(path.name)
     convention = _CONVENTIONS.get(match[1] if match else "", _Convention())

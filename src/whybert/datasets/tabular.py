@@ -43,6 +43,10 @@ _SPLIT_WORDS = {"train": TRAIN, "dev": VALIDATION, "val": VALIDATION, "valid": V
 _SPLIT_WORDS |= {"validation": VALIDATION, "test": TEST}
 _FIELD_LIMIT = 2**31 - 1  # the largest that the csv module takes on every system
 _MOST_COLUMNS = 1000
+_BATCH = 1024  # rows of Parquet at a time
+_LARGEST_TABLE = (
+    2**33
+)  # bytes of a Parquet file as it unpacks: one text can stand for a thousand million rows
 _FIELD_LIMIT_LOCK = threading.Lock()
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]{0,17}))(?:\.0*)?")  # however it is spelled
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -97,7 +101,8 @@ def decode(content: bytes, place: str) -> str:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, with their numbers from 1.
 
-    Raises DatasetError if the file cannot be read or is not UTF-8.
+    Raises:
+        DatasetError: the file cannot be read or is not UTF-8.
     """
     for number, line in enumerate(decode(read_bytes(path), repr(str(path))).split("\n"), 1):
         line = line.removesuffix("\r")
@@ -108,7 +113,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 def read_tsv(path: Path) -> Table:
     """A file with a header whose cells end with a tab.
 
-    Raises DatasetError if there is no header or a row has more or fewer cells.
+    Raises:
+        DatasetError: there is no header, or a row has more or fewer cells.
     """
     lines = read_lines(path)
     columns = tuple(name.strip() for name in _header(path, lines).split("\t"))
@@ -129,7 +135,8 @@ def read_csv(path: Path, headerless: tuple[str, ...] = ()) -> Table:
     `headerless` names the columns of a file without one: it is taken for such a file if its first row has
     as many cells and begins with a whole number.
 
-    Raises DatasetError if there is no header, a row has more or fewer cells, or quotes are not closed.
+    Raises:
+        DatasetError: there is no header, a row has more or fewer cells, or quotes are not closed.
     """
     records = _csv_records(path, decode(read_bytes(path), repr(str(path))))
     number, first = _header(path, ((number, (number, cells)) for number, cells in records))
@@ -150,7 +157,8 @@ def read_csv(path: Path, headerless: tuple[str, ...] = ()) -> Table:
 def read_json_lines(path: Path) -> Table:
     """A file with one JSON object on each line; the columns are the names that occur in any of them.
 
-    Raises DatasetError for a line that is something else.
+    Raises:
+        DatasetError: a line is something else, or there are too many columns.
     """
     objects: list[tuple[int, dict[str, Any]]] = []
     columns: dict[str, None] = {}
@@ -190,28 +198,37 @@ def brief(value: object) -> str:
 def read_parquet(path: Path) -> Table:
     """A Parquet file; label names that Hugging Face's library wrote into it are used.
 
-    Raises DatasetError if it is none.
+    Raises:
+        DatasetError: it is none, or is damaged.
     """
     library = hugging_face()  # pyarrow comes with it
     parquet = importlib.import_module("pyarrow.parquet")
     raw = read_bytes(path)
     names = {}
     try:
-        content = parquet.read_table(io.BytesIO(raw))
-        if content.schema.metadata and b"huggingface" in content.schema.metadata:
-            features = library.Features.from_arrow_schema(content.schema)
+        content = parquet.ParquetFile(io.BytesIO(raw))
+        schema = content.schema_arrow
+        if schema.metadata and b"huggingface" in schema.metadata:
+            features = library.Features.from_arrow_schema(schema)
             names = {
                 name: tuple(map(str, feature.names))
                 for name, feature in features.items()
                 if hasattr(feature, "names")
             }
-        cells = [column.to_pylist() for column in content.columns]
+        cells: list[list[Any]] = [[] for _ in schema.names]
+        unpacked = 0
+        for batch in content.iter_batches(_BATCH):
+            unpacked += batch.nbytes
+            if unpacked > _LARGEST_TABLE:
+                raise ValueError(f"it unpacks to more than {_LARGEST_TABLE} bytes")  # noqa: TRY301
+            for column, values in zip(cells, batch.columns, strict=True):
+                column.extend(values.to_pylist())
     except Exception as error:  # of pyarrow, of JSON in the metadata, of values that Python has not
         raise DatasetError(
             f"{str(path)!r} is not a Parquet file that can be read: {one_line(error)}; write it again"
         ) from error
     rows = enumerate(zip(*cells, strict=True), 1)
-    return Table(path, tuple(content.column_names), rows, "row", names)
+    return Table(path, tuple(schema.names), rows, "row", names)
 
 
 READERS: Mapping[str, Callable[[Path], Table]] = {
