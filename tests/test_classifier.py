@@ -979,8 +979,8 @@ def test_a_transform_of_torch_func_does_not_reach_through() -> None:
 def test_a_new_head_in_train_mode_is_no_reason() -> None:
     """A linear layer is the same in train mode; the parts of a model where it matters are refused."""
     ours = classifier()
-    ours.model.classifier = torch.nn.Linear(ours.model.config.hidden_size, 2)
-    assert ours.model.classifier.training
+    ours.model.classifier = torch.nn.Sequential(torch.nn.Linear(ours.model.config.hidden_size, 2))
+    assert ours.model.classifier[0].training
     assert len(explain(ours, "a film")) == len(ours.predict("a film")) == 1
     ours.model.dropout.train()
     for ask in (Classifier.predict, explain):

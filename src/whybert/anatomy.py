@@ -47,7 +47,8 @@ def word_embeddings(model: nn.Module) -> nn.Module | None:
 def embedding_block(model: nn.Module) -> nn.Module:
     """The module whose output is the attribution point: the one that holds the word embeddings.
 
-    Raises UnsupportedModelError if there is none.
+    Raises:
+        UnsupportedModelError: there is none.
     """
     words = word_embeddings(model)
     if words is not None:
@@ -66,7 +67,8 @@ def reserved_positions(model: nn.Module) -> int:
 
     A table with a row for padding numbers the tokens from the row after it, as RoBERTa's does.
 
-    Raises UnsupportedModelError if the model has no embedding block.
+    Raises:
+        UnsupportedModelError: the model has no embedding block.
     """
     rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     for name, module in embedding_block(model).named_modules():

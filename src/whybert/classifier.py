@@ -75,12 +75,16 @@ class Prediction:
 class Classifier:
     """A sequence classifier of transformers with its tokenizer.
 
-    `Classifier(model, tokenizer)` takes both as they are; `Classifier.load` finds them.  `max_length` is
-    the most tokens a text may have, special tokens included; None asks the tokenizer and the model, and
-    stays None if neither has a limit.
+    `Classifier(model, tokenizer)` takes both as they are; `Classifier.load` finds them.
 
-    Raises UnsupportedModelError if the model has no configuration or the tokenizer is a slow one, and
-    InputError if `max_length` is more than the model has positions for.
+    Args:
+        model, tokenizer: of transformers.
+        max_length: the most tokens a text may have, special tokens included; None asks the tokenizer and
+            the model, and stays None if neither has a limit.
+
+    Raises:
+        UnsupportedModelError: the model has no configuration, or the tokenizer is a slow one.
+        InputError: `max_length` is more than the model has positions for.
     """
 
     model: PreTrainedModel = field(repr=False)
@@ -136,14 +140,21 @@ class Classifier:
     ) -> Classifier:
         """Load a classifier, in eval mode.
 
-        `source` is "builtin", a folder that `save_pretrained` wrote, or the id of a model on the hub; for
-        a folder of the name "builtin" write "./builtin".  The model is on the CPU unless `device` says
-        otherwise, and in float32 unless `dtype` does, however it was saved.  `revision` is a branch, a tag
-        or a commit of a hub repository.  Only plain weights are loaded, never a pickle's code, and the
-        code that a repository brings along runs only with `trust_remote_code=True`.
+        Only plain weights are loaded, never a pickle's code.
 
-        Raises ModelLoadError, one line that says what is wrong with the source; MissingExtraError if the
-        encoder of the built-in model is not there; UsageError for a device or a dtype that does not exist.
+        Args:
+            source: "builtin", a folder that `save_pretrained` wrote, or the id of a model on the hub; for a
+                folder of the name "builtin" write "./builtin".
+            device: of the model; None is the CPU.
+            dtype: of the weights, however they were saved; None is float32.
+            revision: a branch, a tag or a commit of a hub repository.
+            trust_remote_code: whether the code that a repository brings along may run.
+            max_length: as of the class.
+
+        Raises:
+            ModelLoadError: what is wrong with the source.
+            MissingExtraError: the encoder of the built-in model is not there.
+            UsageError: there is no such device or dtype.
         """
         model, tokenizer, name = load_classifier(
             source, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code
@@ -155,8 +166,14 @@ class Classifier:
     ) -> list[Prediction]:
         """Classify one text, one `(text, pair)` or a list of either; one prediction for each, in order.
 
-        Raises InputError for texts that cannot be encoded, UnsupportedModelError for a model that is in
-        train mode or is no sequence classifier, and NonFiniteError for logits that are not numbers.
+        Args:
+            texts: also whatever else gives one text or pair after another, such as a column of a table.
+            batch_size: texts in one forward pass.
+
+        Raises:
+            InputError: a text cannot be encoded.
+            UnsupportedModelError: the model is in train mode, fails, or is no sequence classifier.
+            NonFiniteError: logits are not numbers.
         """
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
@@ -185,17 +202,20 @@ class Classifier:
     def tokenize(self, texts: Sequence[Text]) -> tuple[EncodedText, ...]:
         """The texts as the model reads them, unpadded, cut to `max_length`.
 
-        Raises InputError for texts that cannot be encoded.
+        Raises:
+            InputError: a text cannot be encoded.
         """
         return encoding.tokenize(self.tokenizer, texts, self.max_length)
 
     def logits(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> torch.Tensor:
         """The logits (rows, labels) of model inputs, in float64 on the CPU, as one batch without padding.
 
-        rows: for each row the integers of every input by its name, as `EncodedText.features` holds them; all
-            rows are of one length.  Inputs that the model's forward does not take are left out.
+        Args:
+            rows: for each row the integers of every input by its name, as `EncodedText.features` holds them;
+                all rows are of one length.  Inputs that the model's forward does not take are left out.
 
-        Raises what `predict` raises, without naming a text.
+        Raises:
+            WhybertError: what `predict` raises, without naming a text.
         """
         takes = input_filter(self.model)
         return self._logits({name: [row[name] for row in rows] for name in rows[0] if takes(name)})

@@ -88,12 +88,17 @@ def encode(
 ) -> Encoding:
     """Tokenize `texts`, all strings or all `(text, pair)` tuples, into one padded batch.
 
-    `max_length` is in tokens, special tokens included; longer texts are cut (of a pair, the longer part
-    first) and marked `truncated`.  None cuts nothing.  The tokenizer's own settings for truncation and
-    padding do not apply, and nothing of it is changed.
+    The tokenizer's own settings for truncation and padding do not apply, and nothing of it is changed.
 
-    Raises InputError for texts that cannot be encoded, naming their index, and UnsupportedModelError
-    for a tokenizer that does not know where in the text its tokens are.
+    Args:
+        tokenizer: a fast one.
+        texts: at least one.
+        max_length: in tokens, special tokens included; longer texts are cut (of a pair, the longer part
+            first) and marked `truncated`.  None cuts nothing.
+
+    Raises:
+        InputError: a text cannot be encoded; the error has its index.
+        UnsupportedModelError: the tokenizer does not know where in the text its tokens are.
     """
     return collate(tokenizer, tokenize(tokenizer, texts, max_length))
 
@@ -203,7 +208,8 @@ def _private(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 def collate(tokenizer: PreTrainedTokenizerBase, rows: Sequence[EncodedText]) -> Encoding:
     """Pad `rows` of `tokenize` to the longest of them, on the tokenizer's padding side.
 
-    Raises InputError for more than one row if the tokenizer has no token for padding.
+    Raises:
+        InputError: there are several rows, and the tokenizer has no token for padding.
     """
     if len(rows) > 1 and tokenizer.pad_token_id is None:
         raise InputError(

@@ -92,8 +92,9 @@ def load_encoder(
     for the same labels and replaced otherwise.  `do_lower_case` overrides the tokenizer's own setting.
     New weights are drawn from torch's random numbers.
 
-    Raises ModelLoadError, also for a vocabulary that does not fit the weights, and UsageError if the
-    tokenizer cannot be told `do_lower_case`.
+    Raises:
+        ModelLoadError: what is wrong with the source; also a vocabulary that does not fit the weights.
+        UsageError: the tokenizer cannot be told `do_lower_case`.
     """
     path = Path(source).expanduser()
     place = _folder(path.parent if path.is_file() and path.name in _WEIGHT_FILES else source)
@@ -213,7 +214,8 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
 def _folder(source: str | os.PathLike[str]) -> Path | None:
     """The folder that the source is, or None for "builtin" and for what can only be a hub id.
 
-    Raises ModelLoadError for what is none of them, a misspelt "builtin" included: the hub is not asked.
+    Raises:
+        ModelLoadError: it is none of them; a misspelt "builtin" too, so that the hub is not asked.
     """
     if source == BUILTIN:
         return None

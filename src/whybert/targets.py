@@ -50,9 +50,14 @@ class ResolvedTarget:
 def resolve(target: TargetLike, logits: Tensor, labels: Sequence[str]) -> ResolvedTarget:
     """Turn what a user may write into class indices.
 
-    logits: (batch, labels).  labels: the model's label names in the order of the logits.
+    Args:
+        target: as `TargetLike`.
+        logits: (batch, labels).
+        labels: the model's label names in the order of the logits.
 
-    Raises TargetError (wrong range, wrong number of rows, wrong type) and UnknownNameError (a label).
+    Raises:
+        TargetError: it is out of range, of another number of rows or type, or a name of several labels.
+        UnknownNameError: there is no such label.
     """
     batch, count = logits.shape
     listed = per_row(target, batch, "rows")

@@ -198,7 +198,7 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: Tex
         for heading, width in zip(("text", "pair"), widths, strict=False):
             table.add_column(heading, width=width, no_wrap=True, overflow="ellipsis")
         table.add_column("label", width=label_width, no_wrap=True, overflow="ellipsis")
-        table.add_column(answer, width=11, justify="right")
+        table.add_column(answer, min_width=11, justify="right", no_wrap=True)
         for parts, prediction in rows:
             cells = [*parts, shown(prediction.label), f"{prediction.answer:.3f}"]
             table.add_row(*map(RichText, cells))
