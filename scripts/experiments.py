@@ -161,7 +161,7 @@ def between(first: Weights, second: Weights, share: float) -> Weights:
 
 
 def report(classifier: Classifier, texts: Sequence[str], labels: Sequence[int]) -> Report:
-    predicted = [classifier.labels.index(found.label) for found in classifier.predict(list(texts), 64)]
+    predicted = [found.predicted for found in classifier.predict(list(texts), 64)]
     return classification_report(classifier.labels, labels, predicted)
 
 

@@ -105,7 +105,7 @@ def evaluate(
     classifier = Classifier(model, tokenizer)
     scores = {}
     for name, rows in splits.items():
-        predicted = [classifier.labels.index(p.label) for p in classifier.predict(list(rows["text"]))]
+        predicted = [found.predicted for found in classifier.predict(list(rows["text"]))]
         correct = sum(a == b for a, b in zip(predicted, rows["labels"], strict=True))
         scores[name] = {"accuracy": correct / len(rows), "correct": correct, "rows": len(rows)}
     return scores

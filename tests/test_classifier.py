@@ -32,7 +32,7 @@ from transformers import (
 )
 
 import tiny
-from whybert import Explanation, builtin, explain
+from whybert import Explanation, attribute, builtin, explain
 from whybert.classifier import Classifier, Prediction, batches, normalise_texts
 from whybert.errors import (
     PLACE,
@@ -40,6 +40,7 @@ from whybert.errors import (
     MissingExtraError,
     ModelLoadError,
     NonFiniteError,
+    PaddingWarning,
     TargetError,
     UnsupportedModelError,
     UsageError,
@@ -123,8 +124,8 @@ def test_long_texts_are_cut_and_marked() -> None:
 
 
 def test_left_padding_leaves_a_single_row_as_it_is() -> None:
-    tokenizer = tiny.wordpiece(padding_side="left")
-    (_, batch), *rest = batches(Classifier(tiny.bert(tokenizer), tokenizer), TEXTS)
+    tokenizer = tiny.byte_level(padding_side="left")
+    (_, batch), *rest = batches(Classifier(tiny.roberta(tokenizer), tokenizer), TEXTS)
     assert rest == []
     assert batch.inputs["attention_mask"][:, -1].tolist() == [1] * 5
     assert batch.inputs["attention_mask"][-1, 0].item() == 0
@@ -220,11 +221,33 @@ def test_inputs_that_the_model_does_not_take_are_left_out() -> None:
 
 
 def test_no_padding_token_means_one_by_one() -> None:
-    tokenizer = tiny.wordpiece(pad_token=None)
+    tokenizer = tiny.wordpiece()
+    ours, other = (
+        Classifier(tiny.bert(tokenizer), each) for each in (tokenizer, tiny.wordpiece(pad_token=None))
+    )
+    assert [len(indices) for indices, _ in batches(other, TEXTS)] == [1] * 5
+    assert other.predict(TEXTS) == [ours.predict(text)[0] for text in TEXTS]
+    assert explain(other, TEXTS) == [explain(ours, text)[0] for text in TEXTS]
+
+
+def test_texts_padded_on_the_left_do_not_depend_on_their_neighbours() -> None:
+    """A model that counts positions by columns would say something else of each text but the longest."""
+    tokenizer = tiny.wordpiece(padding_side="left")
     ours = Classifier(tiny.bert(tokenizer), tokenizer)
-    with pytest.raises(InputError, match="no padding token"):
-        ours.predict(TEXTS)
-    assert len(ours.predict(TEXTS, batch_size=1)) == 5
+    assert [indices for indices, _ in batches(ours, TEXTS)] == [(1,), (3,), (0, 4), (2,)]
+    for found, text in zip(ours.predict(TEXTS), TEXTS, strict=True):
+        assert found.logits == pytest.approx(ours.predict(text)[0].logits, abs=1e-6)
+    roberta = Classifier(tiny.roberta(byte := tiny.byte_level(padding_side="left")), byte)
+    assert len(list(batches(roberta, TEXTS))) == 1  # counts tokens
+
+
+def test_left_padding_of_ones_own_is_warned_about() -> None:
+    tokenizer = tiny.wordpiece(padding_side="left")
+    inputs = tokenizer(["a film", "a"], padding=True, return_tensors="pt")
+    with pytest.warns(PaddingWarning, match=r"padded on the left.*pad on the right"):
+        attribute(tiny.bert(tokenizer), inputs, "gi")
+    inputs["position_ids"] = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    attribute(tiny.bert(tokenizer), inputs, "gi")
 
 
 # Probabilities

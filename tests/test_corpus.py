@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
 from whybert import Classifier
+from whybert.classifier import Prediction, predict_batches
 from whybert.corpus import sinks
 from whybert.corpus.sources import Inputs, Item
 from whybert.corpus.work import answer_all, answers
@@ -113,6 +116,38 @@ def classifier() -> Classifier:
     return Classifier(tiny.bert(tokenizer), tokenizer)
 
 
+def predictions_of(classifier: Classifier) -> Callable[[list[Any]], Iterator[tuple[int, Prediction]]]:
+    def ask(texts: list[Any]) -> Iterator[tuple[int, Prediction]]:
+        for indices, predictions in predict_batches(classifier, texts, 32):
+            yield from zip(indices, predictions, strict=True)
+
+    return ask
+
+
+def test_logits_that_are_no_numbers_cost_their_batch_again(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a real model: one token whose vector is NaN, in one of 200 lines."""
+    [bad] = classifier.tokenizer.encode("xyz"[:1], add_special_tokens=False)
+    with torch.no_grad():
+        classifier.model.get_input_embeddings().weight[bad] = math.nan
+    rows: list[int] = []
+    classifier.model.register_forward_hook(lambda module, inputs, output: rows.append(len(output.logits)))
+    lines = ["good film" if number != 77 else "good x" for number in range(200)]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    rejected: list[int] = []
+    chunks = answers(
+        Inputs(["-"]),
+        classifier,
+        predictions_of(classifier),
+        32,
+        lambda item, problem: rejected.append(item.index),
+    )
+    assert len([item for chunk in chunks for item, _ in chunk]) == 199
+    assert rejected == [77]
+    assert sum(rows) == 200 + 31
+
+
 def test_the_model_is_asked_once_about_each_good_line(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +159,7 @@ def test_the_model_is_asked_once_about_each_good_line(
     chunks = answers(
         Inputs(["-"]),
         classifier,
-        lambda texts: enumerate(classifier.predict(texts, 32)),  # type: ignore[arg-type]
+        predictions_of(classifier),
         32,
         lambda item, problem: bad.append(item.index),
     )

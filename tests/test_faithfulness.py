@@ -39,6 +39,7 @@ from whybert.evaluation.faithfulness import (
 from whybert.evaluation.metric import Score, Subject
 from whybert.evaluation.subjects import subjects
 from whybert.evaluation.walks import Outcomes, Walk, run
+from whybert.explaining import explain
 from whybert.explanation import Explanation, Target, Token
 
 # float64 sums of at most a few hundred numbers below 10.
@@ -1035,3 +1036,14 @@ def test_a_curve_has_a_value_at_each_point_of_the_grid(name: str) -> None:
     if score.curve and FAITHFULNESS[name].grid[0] == 1.0:
         assert score.value == pytest.approx(statistics.fmean(score.curve), abs=EXACT)
     assert all(type(number) is float for number in (score.value, *score.curve))
+
+
+def test_the_number_of_a_regression_is_no_class_that_could_stay() -> None:
+    classifier = Classifier(tiny.bert(TOKENIZER, num_labels=1, problem_type="regression"), TOKENIZER)
+    texts = ["a good film", "the bad film is bad"]
+    judged = subjects(classifier, texts)
+    explanations = explain(classifier, texts, "gi")
+    for name, metric in FAITHFULNESS.items():
+        if isinstance(metric, Deletion):
+            values = [score.value for score in metric(classifier, judged, explanations)]
+            assert all(map(math.isnan, values)) == (metric.of == "kept"), name

@@ -84,6 +84,7 @@ def test_logits_are_the_models_own_and_padding_gets_nothing(family: str, attenti
 LEFT_CASES = [case for case in CASES if case[0] not in ("modernbert", "deberta", "deberta-v2")]
 
 
+@pytest.mark.filterwarnings("ignore:the texts are padded on the left")
 @pytest.mark.parametrize(("family", "attention"), LEFT_CASES)
 def test_left_padding_gets_nothing(family: str, attention: str) -> None:
     """But for the first token: these models pool token 0 whatever it is, and a residual stream begins there.

@@ -255,6 +255,17 @@ def test_examples_are_clear_cases(found: Study, place: Path) -> None:
     assert right
 
 
+def test_labels_of_one_name_are_told_apart(place: Path, settings: StudySettings, tmp_path: Path) -> None:
+    tokenizer = tiny.wordpiece()
+    labels = {"id2label": {0: "same", 1: "same"}, "label2id": {"same": 1}}
+    tiny.save(tmp_path / "model", tiny.bert(tokenizer, 11, **labels), tokenizer)
+    (tmp_path / "data.csv").write_text("text\n" + "\n".join(text for text, _ in rows(0, 40)) + "\n")
+    run = StudyRun("a", str(tmp_path / "model"), str(tmp_path / "data.csv"))
+    small = dataclasses.replace(settings, runs=(run,), metrics=("abpc",), limit=40, word_limit=10)
+    [result] = study(small).runs
+    assert {example[0].predicted for example in result.examples} == {0, 1}
+
+
 def test_given_examples(place: Path, settings: StudySettings) -> None:
     few = dataclasses.replace(
         settings, examples=("a good film", "bad"), runs=settings.runs[1:], metrics=("abpc",), limit=2
@@ -352,6 +363,15 @@ def test_damaged_parts_are_named_and_computed_again(
     for part in ("words: part texts-00001", "second model: part texts-00000", "examples: part examples"):
         assert f"{part} was damaged and is computed again" in notes
     assert not study(settings, folder).runs[0].notes
+
+
+def test_a_stop_at_the_first_write_locks_no_folder(settings: StudySettings, tmp_path: Path) -> None:
+    small = dataclasses.replace(settings, metrics=("abpc",), limit=2, word_limit=20, examples=0)
+    for place in ("first", "first/words", "first/examples"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / ".evaluation.json.tmp").touch()
+    (tmp_path / "first" / "evaluation.json").touch()
+    assert study(dataclasses.replace(small, runs=small.runs[:1]), tmp_path).runs[0].words.texts == 20
 
 
 def test_parts_of_another_version_are_named(settings: StudySettings, found: Study, folder: Path) -> None:

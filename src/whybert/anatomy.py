@@ -8,6 +8,7 @@ or only to predict: `check_model`, `model_inputs`, `plain`, `logits_of`, `check_
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FunctionType
@@ -20,6 +21,7 @@ from whybert.errors import (
     PLACE,
     InputError,
     NonFiniteError,
+    PaddingWarning,
     UnsupportedModelError,
     UsageError,
     WhybertError,
@@ -254,6 +256,21 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
         raise InputError(
             f"expected at most {limit} tokens a text, found {ids.shape[1]}: "
             f"call the tokenizer with truncation=True, max_length={limit}"
+        )
+    mask = tensors.get("attention_mask")
+    if (
+        mask is not None
+        and mask.dim() == 2
+        and "position_ids" not in tensors
+        and has_position_table(model)
+        and not bool(mask[:, 0].all())
+    ):
+        warnings.warn(
+            f"the texts are padded on the left, but {type(model).__name__} counts positions from the first "
+            "column, so its answer to a text depends on the longest one beside it; pad on the right, or give "
+            "position_ids",
+            PaddingWarning,
+            stacklevel=3,
         )
     device = device_of(model)
     return {name: tensor.to(device) for name, tensor in tensors.items()}

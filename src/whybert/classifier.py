@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from whybert.anatomy import (
     check_finite,
     check_model,
     forward,
+    has_position_table,
     input_filter,
     label_count,
     maximum_tokens,
@@ -177,26 +179,8 @@ class Classifier:
         """
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
-        for indices, batch in batches(self, listed, batch_size):
-            try:
-                logits = self._logits(batch.inputs)
-            except NonFiniteError as error:
-                text = indices[error.index or 0]
-                raise error.at(f"text {text} ({listed[text][:40]!r})", text) from error
-            likely = [()] * len(logits) if self.is_regression else self.probabilities(logits).tolist()
-            rows = zip(indices, batch.rows, logits.tolist(), likely, strict=True)
-            for index, row, row_logits, row_probabilities in rows:
-                best = max(range(len(row_logits)), key=row_logits.__getitem__)
-                found[index] = Prediction(
-                    text=row.text,
-                    pair=row.pair,
-                    label=self.labels[best],
-                    predicted=best,
-                    probability=row_probabilities[best] if row_probabilities else None,
-                    probabilities=tuple(row_probabilities),
-                    logits=tuple(row_logits),
-                    truncated=row.truncated,
-                )
+        for indices, predictions in predict_batches(self, listed, batch_size):
+            found.update(zip(indices, predictions, strict=True))
         return [found[index] for index in range(len(listed))]
 
     def tokenize(self, texts: Sequence[Text]) -> tuple[EncodedText, ...]:
@@ -295,6 +279,35 @@ def normalise_texts(texts: object) -> tuple[list[Text], bool]:
     return listed, False
 
 
+def predict_batches(
+    classifier: Classifier, texts: Sequence[Text], batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[tuple[int, ...], list[Prediction]]]:
+    """`Classifier.predict` batch by batch: the indices into `texts`, and a prediction for each."""
+    for indices, batch in batches(classifier, texts, batch_size):
+        try:
+            logits = classifier._logits(batch.inputs)
+        except NonFiniteError as error:
+            text = indices[error.index or 0]
+            raise error.at(f"text {text} ({texts[text][:40]!r})", text) from error
+        likely = [()] * len(logits) if classifier.is_regression else classifier.probabilities(logits).tolist()
+        predictions = []
+        for row, row_logits, row_probabilities in zip(batch.rows, logits.tolist(), likely, strict=True):
+            best = max(range(len(row_logits)), key=row_logits.__getitem__)
+            predictions.append(
+                Prediction(
+                    text=row.text,
+                    pair=row.pair,
+                    label=classifier.labels[best],
+                    predicted=best,
+                    probability=row_probabilities[best] if row_probabilities else None,
+                    probabilities=tuple(row_probabilities),
+                    logits=tuple(row_logits),
+                    truncated=row.truncated,
+                )
+            )
+        yield indices, predictions
+
+
 def batches(
     classifier: Classifier, texts: Sequence[Text], batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[tuple[int, ...], Encoding]]:
@@ -303,6 +316,9 @@ def batches(
     Each text is tokenized once, all before the first batch, so a bad text is found before the model is
     asked.  Texts of like length share a batch, to save padding, and the batch that needs the most memory
     comes first.  The tensors are on the CPU, and hold only what the model's forward takes.
+
+    What a model says of a text does not depend on the texts beside it: without a token for padding each text
+    is a batch, and where padding on the left would move the positions, only texts of one length share one.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
@@ -310,7 +326,12 @@ def batches(
         return
     rows, takes = classifier.tokenize(texts), input_filter(classifier.model)
     order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
-    for start in range(0, len(order), batch_size):
-        indices = tuple(order[start : start + batch_size])
-        batch = encoding.collate(classifier.tokenizer, [rows[index] for index in indices])
-        yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)
+    tokenizer = classifier.tokenizer
+    size = 1 if tokenizer.pad_token_id is None else batch_size
+    is_moved = tokenizer.padding_side == "left" and has_position_table(classifier.model)
+    for _, group in groupby(order, lambda index: rows[index].token_count if is_moved else 0):
+        alike = list(group)
+        for start in range(0, len(alike), size):
+            indices = tuple(alike[start : start + size])
+            batch = encoding.collate(tokenizer, [rows[index] for index in indices])
+            yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)

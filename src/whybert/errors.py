@@ -126,6 +126,10 @@ class MissingExtraError(WhybertError, ImportError):
         super().__init__(f"{purpose} needs an optional package: pip install 'whybert[{extra}]'")
 
 
+class PaddingWarning(UserWarning):
+    """The texts of a batch are padded in a way on which the model's answers depend."""
+
+
 def require(module: str, purpose: str, extra: str) -> Any:
     """Import an optional module.
 

@@ -6,10 +6,11 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from whybert.cli.options import DataDirOption, LabelColumnOption, PairColumnOption, TextColumnOption
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,23 +37,8 @@ app = typer.Typer(
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A known name, or a CSV, TSV, JSON lines or Parquet file.")
 ]
-DataDirOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-dir", metavar="FOLDER", help="The files of a known data set; else the hub is asked."
-    ),
-]
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", metavar="NAME", help="A branch, tag or commit of the hub.")
-]
-TextColumnOption = Annotated[
-    str | None, typer.Option("--text-column", metavar="NAME", help="Of a table: the texts.")
-]
-PairColumnOption = Annotated[
-    str | None, typer.Option("--pair-column", metavar="NAME", help="Of a table: the second texts.")
-]
-LabelColumnOption = Annotated[
-    str | None, typer.Option("--label-column", metavar="NAME", help="Of a table: the labels.")
 ]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to show it.")]
 

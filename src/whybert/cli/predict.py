@@ -105,7 +105,7 @@ def predict_command(
             "name another --split, or leave --report out"
         )
     with nullcontext() if reported else opened(output) as stream:
-        from whybert.classifier import Classifier
+        from whybert.classifier import Classifier, predict_batches
         from whybert.targets import match_labels
 
         classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
@@ -123,7 +123,8 @@ def predict_command(
                 note(message)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
-            return enumerate(classifier.predict(cast(Any, batch), batch_size))
+            for indices, predictions in predict_batches(classifier, batch, batch_size):
+                yield from zip(indices, predictions, strict=True)
 
         true: list[int] = []
         predicted: list[int] = []

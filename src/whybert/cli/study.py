@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, MethodOption, listed, methods
+from whybert.cli.options import (
+    INPUT_PANEL,
+    METHOD_PANEL,
+    MODEL_PANEL,
+    OUTPUT_PANEL,
+    MethodOption,
+    listed,
+    methods,
+)
 from whybert.errors import UsageError
 
 if TYPE_CHECKING:
     from whybert.study.settings import StudyRun, StudySettings
 
 RUNS = "runs"
+
+
+def _option(name: str, metavar: str | None, help_: str, panel: str = INPUT_PANEL, **how: Any) -> Any:
+    return typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel=panel, **how)
 
 
 def study_command(
@@ -35,57 +47,31 @@ def study_command(
     ] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option(
-            "--run",
-            metavar="NAME=MODEL,DATA[,DATA_DIR[,SPLIT]]",
-            help="A model and its data; repeat it for several.",
-            rich_help_panel=INPUT_PANEL,
-        ),
+        _option("run", "NAME=MODEL,DATA[,DATA_DIR[,SPLIT]]", "A model and its data; repeat it for several."),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit", metavar="N", min=1, help="Texts a run for metrics.", rich_help_panel=INPUT_PANEL
-        ),
-    ] = None,
+    limit: Annotated[int | None, _option("limit", "N", "Texts a run for metrics.", min=1)] = None,
     word_limit: Annotated[
-        int | None,
-        typer.Option(
-            "--word-limit",
-            metavar="N",
-            min=1,
-            help="Texts a run for word scores.",
-            rich_help_panel=INPUT_PANEL,
-        ),
+        int | None, _option("word-limit", "N", "Texts a run for word scores.", min=1)
     ] = None,
     seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", min=0, help="Draws texts, ties, resamples and controls.", rich_help_panel=INPUT_PANEL
-        ),
+        int | None, _option("seed", "N", "Draws texts, ties, resamples and controls.", min=0)
     ] = None,
     method: MethodOption = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="NAME",
-            help="A metric or a group, see whybert list metrics; several: repeat it, or use commas.",
-            rich_help_panel=METHOD_PANEL,
+        _option(
+            "metric",
+            "NAME",
+            "A metric or a group, see whybert list metrics; several: repeat it, or use commas.",
+            METHOD_PANEL,
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Texts at a time.")
+        int | None, _option("batch-size", "N", "Texts at a time.", MODEL_PANEL, min=1)
     ] = None,
-    title: Annotated[
-        str | None,
-        typer.Option("--title", metavar="TEXT", help="Of the report.", rich_help_panel=OUTPUT_PANEL),
-    ] = None,
+    title: Annotated[str | None, _option("title", "TEXT", "Of the report.", OUTPUT_PANEL)] = None,
     overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Begin anew in the folder of another study.", rich_help_panel=OUTPUT_PANEL
-        ),
+        bool, _option("overwrite", None, "Begin anew in the folder of another study.", OUTPUT_PANEL)
     ] = False,
 ) -> None:
     """Explain and judge several models on their data, and write one report of all."""

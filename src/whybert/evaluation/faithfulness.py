@@ -149,6 +149,8 @@ class Deletion(FaithfulnessMetric):
         return self.of
 
     def applies(self, subject: Subject) -> bool:
+        if self.of == "kept" and not subject.probabilities:
+            return False  # the number of a regression is no class that could stay
         if self.only_correct and (subject.label is None or subject.label != subject.prediction):
             return False
         return len(subject.units(self.level)) >= self.least

@@ -32,6 +32,7 @@ from whybert.study.work import KINDS, Kind, RunResult, Study
 
 BEST, TIED = "\u2605", "="
 _TOP: Final = 10  # words of a list
+_BETTER: Final = {True: "higher", False: "lower"}
 _KIND_NAMES: Final[Mapping[Kind, str]] = {
     "magnitude": "size of the score, softmax(|s|) over a text's words",
     "signed": "signed score, s / sum |s| over a text's words",
@@ -150,18 +151,10 @@ def summary_grid(study: Study) -> Grid:
     for run in study.runs:
         evaluation = run.evaluation
         accuracy = "-" if evaluation.accuracy is None else f"{evaluation.accuracy:.3f}"
-        rows.append(
-            (
-                Cell(run.run.name),
-                Cell(_place(run.run.model)),
-                Cell(_place(run.run.second_model or "-")),
-                Cell(evaluation.data),
-                Cell(str(len(evaluation.rows))),
-                Cell(str(run.words.texts)),
-                Cell(accuracy),
-                Cell(f"{evaluation.seconds:.0f}"),
-            )
-        )
+        models = map(_place, (run.run.model, run.run.second_model or "-"))
+        counts = str(len(evaluation.rows)), str(run.words.texts)
+        cells = (run.run.name, *models, evaluation.data, *counts, accuracy, f"{evaluation.seconds:.0f}")
+        rows.append(tuple(map(Cell, cells)))
     columns = ("run", "model", "second model", "data", "texts", "texts for words", "accuracy", "seconds")
     return Grid("Models and data", columns, "llllrrrr", tuple(rows))
 
@@ -178,9 +171,7 @@ def wins_grid(facts: Facts) -> Grid:
     for method in facts.study.methods:
         own = [summary for summary in found if summary.method == method]
         best, tied = sum(summary.best for summary in own), sum(summary.tied for summary in own)
-        rows.append(
-            (Cell(method), Cell(str(best)), Cell(str(tied)), Cell(str(best + tied)), Cell(str(len(own))))
-        )
+        rows.append(tuple(Cell(str(each)) for each in (method, best, tied, best + tied, len(own))))
     rows.sort(key=lambda row: (-int(row[3].text), -int(row[1].text)))
     columns = ("method", "best", "not told apart from the best", "either", "of")
     return Grid("How often a method is best, over all runs and metrics", columns, "lrrrr", tuple(rows))
@@ -287,12 +278,8 @@ def published_grid(facts: Facts) -> Grid:
         shown = [f"{paper[method]:.3f}" if method in paper else "-" for method in study.methods]
         rows.append((Cell(f"{run.run.name}, paper"), *map(Cell, shown)))
         intervals = [own.get(method) for method in study.methods]
-        rows.append(
-            (
-                Cell(f"{run.run.name}, here"),
-                *(Cell("-") if each is None else Cell(figure(each.mean), _range(each)) for each in intervals),
-            )
-        )
+        cells = [Cell("-") if each is None else Cell(figure(each.mean), _range(each)) for each in intervals]
+        rows.append((Cell(f"{run.run.name}, here"), *cells))
     caption = "Accuracy after deletion, mean over k = 1 to 10 tokens"
     return Grid(caption, ("run", *study.methods), "l" + "r" * len(study.methods), tuple(rows))
 
@@ -300,7 +287,7 @@ def published_grid(facts: Facts) -> Grid:
 def findings_grid(facts: Facts) -> Grid:
     """Claims of the papers against what was found."""
     rows = tuple(
-        (Cell(found.run or "all runs"), Cell(found.claim), Cell(found.here), Cell(found.verdict))
+        tuple(map(Cell, (found.run or "all runs", found.claim, found.here, found.verdict)))
         for found in facts.findings
     )
     return Grid(
@@ -311,13 +298,8 @@ def findings_grid(facts: Facts) -> Grid:
 def metrics_grid(facts: Facts) -> Grid:
     """What each metric says."""
     rows = tuple(
-        (
-            Cell(metric.name),
-            Cell(metric.summary),
-            Cell("higher" if metric.higher_is_better else "lower"),
-            Cell(metric.source),
-        )
-        for metric in facts.metrics
+        tuple(map(Cell, (each.name, each.summary, _BETTER[each.higher_is_better], each.source)))
+        for each in facts.metrics
     )
     return Grid("What the metrics say", ("metric", "what it is", "better", "source"), "lpll", rows)
 

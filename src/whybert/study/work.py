@@ -339,7 +339,7 @@ class _Work:
             length = len(rows[place].word_spans)
             probability = max(prediction.probabilities, default=_SURE)
             return (
-                label is not None and classifier.labels[label] != prediction.label,
+                label is not None and label != prediction.predicted,
                 not _LONG_ENOUGH <= length <= _SHORT_ENOUGH,
                 -min(probability, _SURE),
             )
@@ -347,10 +347,10 @@ class _Work:
         best = sorted(order, key=rank)  # sorting is stable, so the seed decides between equal ones
         chosen: list[int] = []
         while len(chosen) < min(count, len(best)):
-            seen: set[str] = set()
+            seen: set[int] = set()
             ranks = [rank(place) for place in best if place not in chosen]
             for place in best:
-                label = predictions[place].label
+                label = predictions[place].predicted
                 # Another class is worth it only among texts that are as good.
                 if place not in chosen and label not in seen and rank(place)[:2] == ranks[0][:2]:
                     seen.add(label)
