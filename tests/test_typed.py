@@ -106,5 +106,8 @@ def test_the_types_of_values() -> None:
     assert not fits(Literal[1], True)
     assert fits(tuple[int, ...], (1, 2))
     assert not fits(tuple[int, ...], (1, "2"))
+    assert fits(dict[str, str | int], {"a": 1, "b": "c"})
+    assert not fits(dict[str, str | int], {"a": None})
+    assert not fits(dict[str, str | int], {1: "a"})
     with pytest.raises(InputError):
         read(int, "1", "'n'", "file")

@@ -54,6 +54,9 @@ def fits(hint: Any, value: object) -> bool:
             found = any(type(value) is type(each) and value == each for each in get_args(kind))
         elif get_origin(kind) is tuple:
             found = isinstance(value, tuple) and all(fits(get_args(kind)[0], each) for each in value)
+        elif get_origin(kind) is dict:
+            hints = get_args(kind)
+            found = isinstance(value, dict) and all(all(map(fits, hints, pair)) for pair in value.items())
         elif kind in (int, float):
             wanted = int if kind is int else (int, float)
             found = isinstance(value, wanted) and not isinstance(value, bool)
