@@ -26,6 +26,7 @@ from whybert import Classifier, Explanation, cli
 from whybert.cli import application as applications
 from whybert.cli.application import COMMANDS, Command
 from whybert.cli.output import PLAIN_WIDTH, notes_console
+from whybert.corpus import sinks
 from whybert.corpus import work as answering
 from whybert.corpus.sources import Inputs
 from whybert.errors import PLACE, FileError, InputError, NonFiniteError, UsageError, WhybertError
@@ -960,3 +961,29 @@ def test_a_table_is_read_with_data(explain: Run, tmp_path: Path) -> None:
     one_error(explain("good", "--limit", "1"), 2, "--limit is for data sets")
     one_error(explain("nosuchfile.txt"), 2, "nosuchfile.txt", "--text")
     assert explain("--text", "nosuchfile.txt", "--format", "json").records[0]["text"] == "nosuchfile.txt"
+
+
+def test_a_format_costs_one_row_of_a_table(
+    explain: Run, predict: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def words(chunks: Any, level: str, top: int | None, stream: Any) -> None:
+        for chunk in chunks:
+            stream.writelines(f"{item.index} {listed[0].words()[0].text}\n" for item, listed in chunk)
+
+    def labels(records: Any, columns: Any, stream: Any) -> None:
+        for chunk in records:
+            stream.writelines(f"{record['index']} {record['label']}\n" for record in chunk)
+
+    monkeypatch.setitem(sinks.EXPLANATIONS, "words", sinks.Format((".words",), words))
+    monkeypatch.setitem(sinks.PREDICTIONS, "labels", sinks.Format((".labels",), labels))
+    assert explain("good film", "bad", "--format", "words").out == "0 good\n1 bad\n"
+    assert explain("good film", "-o", "x.words").code == 0
+    assert (tmp_path / "x.words").read_text() == "0 good\n"
+    assert predict("good film", "--format", "labels").out in ("0 good\n", "0 [red]\n")
+
+
+def test_a_list_in_a_file_has_the_format_of_its_name(run: Run, tmp_path: Path) -> None:
+    assert run("list", "methods", "-o", "methods.jsonl") == Result(0, "", "")
+    lines = (tmp_path / "methods.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["name"] for line in lines] == list(METHODS)
+    one_error(run("list", "methods", "-o", "x.html"), 2, ".jsonl, ")

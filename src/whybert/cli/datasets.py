@@ -5,12 +5,18 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.options import DataDirOption, LabelColumnOption, PairColumnOption, TextColumnOption
+from whybert.cli.options import (
+    DataDirOption,
+    LabelColumnOption,
+    PairColumnOption,
+    ReportFormat,
+    ReportFormatOption,
+    TextColumnOption,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,11 +27,6 @@ if TYPE_CHECKING:
 
 _PERCENTILES = (50, 90, 99)
 _LONGEST_TEXT = 400  # characters that `show` prints of a text; JSON has all of them
-
-
-class Format(StrEnum):
-    TERMINAL = "terminal"
-    JSON = "json"
 
 
 app = typer.Typer(
@@ -40,11 +41,10 @@ NameArgument = Annotated[
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", metavar="NAME", help="A branch, tag or commit of the hub.")
 ]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to show it.")]
 
 
 @app.command("list")
-def list_command(format: FormatOption = Format.TERMINAL) -> None:
+def list_command(format: ReportFormatOption = ReportFormat.TERMINAL) -> None:
     """List the data sets that are known by name; nothing is loaded."""
     from whybert.cli.output import note, opened
     from whybert.datasets import DATASETS
@@ -63,7 +63,7 @@ def list_command(format: FormatOption = Format.TERMINAL) -> None:
         for spec in DATASETS.values()
     ]
     with opened(None) as stream:
-        if format is Format.JSON:
+        if format is ReportFormat.JSON:
             stream.writelines(json_line(row) for row in rows)
             return
         cells = (
@@ -87,7 +87,7 @@ def show_command(
     pair_column: PairColumnOption = None,
     label_column: LabelColumnOption = None,
     revision: RevisionOption = None,
-    format: FormatOption = Format.TERMINAL,
+    format: ReportFormatOption = ReportFormat.TERMINAL,
 ) -> None:
     """Show the first rows of a split."""
     from whybert.cli.output import opened
@@ -106,7 +106,7 @@ def show_command(
     rows = dataset.split(chosen)
     shown = rows.select(range(min(limit, len(rows))))
     with opened(None) as stream:
-        if format is Format.JSON:
+        if format is ReportFormat.JSON:
             for index, row in enumerate(shown):
                 label = row.get("label")
                 record = {
@@ -136,7 +136,7 @@ def stats_command(
     pair_column: PairColumnOption = None,
     label_column: LabelColumnOption = None,
     revision: RevisionOption = None,
-    format: FormatOption = Format.TERMINAL,
+    format: ReportFormatOption = ReportFormat.TERMINAL,
 ) -> None:
     """Count rows, labels, lengths, repeated texts, and texts that splits share."""
     from whybert.cli.output import opened
@@ -153,7 +153,7 @@ def stats_command(
     )
     found = statistics(dataset)
     with opened(None) as stream:
-        if format is Format.JSON:
+        if format is ReportFormat.JSON:
             stream.write(json_line(found))
         else:
             _print(stream, *_statistics_tables(dataset, found))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whybert.cli.options import (
-    FORMAT_OPTION,
     INPUT_PANEL,
     METHOD_PANEL,
     OUTPUT_PANEL,
@@ -24,6 +22,8 @@ from whybert.cli.options import (
     MethodOption,
     ModelOption,
     PairColumnOption,
+    ReportFormat,
+    ReportFormatOption,
     SplitOption,
     TextColumnOption,
     listed,
@@ -38,11 +38,6 @@ from whybert.files import json_line
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
     from whybert.evaluation.bench import EvaluationData
-
-
-class EvaluationFormat(StrEnum):
-    TERMINAL = "terminal"
-    JSON = "json"
 
 
 def evaluate_command(
@@ -129,7 +124,7 @@ def evaluate_command(
     dtype: DtypeOption = None,
     max_length: MaxLengthOption = None,
     batch_size: BatchSizeOption = 32,
-    format: Annotated[EvaluationFormat, FORMAT_OPTION] = EvaluationFormat.TERMINAL,
+    format: ReportFormatOption = ReportFormat.TERMINAL,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -189,7 +184,7 @@ def evaluate_command(
     if output is not None:
         results.write(evaluation, output)
     with opened(None) as stream:
-        if format is EvaluationFormat.JSON:
+        if format is ReportFormat.JSON:
             stream.write(json_line(results.to_dict(evaluation)))
         else:
             show(console_for(stream), results.terminal(evaluation))

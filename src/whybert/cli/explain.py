@@ -107,7 +107,8 @@ def explain_command(
     wanted_format = sinks.chosen(sinks.EXPLANATIONS, format, output)
     sink = sinks.EXPLANATIONS.get(wanted_format)
     if top is not None and sink is not None and not sink.shows_top:
-        raise UsageError(f"--top is for the formats terminal and json, not {wanted_format}; leave it out")
+        others = [sinks.TERMINAL, *(name for name, each in sinks.EXPLANATIONS.items() if each.shows_top)]
+        raise UsageError(f"--top is for the formats {', '.join(others)}, not {wanted_format}; leave it out")
     source = source_of(
         "explain",
         texts,

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from whybert.cli.options import OutputOption, format_option
 from whybert.cli.output import console_for, opened, show
-from whybert.files import json_line
+from whybert.corpus.sinks import PREDICTIONS, chosen
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
 
-class ListFormat(StrEnum):
-    TERMINAL = "terminal"
-    JSON = "json"
+FORMATS = {"json": PREDICTIONS["json"]}
 
 
 class Listed(StrEnum):
@@ -32,19 +31,16 @@ class Listed(StrEnum):
 
 def list_command(
     what: Annotated[Listed, typer.Argument(help="What to list.", show_default=False)],
-    format: Annotated[
-        ListFormat, typer.Option("--format", "-f", help="How to show it.")
-    ] = ListFormat.TERMINAL,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
-    ] = None,
+    format: Annotated[str | None, format_option(FORMATS)] = None,
+    output: OutputOption = None,
 ) -> None:
     """List the attribution methods, the metrics that judge them, or the models at hand, without network."""
+    wanted = chosen(FORMATS, format, output)
     with opened(output) as stream:
         find_rows, table = _LISTS[what]
         rows = find_rows()
-        if format is ListFormat.JSON:
-            stream.writelines(json_line(row) for row in rows)
+        if wanted in FORMATS:
+            FORMATS[wanted].write([rows], {}, stream)
         else:
             show(console_for(stream), table(rows))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -90,7 +91,19 @@ OutputOption = Annotated[
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
-FORMAT_OPTION: Final = typer.Option("--format", "-f", help="How to show it.", rich_help_panel=OUTPUT_PANEL)
+
+
+class ReportFormat(StrEnum):
+    """Of what is printed as a whole: for people, or as JSON for programs."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+
+
+ReportFormatOption = Annotated[
+    ReportFormat,
+    typer.Option("--format", "-f", help="How to show it.", rich_help_panel=OUTPUT_PANEL),
+]
 
 
 def format_option(formats: Iterable[str]) -> Any:
