@@ -102,7 +102,9 @@ def explanations(draw: st.DrawFn) -> Explanation:
         prediction=label,
         target=Target(0, label, 1, label + "!"),
         truncated=draw(st.booleans()),
-        completeness=draw(st.none() | st.builds(Completeness, score, score)),
+        completeness=draw(
+            st.none() | st.builds(Completeness, score, score, st.none() | score, st.none() | score)
+        ),
     )
 
 
@@ -204,6 +206,18 @@ def test_completeness() -> None:
     assert (completeness.difference, completeness.error) == (-1.0, 0.25)
     assert Completeness(-3.0, -4.0).error == 0.25
     assert Completeness(0.0, 0.0).error == math.inf
+    assert Completeness(2.0, 4.0, 1.0, 0.5).remainder == 0.5
+    assert Completeness(2.0, 4.0).remainder == 2.0
+    assert not Completeness(4.0, 4.0).is_exact  # a method that keeps no books does not know
+    assert Completeness(42.0, 0.9, -41.1 + 1e-5).is_exact
+    assert not Completeness(2.0, 4.0, 1.99).is_exact
+
+
+def test_completeness_of_files_without_books_loads() -> None:
+    data = json.loads(json.dumps(example(completeness=Completeness(3.25, 3.5, 0.2, 0.05)).to_dict()))
+    assert Explanation.from_dict(data).completeness == Completeness(3.25, 3.5, 0.2, 0.05)
+    data["completeness"] = {"relevance_sum": 3.25, "logit": 3.5}
+    assert Explanation.from_dict(data).completeness == Completeness(3.25, 3.5)
 
 
 def test_target_name() -> None:

@@ -191,6 +191,20 @@ def test_cp_lrp_without_biases_is_all_of_the_logit(family: str, attention: str) 
         assert error < bound, f"{target}: {error:.1e}"
 
 
+@pytest.mark.parametrize(("family", "attention"), CASES)
+def test_cp_lrp_and_the_books_of_biases_are_all_of_the_logit(family: str, attention: str) -> None:
+    model = borrowed(family, attention)
+    for target in (None, 1, (0, 2)):
+        found = attribute(model, inputs(model), "cp_lrp", target)
+        assert found.relevance_sum is not None
+        assert found.biases is not None
+        assert (found.biases.abs() > 1e-3 * found.output.abs()).all()  # the biases do take part
+        narrow = family == "deberta" or found.logits.dtype == torch.float32
+        scale = torch.stack([found.relevance_sum, found.biases, found.logits.abs().amax(-1)]).abs().amax(0)
+        error = float(((found.relevance_sum + found.biases - found.output).abs() / scale).max())
+        assert error < (2e-5 if narrow else 1e-12), f"{target}: {error:.1e}"
+
+
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_released_is_refused_by_name_where_it_is_not_defined(attention: str) -> None:
     for model in (borrowed("modernbert", attention), models.pre_norm()):

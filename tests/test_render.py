@@ -331,13 +331,13 @@ def test_terminal_tells_the_whole_story_without_colour() -> None:
         "a charming but slow film",
         [0.1, 2.5, 0.0, -1.25, 0.5],
         options={"gamma": 0.25},
-        completeness=Completeness(3.41, 3.52),
+        completeness=Completeness(2.21, 3.52, 1.29),
         truncated=True,
     )
     output = printed(terminal(explanation))
     assert "\x1b" not in output
     assert "positive 0.998 · method attnlrp (gamma=0.25)" in output
-    assert "relevance sums to 3.41 of logit 3.52, 97 %" in output
+    assert "tokens 2.21, biases 1.29, logit 3.52 (0.02 unaccounted)" in output
     assert "text was cut to 7 tokens" in output
     assert "\na charming but slow film\n" in output
     assert re.search(r"against positive -2\.500 +0 +\+2\.500 supports positive", output)
@@ -372,12 +372,25 @@ def test_target_is_named_where_it_differs_from_the_prediction() -> None:
         assert "supports negative" in shown
 
 
-def test_completeness_of_a_difference_and_of_a_zero_logit() -> None:
-    contrast_target = Target(1, "positive", 0, "negative")
-    explanation = explain("a", target=contrast_target, completeness=Completeness(3.25, 6.5))
-    assert "relevance sums to 3.25 of logit difference 6.50, 50 %" in printed(terminal(explanation))
-    zero = printed(terminal(explain("a", completeness=Completeness(0.5, 0.0))))
-    assert "relevance sums to 0.50 of logit 0.00\n" in zero
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (Completeness(2.1, 3.4, 1.3), "tokens 2.10 + biases 1.30 = logit 3.40"),
+        (Completeness(2.1, 3.4 + 1e-5, 1.3), "tokens 2.10 + biases 1.30 = logit 3.40"),
+        (Completeness(2.1, 3.5, 1.3), "tokens 2.10, biases 1.30, logit 3.50 (0.10 unaccounted)"),
+        (Completeness(2.1, 3.4, 1.2, 0.1), "tokens 2.10 + biases 1.20 + other positions 0.10 = logit 3.40"),
+        (Completeness(42.0, 0.9, -41.1), "tokens 42.00 + biases -41.10 = logit 0.90 (biases outweigh it)"),
+        (Completeness(0.5, 0.0, -0.5), "tokens 0.50 + biases -0.50 = logit 0.00 (biases outweigh it)"),
+        (Completeness(0.35, 3.42), "tokens 0.35, logit 3.42 (the rest is not accounted for)"),
+    ],
+)
+def test_what_the_output_is_made_of(found: Completeness, shown: str) -> None:
+    explanation = explain("a", completeness=found)
+    assert f"{shown}\n" in printed(terminal(explanation))
+    assert shown in Page(html(explanation)).text
+    assert shown in latex(explanation).replace("{-}", "-")
+    contrast = explain("a", target=Target(1, "positive", 0, "negative"), completeness=found)
+    assert shown.replace("logit", "logit difference") in printed(terminal(contrast))
 
 
 @every_renderer

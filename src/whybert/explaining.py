@@ -119,10 +119,11 @@ def _explanations(
     likely = [()] * len(rows) if classifier.is_regression else classifier.probabilities(logits).tolist()
     scores = attribution.scores.double().cpu().tolist()
     targets = attribution.target.tolist()
-    sums = None if attribution.relevance_sum is None else attribution.relevance_sum.tolist()
-    outputs = attribution.output.tolist()
+    sums = attribution.relevance_sum
+    books = (sums, attribution.output, attribution.biases, None if sums is None else attribution.elsewhere)
+    accounts = zip(*([None] * len(rows) if each is None else each.tolist() for each in books), strict=True)
     explanations = []
-    for i, row in enumerate(rows):
+    for i, (row, account) in enumerate(zip(rows, accounts, strict=True)):
         index, against = targets[i] if isinstance(targets[i], list) else (targets[i], -1)
         explanations.append(
             Explanation.of_row(
@@ -135,7 +136,7 @@ def _explanations(
                 method=attribution.method,
                 options=attribution.options,
                 signed=attribution.signed,
-                completeness=None if sums is None else Completeness(sums[i], outputs[i]),
+                completeness=None if sums is None else Completeness(*account),
             )
         )
     return explanations

@@ -85,15 +85,31 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """How much of the explained output the relevance accounts for.
+    """What the explained output is made of, as far as the method keeps books.
 
     Fields:
-        relevance_sum: sum of the scores of all tokens, special ones included.
+        relevance_sum: sum of the relevance of all tokens, special ones included.
         logit: the explained output: a logit, or a difference of two.
+        biases: relevance that stays with the model's constants, its biases above all; None where the method
+            keeps no account of it.
+        elsewhere: relevance of positions that are no token's; None where the model has none.
     """
 
     relevance_sum: float
     logit: float
+    biases: float | None = None
+    elsewhere: float | None = None
+
+    @property
+    def remainder(self) -> float:
+        """What neither tokens nor biases nor other positions account for, in units of the output."""
+        return self.logit - self.relevance_sum - (self.biases or 0.0) - (self.elsewhere or 0.0)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the parts make up the output, but for rounding: to a thousandth of the largest."""
+        parts = (self.relevance_sum, self.logit, self.biases or 0.0, self.elsewhere or 0.0)
+        return self.biases is not None and abs(self.remainder) <= 1e-3 * max(map(abs, parts))
 
     @property
     def difference(self) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from whybert.errors import InputError, UnknownNameError
-from whybert.explanation import LEVELS, Explanation, Level, Token, Word
+from whybert.explanation import LEVELS, Completeness, Explanation, Level, Token, Word
 
 # They reorder the text around them, or, as tags, carry a text that nobody sees.
 _INVISIBLE = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") | {
@@ -174,19 +174,26 @@ def target_line(explanation: Explanation) -> str | None:
 def notes(explanation: Explanation) -> tuple[str, ...]:
     """Completeness and truncation, where there is something to say."""
     lines = []
-    completeness = explanation.completeness
-    if completeness is not None:
-        output = "logit" if explanation.probabilities else "output"
-        output += "" if explanation.target.against is None else " difference"
-        line = (
-            f"relevance sums to {number(completeness.relevance_sum, False, 2)} "
-            f"of {output} {number(completeness.logit, False, 2)}"
-        )
-        share = 100 * completeness.relevance_sum / completeness.logit if completeness.logit else math.nan
-        lines.append(f"{line}, {share:.0f} %" if math.isfinite(share) else line)
+    if explanation.completeness is not None:
+        lines.append(_account(explanation, explanation.completeness))
     if explanation.truncated:
         lines.append(f"text was cut to {len(explanation.tokens)} tokens")
     return tuple(lines)
+
+
+def _account(explanation: Explanation, found: Completeness) -> str:
+    """What the explained output is made of: "tokens 2.10 + biases 1.30 = logit 3.40"."""
+    output = "logit" if explanation.probabilities else "output"
+    output += "" if explanation.target.against is None else " difference"
+    named = {"tokens": found.relevance_sum, "biases": found.biases, "other positions": found.elsewhere}
+    parts = [f"{name} {number(part, False, 2)}" for name, part in named.items() if part is not None]
+    whole = f"{output} {number(found.logit, False, 2)}"
+    if found.biases is None:
+        return f"{', '.join(parts)}, {whole} (the rest is not accounted for)"
+    if not found.is_exact:
+        return f"{', '.join(parts)}, {whole} ({number(found.remainder, False, 2)} unaccounted)"
+    remark = " (biases outweigh it)" if abs(found.biases) > abs(found.logit) else ""
+    return f"{' + '.join(parts)} = {whole}{remark}"
 
 
 def ends(explanation: Explanation) -> tuple[str, str]:
