@@ -29,6 +29,8 @@ from transformers import (
     BertForSequenceClassification,
     BertModel,
     CanineTokenizer,
+    LlamaConfig,
+    LlamaForSequenceClassification,
 )
 
 import tiny
@@ -239,6 +241,34 @@ def test_texts_padded_on_the_left_do_not_depend_on_their_neighbours() -> None:
         assert found.logits == pytest.approx(ours.predict(text)[0].logits, abs=1e-6)
     roberta = Classifier(tiny.roberta(byte := tiny.byte_level(padding_side="left")), byte)
     assert len(list(batches(roberta, TEXTS))) == 1  # counts tokens
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("pad", [1, 2, None])
+def test_a_decoder_reads_its_answer_at_the_last_token_of_each_text(side: str, pad: int | None) -> None:
+    """Whatever its config takes for padding; where it takes nothing, a batch is refused with the way out."""
+    tokenizer = tiny.byte_level(padding_side=side)
+    assert tokenizer.pad_token_id == 1
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=40,
+        initializer_range=0.3,
+        pad_token_id=pad,
+    )
+    ours = Classifier(LlamaForSequenceClassification(config).eval(), tokenizer)
+    expected = [ours.predict(text)[0].logits for text in TEXTS]
+    if pad is None:
+        with pytest.raises(UnsupportedModelError, match=r"no padding token.*batch_size=1"):
+            ours.predict(TEXTS)
+    found = ours.predict(TEXTS, batch_size=32 if pad else 1)
+    for prediction, logits in zip(found, expected, strict=True):
+        assert prediction.logits == pytest.approx(logits, abs=1e-5)
 
 
 def test_left_padding_of_ones_own_is_warned_about() -> None:

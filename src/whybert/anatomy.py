@@ -327,9 +327,10 @@ def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     except _FAILURES as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
+        shape = tuple(inputs["input_ids"].shape)
+        way = "see that model(**inputs) runs" if shape[0] == 1 else "try one text at a time (batch_size=1)"
         raise UnsupportedModelError(
-            f"{type(model).__name__} fails on inputs of shape {tuple(inputs['input_ids'].shape)}: "
-            f"{one_line(error)}; it must run by itself, model(**inputs), before it can be asked here"
+            f"{type(model).__name__} fails on inputs of shape {shape}: {one_line(error)}; {way}"
         ) from error
     return logits_of(output, model)
 

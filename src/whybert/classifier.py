@@ -318,7 +318,8 @@ def batches(
     comes first.  The tensors are on the CPU, and hold only what the model's forward takes.
 
     What a model says of a text does not depend on the texts beside it: without a token for padding each text
-    is a batch, and where padding on the left would move the positions, only texts of one length share one.
+    is a batch, and only texts of one length share one where padding on the left would move the positions, or
+    where the model takes another token for padding (a decoder would read its answer there).
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
@@ -328,8 +329,10 @@ def batches(
     order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
     tokenizer = classifier.tokenizer
     size = 1 if tokenizer.pad_token_id is None else batch_size
-    is_moved = tokenizer.padding_side == "left" and has_position_table(classifier.model)
-    for _, group in groupby(order, lambda index: rows[index].token_count if is_moved else 0):
+    unpadded = (tokenizer.padding_side == "left" and has_position_table(classifier.model)) or getattr(
+        classifier.model.config, "pad_token_id", None
+    ) not in (None, tokenizer.pad_token_id)
+    for _, group in groupby(order, lambda index: rows[index].token_count if unpadded else 0):
         alike = list(group)
         for start in range(0, len(alike), size):
             indices = tuple(alike[start : start + size])
