@@ -320,9 +320,9 @@ def write(study: Study, folder: str | Path, leave: Path | None = None) -> list[P
 
 def terminal(study: Study) -> Any:
     """A short summary: runs with, for each, the best method by the two deletions and the area between."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
+
+    from whybert.render.tables import NumberTable
 
     facts = Facts(study)
     shown = [
@@ -331,19 +331,20 @@ def terminal(study: Study) -> Any:
         if any(m.name == name for m in facts.metrics)
     ]
     shown = shown or [metric.name for metric in facts.metrics[:3]]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("run", "texts", "accuracy", *(f"best by {name}" for name in shown)):
-        table.add_column(heading, justify="left" if heading == "run" else "right", overflow="fold")
+    rows: list[tuple[str, list[Text | str]]] = []
     for run in study.runs:
         accuracy = run.evaluation.accuracy
-        cells = [run.run.name, str(len(run.evaluation.rows)), "-" if accuracy is None else f"{accuracy:.3f}"]
+        cells: list[Text | str] = [
+            str(len(run.evaluation.rows)),
+            "-" if accuracy is None else f"{accuracy:.3f}",
+        ]
         for metric in shown:
             best = next((s for s in facts.summaries[run.run.name] if s.metric == metric and s.best), None)
             chance = facts.cell(run.run.name, metric, RANDOM)
-            cells.append(
-                "-"
-                if best is None or chance is None
-                else f"{best.method} {figure(best.interval.mean)} (random {figure(chance.interval.mean)})"
-            )
-        table.add_row(*(Text(visible(cell)) for cell in cells))
-    return table
+            if best is None or chance is None:
+                cells.append("-")
+            else:
+                said = Text(visible(f"{best.method} {figure(best.interval.mean)}"))
+                cells.append(said.append(f"\n(random {figure(chance.interval.mean)})"))
+        rows.append((run.run.name, cells))
+    return NumberTable("run", ("texts", "accuracy", *(f"best by {name}" for name in shown)), rows)
