@@ -172,28 +172,28 @@ class Comprehensiveness(FaithfulnessMetric):
     higher_is_better: bool = True
     shares: tuple[float, ...] = ERASER_BINS
 
+    def taken(self, order: Sequence[int], count: int) -> Sequence[int]:
+        """What goes, of units in the order of their scores, where `count` of them are a share."""
+        return order[:count]
+
     def walk(self, subject: Subject, scores: Sequence[float]) -> Walk:
         order = ranking(scores, subject.tie_seed)
-        outcomes = yield [union(order[: share(q, len(order))]) for q in self.shares]
+        outcomes = yield [union(self.taken(order, share(q, len(order)))) for q in self.shares]
         drop = subject.answers[subject.target] - self.output(subject, outcomes)
         return Score(float(drop.mean()))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sufficiency(FaithfulnessMetric):
+class Sufficiency(Comprehensiveness):
     """Mean over the shares q of p(x) - p(only the highest scored q n words).  The lower the better.
 
     Source: DeYoung et al., "ERASER", ACL 2020, section 4.2: shares of 1, 5, 10, 20 and 50 %.
     """
 
     higher_is_better: bool = False
-    shares: tuple[float, ...] = ERASER_BINS
 
-    def walk(self, subject: Subject, scores: Sequence[float]) -> Walk:
-        order = ranking(scores, subject.tie_seed)
-        outcomes = yield [union(order[share(q, len(order)) :]) for q in self.shares]
-        drop = subject.answers[subject.target] - self.output(subject, outcomes)
-        return Score(float(drop.mean()))
+    def taken(self, order: Sequence[int], count: int) -> Sequence[int]:
+        return order[count:]
 
 
 @dataclass(frozen=True, kw_only=True)
