@@ -1005,9 +1005,10 @@ def test_a_prediction_leaves_no_inference_tensors_behind() -> None:
 def test_a_model_that_fails_is_one_line() -> None:
     ours = classifier()
     ours.model.register_forward_pre_hook(lambda module, arguments: {}["a\nkey"])
-    with pytest.raises(UnsupportedModelError, match="fails on inputs of shape") as caught:
-        ours.predict("a film")
-    assert "\n" not in str(caught.value)
+    for ask in (Classifier.predict, explain):
+        with pytest.raises(UnsupportedModelError, match="fails on inputs of shape") as caught:
+            ask(ours, "a film")
+        assert "\n" not in str(caught.value)
 
 
 def test_a_model_without_numbers_is_refused() -> None:

@@ -316,22 +316,32 @@ def plain(model: nn.Module, *, backward: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def failures(model: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[None]:
+    """What the model's own code raises while it runs on the inputs, as an UnsupportedModelError of one line.
+
+    Memory that is not enough stays what it is: callers may try again with less.
+    """
+    try:
+        yield
+    except (WhybertError, torch.OutOfMemoryError):
+        raise
+    except _FAILURES as error:
+        shape = tuple(inputs["input_ids"].shape)
+        way = "see that model(**inputs) runs" if shape[0] == 1 else "try one text at a time (batch_size=1)"
+        raise UnsupportedModelError(
+            f"{type(model).__name__} fails on inputs of shape {shape}: {one_line(error)}; {way}"
+        ) from error
+
+
 def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """The logits (batch, labels) of inputs of `model_inputs`.
 
     Raises:
         UnsupportedModelError: the model fails on them, or is no sequence classifier.
     """
-    try:
+    with failures(model, inputs):
         output = model(**inputs)
-    except _FAILURES as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        shape = tuple(inputs["input_ids"].shape)
-        way = "see that model(**inputs) runs" if shape[0] == 1 else "try one text at a time (batch_size=1)"
-        raise UnsupportedModelError(
-            f"{type(model).__name__} fails on inputs of shape {shape}: {one_line(error)}; {way}"
-        ) from error
     return logits_of(output, model)
 
 

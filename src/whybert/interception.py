@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from whybert.anatomy import embedding_block, logits_of, word_embeddings
+from whybert.anatomy import embedding_block, failures, logits_of, word_embeddings
 from whybert.errors import UnsupportedModelError, UnsupportedOperationError
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
@@ -874,8 +874,10 @@ class Interception(TorchFunctionMode):
         if self.books is not None and isinstance(value, Tensor) and not self.tracked(value):
             value = self._booked(value.expand(x.shape) if place == 1 else value)
             args = (*args[:place], value, *args[place + 1 :])
-        y = func(*args, **kwargs)
-        return _note(y, _ATTENTION, ()) if carried else y
+        y = func(*args, **kwargs)  # None for x[i] = v
+        if carried:
+            _note(x, _ATTENTION, ())
+        return y
 
     def _in_place_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """x *= c; two factors that both depend on the input are refused."""
@@ -1119,7 +1121,12 @@ def run(
     mode = Interception(
         composites, attention=attention, sub_layers=sub_layers, words=words, inputs=inputs.values()
     )
-    with torch.set_grad_enabled(mode.needs_graph), _cut_at_embedding(model, mode, at), mode:
+    with (
+        failures(model, inputs),
+        torch.set_grad_enabled(mode.needs_graph),
+        _cut_at_embedding(model, mode, at),
+        mode,
+    ):
         output = model(**inputs)
     logits = logits_of(output, model)
     if mode.embedding is None:
