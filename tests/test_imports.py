@@ -25,7 +25,7 @@ LAYERS: Final = (
     "methods",
     "attribution",
     "explaining",
-    "corpus evaluation scoring conversion audit",
+    "corpus evaluation scoring conversion auditing",
     "training study",
     "web",
     "whybert",

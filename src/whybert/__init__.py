@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 # `whybert --help` nor reading a saved explanation needs them.
 _PUBLIC = {
     "Attribution": "attribution",
+    "Audit": "auditing",
     "Classifier": "classifier",
     "Completeness": "explanation",
     "Explanation": "explanation",
@@ -42,11 +43,13 @@ _PUBLIC = {
     "WhybertError": "errors",
     "Word": "explanation",
     "attribute": "attribution",
+    "audit": "auditing",
     "explain": "explaining",
 }
 
 if TYPE_CHECKING:
     from whybert.attribution import Attribution, attribute
+    from whybert.auditing import Audit, audit
     from whybert.classifier import Classifier, Prediction
     from whybert.errors import (
         InputError,
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METHODS",
     "Attribution",
+    "Audit",
     "Classifier",
     "Completeness",
     "Explanation",
@@ -90,6 +94,7 @@ __all__ = [
     "Word",
     "__version__",
     "attribute",
+    "audit",
     "explain",
 ]
 

@@ -145,7 +145,7 @@ class ForwardPass:
 
         The result has the shape of `to`, and is zero where nothing arrives.
         """
-        (passed,) = self._swept(composite, output, relevance, [to])
+        (passed,) = self.swept(composite, output, relevance, [to])
         return torch.zeros_like(to) if passed is None else passed
 
     def gradient(self, composite: Composite, target: ResolvedTarget) -> Tensor:
@@ -176,7 +176,7 @@ class ForwardPass:
         )
         if self.hidden is not None and self.logits.requires_grad:
             seed = torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits).expand_as(self.logits)
-            (passed,) = self._swept(Composite("gradient", closed=False), self.logits, seed, [self.hidden])
+            (passed,) = self.swept(Composite("gradient", closed=False), self.logits, seed, [self.hidden])
             reason = "the logits do not depend on the last hidden states"
             if passed is not None and bool(passed.flatten(1).any(1).all()):
                 passed = passed.to(torch.promote_types(passed.dtype, torch.float32))
@@ -201,7 +201,7 @@ class ForwardPass:
                 if self.books is None or not composite.keeps_books
                 else [self.embedding, self.books]
             )
-            passed, *share = self._swept(composite, self.logits, target.seed(self.logits.detach()), to)
+            passed, *share = self.swept(composite, self.logits, target.seed(self.logits.detach()), to)
             if passed is None:
                 raise UnsupportedModelError(
                     "no gradient arrives at the embedding: the model's logits do not depend on it, or an "
@@ -213,9 +213,10 @@ class ForwardPass:
             )
         return self._gradients[key]
 
-    def _swept(
+    def swept(
         self, composite: Composite, output: Tensor, relevance: Tensor, to: Sequence[Tensor]
     ) -> tuple[Tensor | None, ...]:
+        """The same to several tensors, `books` among them if wanted; None where nothing arrives."""
         self.sweep.composite, self.sweep.books = composite, len(to) > 1
         try:
             return torch.autograd.grad(output, to, relevance, retain_graph=True, allow_unused=True)
@@ -335,12 +336,12 @@ class Interception(TorchFunctionMode):
                 output = _mapped(func(*args, **kwargs), lambda y: y.detach() if y.requires_grad else y)
             return self._untracked(func, args, kwargs, output)
         if func in ops.ESCAPES or (func in ops.STEPS and torch.is_grad_enabled()):
-            raise self._lost(_name_of(func))
+            raise self._lost(name_of(func))
         name = self._lost_among(_tensors([args, kwargs]))
         if name is not None and torch.is_grad_enabled():
             raise self._lost(name)
         if func in ops.OPAQUE_ATTENTION and self.untraceable is None:
-            self.untraceable = f"{_name_of(func)} keeps its attention weights to itself"
+            self.untraceable = f"{name_of(func)} keeps its attention weights to itself"
         handler = self._handlers.get(func)
         if handler is not None:
             output = handler(self, func, self._constants(args), self._constants(kwargs))
@@ -367,7 +368,7 @@ class Interception(TorchFunctionMode):
         )
         known = func in _KNOWN or (is_attribute and func.__self__.__name__ in ops.TRANSPOSING_ATTRIBUTES)
         if self._closed is not None and not known and any(y.requires_grad for y in _tensors(output)):
-            raise UnsupportedOperationError(_name_of(func), self._closed.name)
+            raise UnsupportedOperationError(name_of(func), self._closed.name)
         return output
 
     def _settle(self, func: Any, args: tuple[Any, ...], output: Any) -> None:
@@ -377,7 +378,7 @@ class Interception(TorchFunctionMode):
         for tensor in tracked:
             setattr(tensor, _DESCENT, self.sweep)
             if type(tensor.grad_fn).__name__ in _NODES_WITHOUT_DERIVATIVE:
-                raise self._lost(_name_of(func))
+                raise self._lost(name_of(func))
         if self._keep_attention and tracked and func not in ops.SELECTING:
             y = tracked[-1]
             assert self.embedding is not None
@@ -385,7 +386,7 @@ class Interception(TorchFunctionMode):
                 self.hidden = y
         if tracked or not found or func in ops.SHAPE_ONLY or func in self._handlers:
             return
-        self._lose(func, _name_of(func), found)
+        self._lose(func, name_of(func), found)
 
     def _lose(self, func: Any, name: str, found: Iterable[Tensor]) -> None:
         """Mark numbers that descend from the embedding, but not differentiably; asked for, they are refused.
@@ -538,7 +539,7 @@ class Interception(TorchFunctionMode):
         form = None if axes is None else contractions.canonical(axes, x, b if x is a else a, x is a)
         if form is None:
             raise UnsupportedOperationError(
-                f"{_name_of(func)} with a constant that is no weight matrix", self._rule_owner("linear")
+                f"{name_of(func)} with a constant that is no weight matrix", self._rule_owner("linear")
             )
         plain = [operand.detach() for operand in (a, b)]
         y = self._layer(form.x, form.weight, None, lambda: form.into(call(*plain)))
@@ -625,7 +626,7 @@ class Interception(TorchFunctionMode):
                     or set(scales.values()) - {1}
                 ):
                     raise UnsupportedOperationError(
-                        f"{_name_of(func)} that is no linear layer with a bias", self._rule_owner("linear")
+                        f"{name_of(func)} that is no linear layer with a bias", self._rule_owner("linear")
                     )
                 plain = [operand.detach() for operand in (a, b)]
                 return form.back(
@@ -653,7 +654,7 @@ class Interception(TorchFunctionMode):
             return y.transpose(1, 2)
         refusing = next((c for c in self.composites if c.rule("convolution") is REFUSED), None)
         if refusing is not None:
-            raise UnsupportedOperationError(_name_of(func), refusing.name)
+            raise UnsupportedOperationError(name_of(func), refusing.name)
         y = func(*args, **kwargs)
         return y if bias is None else self._offset(y, bias[:, None])
 
@@ -704,7 +705,7 @@ class Interception(TorchFunctionMode):
         def of(value: Tensor) -> Tensor:
             return cast(Tensor, func(*_mapped(args, lambda t: value if t is x else t), **kwargs))
 
-        return _note(_apply(InnerFunction, x, of, _name_of(func), "quotient", self.sweep), _RECIPROCAL, ())
+        return _note(_apply(InnerFunction, x, of, name_of(func), "quotient", self.sweep), _RECIPROCAL, ())
 
     @staticmethod
     def _power_of(exponent: float) -> ops.Elementwise:
@@ -721,7 +722,7 @@ class Interception(TorchFunctionMode):
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = _bind(args, kwargs, ("input",))
-        y = _apply(InnerFunction, x, func, _name_of(func), None, self.sweep)
+        y = _apply(InnerFunction, x, func, name_of(func), None, self.sweep)
         return _note_elementwise(y, _origin(x)[0], None)
 
     # --- products and quotients ----------------------------------------------------------------------
@@ -746,7 +747,7 @@ class Interception(TorchFunctionMode):
     def _quotient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         a, b = _bind(args, kwargs, ("input", "other"))
         if kwargs.get("rounding_mode") is not None:
-            raise self._lost(f"{_name_of(func)} with a rounding mode")
+            raise self._lost(f"{name_of(func)} with a rounding mode")
         if not self.tracked(b):
             return self._scaled(torch.div, a, b)
         if not self.tracked(a):
@@ -856,7 +857,7 @@ class Interception(TorchFunctionMode):
                 )
                 return y if layer.index is None else y.flatten()[place].view(x.shape)
         raise UnsupportedOperationError(
-            f"{_name_of(func)} of a linear layer and a constant that is not its bias",
+            f"{name_of(func)} of a linear layer and a constant that is not its bias",
             self._rule_owner("linear"),
         )
 
@@ -943,7 +944,7 @@ class Interception(TorchFunctionMode):
         axes = range(x.dim()) if axes is None else axes if isinstance(axes, list | tuple) else [axes]
         if any((axis % x.dim()) - x.dim() in _noted(x, _WEIGHTED) for axis in axes):
             raise UnsupportedOperationError(
-                f"{_name_of(func)} of numbers that were multiplied by weights, a linear layer written out",
+                f"{name_of(func)} of numbers that were multiplied by weights, a linear layer written out",
                 self._rule_owner("linear"),
             )
 
@@ -1025,7 +1026,7 @@ class Interception(TorchFunctionMode):
     def _refuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that has no rule: only the gradient passes it."""
         if self._closed is not None:
-            raise UnsupportedOperationError(_name_of(func), self._closed.name)
+            raise UnsupportedOperationError(name_of(func), self._closed.name)
         return func(*args, **kwargs)
 
     def _rule_owner(self, kind: str) -> str:
@@ -1258,7 +1259,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
     return value
 
 
-def _name_of(func: Any) -> str:
+def name_of(func: Any) -> str:
     if getattr(func, "__name__", "") in ("__get__", "__set__"):
         return f"torch.Tensor.{func.__self__.__name__}"
     name = resolve_name(func) or ".".join(

@@ -68,6 +68,12 @@ COMMANDS: Final = (
         ),
     ),
     Command(
+        "audit",
+        "whybert.cli.audit",
+        "audit_command",
+        ("whybert audit ./my-model", 'whybert audit builtin --text "not bad" --method attnlrp,cp_lrp'),
+    ),
+    Command(
         "study",
         "whybert.cli.study",
         "study_command",

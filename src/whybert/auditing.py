@@ -1,0 +1,535 @@
+"""`audit`: is this model explained rightly?  What the methods promise, held against one classifier."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from whybert.anatomy import check_finite, device_of, forward, model_inputs, plain
+from whybert.attribution import Attribution, attribute_all
+from whybert.classifier import Classifier, batches, check_classifier, normalise_texts
+from whybert.encoding import Encoding, Text
+from whybert.errors import ModelError, NonFiniteError, WhybertError, one_line
+from whybert.explaining import Texts
+from whybert.interception import name_of, run
+from whybert.lrp.composites import CP_LRP, GRADIENT
+from whybert.methods import METHODS, Method, create_all
+from whybert.methods.relevance import CPLRP, ReleasedLRP
+from whybert.schema import write
+from whybert.targets import resolve
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Status = Literal["ok", "fail", "refused", "skipped"]
+
+TEXTS: Final = (
+    "Fine.",
+    "The plot is thin, but the cast is charming.",
+    "It rained in the morning, and in the afternoon we read what had come the week before, page by page.",
+)
+"""What a model is asked where no texts are given: of different lengths, so that a batch is padded."""
+
+CHECKS: Final = {
+    "served": "every operation has a rule",
+    "logits": "logits are the model's",
+    "padding": "padding gets nothing",
+    "batch": "batch equals single",
+    "unchanged": "model unchanged",
+    "books": "tokens + biases = output",
+    "gradient": "gradient = differences",
+    "float64": "equals float64",
+    "bfloat16": "finite in bfloat16",
+    "reads": "start of the trace is known",
+}
+"""The checks by name, each with the words of the terminal."""
+
+_MARKS: Final = {"fail": "FAIL", "refused": "refused", "skipped": "-", "ok": "ok"}  # the worst first
+_DIRECTIONS, _STEPS = 4, (1e-3, 1e-5)  # of the differences; steps in standard deviations of the embedding
+_FAILURES: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise of one method.
+
+    Fields:
+        name: of `CHECKS`.
+        method: the spec of the method.
+        status: "refused" says that the method names what it cannot explain, which is no failure; "skipped"
+            that the check does not apply here, for the reason that `explanation` gives.
+        figure: what was measured, 0 where all is well; None where there is nothing to measure.
+        tolerance: the largest figure that passes.
+        explanation: one line.
+    """
+
+    name: str
+    method: str
+    status: Status
+    figure: float | None = None
+    tolerance: float | None = None
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What `audit` found.
+
+    Fields:
+        model, dtype, device: what was asked, and where.
+        methods: their specs.
+        lengths: the tokens of each text, special ones included.
+        checks: in the order of the methods.
+    """
+
+    model: str
+    dtype: str
+    device: str
+    methods: tuple[str, ...]
+    lengths: tuple[int, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.status == "fail")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as values that JSON can hold, and `passed`."""
+        return {"passed": self.passed, **write(self)}
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        from whybert.render import visible
+        from whybert.render.tables import NumberTable
+
+        found = {(check.name, check.method): check for check in self.checks}
+        rows = []
+        for name, words in CHECKS.items():
+            cells = [found.get((name, method)) for method in self.methods]
+            figures = [cell.figure for cell in cells if cell and cell.tolerance and cell.figure is not None]
+            marks = [_MARKS[cell.status] if cell else "" for cell in cells]
+            rows.append((words, [*marks, f"{max(figures):.0e}" if figures else ""]))
+        told: dict[tuple[str, str, str], list[str]] = {}
+        for check in sorted(self.checks, key=lambda check: tuple(_MARKS).index(check.status)):
+            if check.explanation:
+                key = (_MARKS[check.status], CHECKS[check.name], check.explanation)
+                told.setdefault(key, []).append(check.method)
+        lines = [f"{mark} {', '.join(of)}: {words}: {why}" for (mark, words, why), of in told.items()]
+        count = len(self.failures)
+        lines.append(f"{count} of {len(self.checks)} checks failed" if count else "nothing failed")
+        tokens = ", ".join(map(str, self.lengths))
+        return Group(
+            Text(visible(f"{self.model} in {self.dtype} on {self.device}; texts of {tokens} tokens")),
+            Text(),
+            NumberTable("", [*self.methods, "worst"], rows),
+            Text(),
+            *map(Text, map(visible, lines)),
+        )
+
+
+def audit(
+    classifier: Classifier,
+    texts: Texts | None = None,
+    methods: str | Method | Sequence[str | Method] | None = None,
+) -> Audit:
+    """Check on a few texts that the methods keep their promises on this model.
+
+    Copies of the model in float64 and bfloat16 are made where they fit; the model itself is only asked.
+
+    Args:
+        classifier: the model and its tokenizer.
+        texts: as `explain` takes them; None stands for a few neutral sentences.
+        methods: specs or `Method`s; None stands for all.
+
+    Returns:
+        An `Audit`.  A method that refuses the model by name does not fail; numbers that are wrong do.
+
+    Raises:
+        UsageError: a wrong method or option.
+        InputError: a text that cannot be encoded.
+        ModelError: the model cannot be asked at all.
+    """
+    check_classifier(classifier)
+    listed, _ = normalise_texts(list(TEXTS) if texts is None else texts)
+    wanted = create_all(list(METHODS) if methods is None else methods)
+    examined = _Examined(classifier, listed)
+    return Audit(
+        model=classifier.name,
+        dtype=str(examined.dtype).removeprefix("torch."),
+        device=str(device_of(classifier.model)),
+        methods=tuple(method.spec for method in wanted),
+        lengths=tuple(batch.rows[0].token_count for batch in examined.alone),
+        checks=tuple(check for method in wanted for check in examined.checks(method)),
+    )
+
+
+class _Examined:
+    """A classifier, and texts that it is asked in batches, as `explain` makes them, and one by one."""
+
+    def __init__(self, classifier: Classifier, texts: Sequence[Text]) -> None:
+        self.classifier = classifier
+        self.model: nn.Module = classifier.model
+        self.batches = list(batches(classifier, texts, len(texts)))
+        self.alone = [batch for text in texts for _, batch in batches(classifier, [text], 1)]
+        before = _state(self.model)
+        first, graph, again = (
+            [self._asked(self.model, batch, gradient) for _, batch in self.batches]
+            for gradient in (False, True, False)
+        )
+        singles = torch.cat([self._asked(self.model, batch) for batch in self.alone])
+        after = _state(self.model)
+        self.own_changes = {name for name in before | after if before.get(name) != after.get(name)}
+        self.plain = list(zip(first, graph, strict=True))
+        self.repeats = all(map(torch.equal, first, again))
+        order = [index for indices, _ in self.batches for index in indices]
+        self.moves = float((torch.cat(first) - singles[order]).abs().max())  # of the logits, in a batch
+        classifier.check_labels(singles)
+        check_finite(self.model, singles)
+        self.target = singles.argmax(-1).tolist()
+        self.copied = cache(partial(_copy, self.model))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        kinds = (p.dtype for p in self.model.parameters() if p.is_floating_point())
+        return next(kinds, torch.float32)
+
+    def tolerance(self, method: Method) -> float:
+        """For two ways to compute the same scores, relative to the largest of a text.
+
+        Three roots of the type's precision, and a ten-thousandth at least: parts of a model compute in
+        float32 whatever its type.  `lrp` rescales by sums that are zero but for rounding, hence a twentieth.
+        """
+        least = 0.05 if isinstance(method, ReleasedLRP) else 1e-4
+        return max(3 * math.sqrt(torch.finfo(self.dtype).eps), least)
+
+    def _asked(self, model: nn.Module, batch: Encoding, gradient: bool = False) -> Tensor:
+        with plain(model, backward=gradient):
+            return forward(model, model_inputs(model, batch.inputs)).detach()
+
+    def _attributions(self, method: Method, model: nn.Module | None = None) -> list[Attribution]:
+        """One for each batch."""
+        return [
+            self._attribution(method, batch, [self.target[i] for i in indices], model)
+            for indices, batch in self.batches
+        ]
+
+    def _attribution(
+        self, method: Method, batch: Encoding, target: list[int], model: nn.Module | None = None
+    ) -> Attribution:
+        tokenizer = self.classifier.tokenizer
+        found = attribute_all(model or self.model, batch.inputs, [method], target, tokenizer=tokenizer)
+        return found[method.spec]
+
+    def _scores(self, found: Sequence[Attribution]) -> dict[int, Tensor]:
+        """The scores of the tokens of each text."""
+        return {
+            index: attribution.scores[row, list(batch.rows[row].positions)].double()
+            for (indices, batch), attribution in zip(self.batches, found, strict=True)
+            for row, index in enumerate(indices)
+        }
+
+    def checks(self, method: Method) -> Iterator[Check]:
+        """All that apply to the method."""
+        before = _state(self.model)
+        try:
+            found = self._attributions(method)
+            alone = [
+                self._attribution(method, batch, [target])
+                for batch, target in zip(self.alone, self.target, strict=True)
+            ]
+        except (WhybertError, *_FAILURES) as error:
+            refused = isinstance(error, ModelError) and not isinstance(error, NonFiniteError)
+            told = str(error) if isinstance(error, WhybertError) else one_line(error)
+            yield Check("served", method.spec, "refused" if refused else "fail", explanation=told)
+            return
+        after = _state(self.model)
+        changed = {name for name in before | after if before.get(name) != after.get(name)} - self.own_changes
+        yield Check("served", method.spec, "ok")
+        yield self._logits(method, found)
+        yield self._padding(method, found)
+        yield self._batch(method, found, alone)
+        told = f"changed: {', '.join(sorted(changed)[:5])}"
+        yield _judged("unchanged", method, float(len(changed)), 0.0, told)
+        if isinstance(method, CPLRP) or alone[0].biases is not None:
+            yield self._books(method, alone)
+        if method.composites() == (GRADIENT,):
+            yield self._on_copy("gradient", torch.float64, method, self._differences)
+        yield self._on_copy("float64", torch.float64, method, self._exact)
+        yield self._on_copy("bfloat16", torch.bfloat16, method, self._finite)
+        if method.needs_attention:
+            yield self._start(method)
+
+    def _logits(self, method: Method, found: Sequence[Attribution]) -> Check:
+        apart = max(
+            min(float((each.logits - logits).abs().max()) for logits in plain_logits)
+            for each, plain_logits in zip(found, self.plain, strict=True)
+        )
+        cause = "" if self.repeats else "; the model answers otherwise each time that it is asked"
+        return _judged("logits", method, apart, 0.0, f"{apart:.1e} from the plain forward pass{cause}")
+
+    def _padding(self, method: Method, found: Sequence[Attribution]) -> Check:
+        most = None
+        for (_, batch), each in zip(self.batches, found, strict=True):
+            padding = torch.ones_like(each.scores, dtype=torch.bool)
+            for row, text in enumerate(batch.rows):
+                padding[row, list(text.positions)] = False
+            if bool(padding.any()):
+                most = max(most or 0.0, float(each.scores[padding].abs().max()))
+        if most is None:
+            return Check("padding", method.spec, "skipped", explanation="texts of one length share a batch")
+        told = f"a padding token's score is {most:.1e}: the model reads padding; pad on the right"
+        return _judged("padding", method, most, 0.0, told)
+
+    def _batch(self, method: Method, found: Sequence[Attribution], alone: Sequence[Attribution]) -> Check:
+        apart = max(
+            _apart(scores, alone[index].scores[0, list(self.alone[index].rows[0].positions)])
+            for index, scores in self._scores(found).items()
+        )
+        cause = "rounding, or a model that mixes its batch"
+        if not self.repeats:
+            cause = "the model answers otherwise each time that it is asked"
+        elif self.moves > self.tolerance(method):
+            cause = f"so are the logits, by {self.moves:.1e}: the model reads padding or places in a batch"
+        told = f"scores in a batch are {apart:.1e} of the largest away from those of a text alone; {cause}"
+        return _judged("batch", method, apart, self.tolerance(method), told)
+
+    def _books(self, method: Method, alone: Sequence[Attribution]) -> Check:
+        """Tokens and biases against the output, text by text: so nothing is unclear about the row."""
+        open_shares = []
+        for found in alone:
+            parts = [found.relevance_sum, found.output, found.biases, found.elsewhere]
+            tokens, output, biases, elsewhere = (0.0 if part is None else float(part) for part in parts)
+            largest = max(abs(tokens), abs(output), abs(biases)) or 1.0
+            open_shares.append(abs(output - tokens - biases - elsewhere) / largest)
+        worst = max(open_shares)
+        if not isinstance(method, CPLRP):
+            told = "it does not promise to account for the whole output"
+            return Check("books", method.spec, "skipped", worst, None, told)
+        told = f"{worst:.1e} of it is not accounted for"
+        if worst > self.tolerance(method):
+            row = open_shares.index(worst)
+            copied = self.copied(torch.float64)
+            model = self.model if isinstance(copied, str) else copied
+            try:
+                told += (
+                    f"; lost at {_leak(model, model_inputs(model, self.alone[row].inputs), self.target[row])}"
+                )
+            except (WhybertError, *_FAILURES) as error:
+                told += f"; where it is lost was not found: {one_line(error)}"
+        return _judged("books", method, worst, self.tolerance(method), told)
+
+    def _start(self, method: Method) -> Check:
+        """Where the trace of attention starts, told for each text by itself."""
+        read = set()
+        for each in self.alone:
+            with plain(self.model, backward=True):
+                inputs = model_inputs(self.model, each.inputs)
+                parts = run(self.model, inputs, (), attention=True).read_positions()[0]
+            count = int((parts > 1e-3 * parts.max()).sum())
+            places = {len(parts) - 1: "the last token", 0: "the first token"}
+            even = float(parts.max()) * count < 1.01
+            every = "all tokens" if count == len(parts) else "some tokens"
+            mean = f"{'the mean' if even else 'a weighted mean'} of {every}"
+            read.add(places.get(int(parts.argmax()), "a token") if count == 1 else mean)
+        return Check("reads", method.spec, "ok", explanation=f"it starts at {' or '.join(sorted(read))}")
+
+    # --- on copies of the model ----------------------------------------------------------------------
+
+    def _on_copy(
+        self, name: str, dtype: torch.dtype, method: Method, judge: Callable[[str, Method, nn.Module], Check]
+    ) -> Check:
+        copied = self.copied(dtype)
+        if isinstance(copied, str):
+            return Check(name, method.spec, "skipped", explanation=copied)
+        try:
+            return judge(name, method, copied)
+        except (WhybertError, *_FAILURES) as error:
+            told = f"the copy in {dtype} cannot be explained: {one_line(error)}"
+            return Check(name, method.spec, "skipped", explanation=told)
+
+    def _exact(self, name: str, method: Method, copied: nn.Module) -> Check:
+        if self.dtype == torch.float64:
+            return Check(name, method.spec, "skipped", explanation="the model computes in float64")
+        own, exact = (self._scores(self._attributions(method, model)) for model in (self.model, copied))
+        apart = max(_apart(own[index], exact[index]) for index in own)
+        told = f"scores are {apart:.1e} of the largest away from those of a copy in float64"
+        return _judged(name, method, apart, self.tolerance(method), told)
+
+    def _finite(self, name: str, method: Method, copied: nn.Module) -> Check:
+        if not all(bool(torch.isfinite(self._asked(copied, batch)).all()) for _, batch in self.batches):
+            return Check(name, method.spec, "skipped", explanation="the logits of a copy are not finite")
+        try:
+            self._attributions(method, copied)
+        except NonFiniteError as error:
+            return Check(name, method.spec, "fail", explanation=str(error))
+        return Check(name, method.spec, "ok")
+
+    def _differences(self, name: str, method: Method, copied: nn.Module) -> Check:
+        """The gradient along random directions against central differences, text by text.
+
+        Of two steps the better one counts: the long one where a part of the model computes in float32, the
+        short one where it bends.  A gradient that is lost on its way is wrong at any step.
+        """
+        with plain(copied, backward=True):
+            worst = max(
+                self._difference(
+                    copied, model_inputs(copied, batch.inputs), [self.target[i] for i in indices]
+                )
+                for indices, batch in self.batches
+            )
+        told = f"it is {worst:.1e} away from the differences of the logits; a part of it is wrong or lost"
+        return _judged(name, method, worst, 1e-3, told)
+
+    def _difference(self, model: nn.Module, inputs: Mapping[str, Tensor], targets: list[int]) -> float:
+        base = run(model, inputs, (GRADIENT,))
+        target = resolve(targets, base.logits.detach(), self.classifier.labels)
+        gradient, embedding = base.gradient(GRADIENT, target), base.embedding.detach()
+        if not bool(torch.isfinite(gradient).all()):
+            raise NonFiniteError("its gradient is not finite")
+        generator, shape = torch.Generator().manual_seed(0), (_DIRECTIONS, *embedding.shape)
+        directions = torch.randn(shape, generator=generator, dtype=embedding.dtype).to(embedding.device)
+        expected = (gradient * directions).flatten(2).sum(2)
+
+        def moved(change: Tensor) -> Tensor:
+            return target.output(run(model, inputs, (), at=lambda e: e + change).logits)
+
+        errors = []
+        for step in _STEPS:
+            size = step * embedding.std()
+            found = torch.stack([moved(size * each) - moved(-size * each) for each in directions]) / (
+                2 * size
+            )
+            scale = torch.maximum(found.norm(dim=0), expected.norm(dim=0)).clamp_min(1e-300)
+            errors.append(float(((found - expected).norm(dim=0) / scale).max()))
+        return min(errors)
+
+
+def _judged(name: str, method: Method, figure: float, tolerance: float, explanation: str) -> Check:
+    """Failed, with an explanation, where the figure is above the tolerance or no number."""
+    fine = figure <= tolerance
+    return Check(name, method.spec, "ok" if fine else "fail", figure, tolerance, "" if fine else explanation)
+
+
+def _apart(scores: Tensor, others: Tensor) -> float:
+    """The largest difference of the scores of a text, relative to the largest score."""
+    largest = float(others.abs().max()) or 1.0
+    return float((scores - others).abs().max()) / largest
+
+
+def _state(model: nn.Module) -> dict[str, object]:
+    """All that could be changed about a model, by the name of its part, as values that compare."""
+    state: dict[str, object] = {}
+    for name, module in model.named_modules():
+        own = {
+            key: tuple((k, id(v)) for k, v in value.items()) if isinstance(value, dict) else id(value)
+            for key, value in vars(module).items()
+        }
+        state[f"module {name}" if name else "the model"] = (module.training, own)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        state[name] = (
+            id(tensor),
+            tensor.requires_grad,
+            None if tensor.grad_fn else id(tensor.grad),
+            tensor.is_inference() or tensor._version,
+            sorted(vars(tensor)),
+            tensor._backward_hooks and len(tensor._backward_hooks),
+            _checksum(tensor),
+        )
+    return state
+
+
+def _checksum(tensor: Tensor) -> int | None:
+    """Of its bytes; None for a kind of tensor that does not show them."""
+    try:
+        return zlib.crc32(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    except (RuntimeError, TypeError, NotImplementedError):
+        return None
+
+
+def _copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | str:
+    device = device_of(model)
+    needed = 2 * dtype.itemsize * sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    room = math.inf
+    if device.type == "cuda":
+        room = torch.cuda.mem_get_info(device)[0]
+    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    if needed > room:
+        return f"a copy in {dtype} needs {needed / 2**30:.1f} GiB of {room / 2**30:.1f}"
+    try:
+        return copy.deepcopy(model).to(dtype)
+    except (MemoryError, NotImplementedError, *_FAILURES) as error:
+        return f"no copy in {dtype} can be made: {one_line(error)}"
+
+
+# --- where relevance is lost -----------------------------------------------------------------------------
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes the results of each torch function, in order, as they are when it returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.results: list[tuple[str, Tensor, int]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        for tensor in output if isinstance(output, tuple | list) else [output]:
+            if isinstance(tensor, Tensor) and tensor.grad_fn is not None:
+                self.results.append((name_of(func), tensor, tensor._version))
+        return output
+
+
+def _leak(model: nn.Module, inputs: Mapping[str, Tensor], target: int) -> str:
+    """The first operation whose result hands down less, or more, than it is given, by CP-LRP's rules.
+
+    What is swept from the result of an operation to the embedding and into the books is held against what
+    the result was given.  All results before it hand down what they get, so it is lost in this operation.
+    """
+    recorder, call = _Recorder(), model.forward
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        with recorder:
+            return call(*args, **kwargs)
+
+    copied = copy.copy(model)  # its parts are the model's own; only `forward` is another
+    copied.forward = recorded
+    with plain(model, backward=True):
+        forward_pass = run(copied, inputs, (CP_LRP,))
+        books, logits = cast(Tensor, forward_pass.books), forward_pass.logits
+        seed = resolve([target], logits.detach(), [str(i) for i in range(logits.shape[-1])]).seed(logits)
+        to = [forward_pass.embedding, books]
+
+        def lost(result: Tensor, relevance: Tensor) -> Tensor:
+            kept, booked = forward_pass.swept(CP_LRP, result, relevance, to)
+            rest = (result.detach() * relevance).sum()
+            for part, gradient in zip(to, (kept, booked), strict=True):
+                rest = rest if gradient is None else rest - (part.detach() * gradient).sum()
+            return rest.abs()
+
+        results = [each for each in recorder.results if each[1]._version == each[2]]
+        given = forward_pass.swept(CP_LRP, logits, seed.detach(), [tensor for _, tensor, _ in results])
+        all_lost = lost(logits, seed.detach())
+        for (name, tensor, _), relevance in zip(results, given, strict=True):
+            if relevance is not None and bool(lost(tensor, relevance) > 0.01 * all_lost):
+                return f"{name}, of shape {tuple(tensor.shape)}"
+    return "an operation that no function mode sees"

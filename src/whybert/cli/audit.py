@@ -1,0 +1,50 @@
+"""`whybert audit`: whether a model is explained rightly."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from whybert.cli.options import (
+    DeviceOption,
+    DtypeOption,
+    MaxLengthOption,
+    MethodOption,
+    ReportFormat,
+    ReportFormatOption,
+    TextOption,
+    methods,
+)
+from whybert.cli.output import console_for, opened, show
+from whybert.files import json_line
+
+
+def audit_command(
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="builtin, a folder or a hub id.")
+    ] = "builtin",
+    text: TextOption = None,
+    method: MethodOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    max_length: MaxLengthOption = None,
+    format: ReportFormatOption = ReportFormat.TERMINAL,
+) -> None:
+    """Check that a model is explained rightly: what each method promises, on a few texts of your own or none.
+
+    The exit code is 1 if something fails.  A method that refuses the model by name does not fail.
+    """
+    from whybert.auditing import audit
+    from whybert.classifier import Classifier
+    from whybert.methods import create_all
+
+    wanted = None if method is None else create_all(methods(method))
+    found = audit(Classifier.load(model, device=device, dtype=dtype, max_length=max_length), text, wanted)
+    with opened(None) as stream:
+        if format is ReportFormat.JSON:
+            stream.write(json_line(found.to_dict()))
+        else:
+            show(console_for(stream), found)
+    if not found.passed:
+        raise typer.Exit(1)
