@@ -116,6 +116,19 @@ def test_a_model_that_answers_otherwise_each_time() -> None:
     assert "otherwise each time" in told(found, "logits", "lat")
 
 
+@pytest.mark.parametrize(("by", "fails"), [(0.0, False), (2e-7, False), (1e-4, True)])
+def test_logits_that_are_not_the_models(by: float, fails: bool) -> None:
+    """A model that computes otherwise where it is watched, as one does that asks for other kernels."""
+
+    def change(x: Tensor) -> Tensor:
+        return x * (1.0 + by * (torch._C._len_torch_function_stack() > 0))
+
+    found = audit(classifier(change), methods="gi")
+    check = next(check for check in found.checks if check.name == "logits")
+    assert (check.status == "fail") == fails
+    assert ("by rounding" in check.explanation) == (by == 2e-7)
+
+
 def _filled(x: Tensor) -> Tensor:
     return x.masked_fill(torch.arange(x.shape[-1]) > 10, 0.7)
 
@@ -158,6 +171,13 @@ def test_padding_that_the_model_reads() -> None:
     assert "pad on the right" in told(found, "padding", "gi")
     assert "so are the logits" in told(found, "batch", "gi")
     assert audit(judged, "a single text", "gi").passed
+
+    class Mean(First):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            return super().forward(input_ids, torch.ones_like(attention_mask))
+
+    right = audit(Classifier(Mean(len(tokenizer)), tiny.wordpiece()), methods="gi")  # type: ignore[arg-type]
+    assert "batch_size=1" in told(right, "padding", "gi")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -288,7 +308,7 @@ def test_the_command_says_what_fails(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert shown.code == 1
     assert "FAIL gi: padding gets nothing: a padding token's score is" in shown.out
     assert "refused lat: every operation has a rule: lat traces" in shown.out
-    assert "2 of 9 checks failed" in shown.out
+    assert "2 of 9 checks failed; 1 of 2 methods refuse the model" in shown.out
     written = run("audit", "first", "--format", "json")
     assert written.code == 1
     assert json.loads(written.out)["passed"] is False

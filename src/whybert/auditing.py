@@ -7,7 +7,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -134,6 +134,8 @@ class Audit:
         lines = [f"{mark} {', '.join(of)}: {words}: {why}" for (mark, words, why), of in told.items()]
         count = len(self.failures)
         lines.append(f"{count} of {len(self.checks)} checks failed" if count else "nothing failed")
+        if refused := sum(check.status == "refused" for check in self.checks):
+            lines[-1] += f"; {refused} of {len(self.methods)} methods refuse the model"
         tokens = ", ".join(map(str, self.lengths))
         return Group(
             Text(visible(f"{self.model} in {self.dtype} on {self.device}; texts of {tokens} tokens")),
@@ -210,6 +212,12 @@ class _Examined:
         kinds = (p.dtype for p in self.model.parameters() if p.is_floating_point())
         return next(kinds, torch.float32)
 
+    @property
+    def way_out(self) -> str:
+        """Where padding is read."""
+        left = self.classifier.tokenizer.padding_side == "left"
+        return "pad on the right" if left else "explain its texts one by one, with batch_size=1"
+
     def tolerance(self, method: Method) -> float:
         """For two ways to compute the same scores, relative to the largest of a text.
 
@@ -277,12 +285,17 @@ class _Examined:
             yield self._start(method)
 
     def _logits(self, method: Method, found: Sequence[Attribution]) -> Check:
+        """To the last bit, but where torch takes another kernel for weights that no gradient is asked for."""
         apart = max(
-            min(float((each.logits - logits).abs().max()) for logits in plain_logits)
+            min(float((each.logits - logits).abs().max() / logits.abs().max()) for logits in plain_logits)
             for each, plain_logits in zip(found, self.plain, strict=True)
         )
-        cause = "" if self.repeats else "; the model answers otherwise each time that it is asked"
-        return _judged("logits", method, apart, 0.0, f"{apart:.1e} from the plain forward pass{cause}")
+        tolerance = 16 * torch.finfo(self.dtype).eps
+        told = f"they are {apart:.1e} of the largest away from those of the plain forward pass"
+        if not self.repeats:
+            told += "; the model answers otherwise each time that it is asked"
+        check = _judged("logits", method, apart, tolerance, told)
+        return replace(check, explanation=f"{told}, by rounding") if apart and check.status == "ok" else check
 
     def _padding(self, method: Method, found: Sequence[Attribution]) -> Check:
         most = None
@@ -294,7 +307,7 @@ class _Examined:
                 most = max(most or 0.0, float(each.scores[padding].abs().max()))
         if most is None:
             return Check("padding", method.spec, "skipped", explanation="texts of one length share a batch")
-        told = f"a padding token's score is {most:.1e}: the model reads padding; pad on the right"
+        told = f"a padding token's score is {most:.1e}: the model reads padding; {self.way_out}"
         return _judged("padding", method, most, 0.0, told)
 
     def _batch(self, method: Method, found: Sequence[Attribution], alone: Sequence[Attribution]) -> Check:
@@ -306,7 +319,7 @@ class _Examined:
         if not self.repeats:
             cause = "the model answers otherwise each time that it is asked"
         elif self.moves > self.tolerance(method):
-            cause = f"so are the logits, by {self.moves:.1e}: the model reads padding or places in a batch"
+            cause = f"so are the logits, by {self.moves:.1e}: the model reads padding; {self.way_out}"
         told = f"scores in a batch are {apart:.1e} of the largest away from those of a text alone; {cause}"
         return _judged("batch", method, apart, self.tolerance(method), told)
 
