@@ -315,6 +315,11 @@ def test_the_command_says_what_fails(run: Run, monkeypatch: pytest.MonkeyPatch) 
     one_error(run("audit", "first", "--method", "nothing"), 2, "nothing")
 
 
-def test_a_model_whose_logits_are_no_numbers_is_an_error() -> None:
+def test_what_cannot_be_asked_is_an_error() -> None:
+    with pytest.raises(whybert.InputError, match="at least one text"):
+        audit(classifier(), [])
+    judged = classifier()
+    with pytest.raises(whybert.UnsupportedModelError, match="train mode"):
+        audit(Classifier(judged.model.train(), judged.tokenizer))
     with pytest.raises(whybert.NonFiniteError):
         audit(classifier(lambda x: x * float("inf")))

@@ -208,6 +208,8 @@ def test_completeness() -> None:
     assert Completeness(0.0, 0.0).error == math.inf
     assert Completeness(2.0, 4.0, 1.0, 0.5).remainder == 0.5
     assert Completeness(2.0, 4.0).remainder == 2.0
+    assert Completeness(2.0, 4.0, -6.0).open_share == pytest.approx(8.0 / 6.0)
+    assert Completeness(0.0, 0.0, 0.0).open_share == 0.0
     assert not Completeness(4.0, 4.0).is_exact  # a method that keeps no books does not know
     assert Completeness(42.0, 0.9, -41.1 + 1e-5).is_exact
     assert not Completeness(2.0, 4.0, 1.99).is_exact

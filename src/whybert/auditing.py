@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from whybert.anatomy import check_finite, device_of, forward, model_inputs, plain
+from whybert.anatomy import check_finite, check_model, device_of, forward, model_inputs, plain
 from whybert.attribution import Attribution, attribute_all
 from whybert.classifier import Classifier, batches, check_classifier, normalise_texts
 from whybert.encoding import Encoding, Text
-from whybert.errors import ModelError, NonFiniteError, WhybertError, one_line
+from whybert.errors import InputError, ModelError, NonFiniteError, WhybertError, one_line
 from whybert.explaining import Texts
+from whybert.explanation import Completeness
 from whybert.interception import name_of, run
 from whybert.lrp.composites import CP_LRP, GRADIENT
 from whybert.methods import METHODS, Method, create_all
@@ -165,11 +166,14 @@ def audit(
 
     Raises:
         UsageError: a wrong method or option.
-        InputError: a text that cannot be encoded.
+        InputError: no text, or one that cannot be encoded.
         ModelError: the model cannot be asked at all.
     """
     check_classifier(classifier)
+    check_model(classifier.model)
     listed, _ = normalise_texts(list(TEXTS) if texts is None else texts)
+    if not listed:
+        raise InputError("expected at least one text, found none; leave texts out for some of whybert's own")
     wanted = create_all(list(METHODS) if methods is None else methods)
     examined = _Examined(classifier, listed)
     return Audit(
@@ -325,12 +329,12 @@ class _Examined:
 
     def _books(self, method: Method, alone: Sequence[Attribution]) -> Check:
         """Tokens and biases against the output, text by text: so nothing is unclear about the row."""
-        open_shares = []
-        for found in alone:
-            parts = [found.relevance_sum, found.output, found.biases, found.elsewhere]
-            tokens, output, biases, elsewhere = (0.0 if part is None else float(part) for part in parts)
-            largest = max(abs(tokens), abs(output), abs(biases)) or 1.0
-            open_shares.append(abs(output - tokens - biases - elsewhere) / largest)
+        accounts = []
+        for each in alone:
+            parts = (each.relevance_sum, each.output, each.biases, each.elsewhere)
+            tokens, output, *others = (None if part is None else float(part) for part in parts)
+            accounts.append(Completeness(tokens or 0.0, output or 0.0, *others))
+        open_shares = [account.open_share for account in accounts]
         worst = max(open_shares)
         if not isinstance(method, CPLRP):
             told = "it does not promise to account for the whole output"

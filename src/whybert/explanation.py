@@ -106,10 +106,15 @@ class Completeness:
         return self.logit - self.relevance_sum - (self.biases or 0.0) - (self.elsewhere or 0.0)
 
     @property
+    def open_share(self) -> float:
+        """`|remainder|` relative to the largest of the parts and the output."""
+        largest = max(map(abs, (self.relevance_sum, self.logit, self.biases or 0.0, self.elsewhere or 0.0)))
+        return abs(self.remainder) / largest if largest else 0.0
+
+    @property
     def is_exact(self) -> bool:
-        """Whether the parts make up the output, but for rounding: to a thousandth of the largest."""
-        parts = (self.relevance_sum, self.logit, self.biases or 0.0, self.elsewhere or 0.0)
-        return self.biases is not None and abs(self.remainder) <= 1e-3 * max(map(abs, parts))
+        """Whether the parts are known to make up the output, but for rounding: to a thousandth."""
+        return self.biases is not None and self.open_share <= 1e-3
 
     @property
     def difference(self) -> float:
