@@ -255,6 +255,16 @@ def test_numbers_that_are_not_finite_fail() -> None:
     assert failed(found) == {"bfloat16": {"gi"}}
 
 
+def test_a_classifier_that_always_says_zero() -> None:
+    judged = classifier()
+    with torch.no_grad():
+        judged.model.classifier.weight.zero_()
+        judged.model.classifier.bias.zero_()
+    constant = audit(judged, methods=["gs", "gi", "lat", "attnlrp", "cp_lrp"])
+    assert constant.passed, constant.failures
+    assert status(constant)["served", "lat"] == "refused"  # it cannot be told what the classifier reads
+
+
 def test_own_texts_and_pairs() -> None:
     found = audit(classifier(), [("the film", "was good"), ("a b c d", "e f g h")], "attnlrp")
     assert found.passed

@@ -291,8 +291,8 @@ class _Examined:
     def _logits(self, method: Method, found: Sequence[Attribution]) -> Check:
         """To the last bit, but where torch takes another kernel for weights that no gradient is asked for."""
         apart = max(
-            min(float((each.logits - logits).abs().max() / logits.abs().max()) for logits in plain_logits)
-            for each, plain_logits in zip(found, self.plain, strict=True)
+            min(_apart(each.logits.double(), logits.double()) for logits in both)
+            for each, both in zip(found, self.plain, strict=True)
         )
         tolerance = 16 * torch.finfo(self.dtype).eps
         told = f"they are {apart:.1e} of the largest away from those of the plain forward pass"
@@ -344,10 +344,9 @@ class _Examined:
             row = open_shares.index(worst)
             copied = self.copied(torch.float64)
             model = self.model if isinstance(copied, str) else copied
+            inputs = model_inputs(model, self.alone[row].inputs)
             try:
-                told += (
-                    f"; lost at {_leak(model, model_inputs(model, self.alone[row].inputs), self.target[row])}"
-                )
+                told += f"; lost at {_leak(model, inputs, self.target[row])}"
             except (WhybertError, *_FAILURES) as error:
                 told += f"; where it is lost was not found: {one_line(error)}"
         return _judged("books", method, worst, self.tolerance(method), told)
@@ -405,18 +404,14 @@ class _Examined:
         short one where it bends.  A gradient that is lost on its way is wrong at any step.
         """
         with plain(copied, backward=True):
-            worst = max(
-                self._difference(
-                    copied, model_inputs(copied, batch.inputs), [self.target[i] for i in indices]
-                )
-                for indices, batch in self.batches
-            )
+            worst = max(self._difference(copied, *each) for each in self.batches)
         told = f"it is {worst:.1e} away from the differences of the logits; a part of it is wrong or lost"
         return _judged(name, method, worst, 1e-3, told)
 
-    def _difference(self, model: nn.Module, inputs: Mapping[str, Tensor], targets: list[int]) -> float:
+    def _difference(self, model: nn.Module, indices: Sequence[int], batch: Encoding) -> float:
+        inputs = model_inputs(model, batch.inputs)
         base = run(model, inputs, (GRADIENT,))
-        target = resolve(targets, base.logits.detach(), self.classifier.labels)
+        target = resolve([self.target[i] for i in indices], base.logits.detach(), self.classifier.labels)
         gradient, embedding = base.gradient(GRADIENT, target), base.embedding.detach()
         if not bool(torch.isfinite(gradient).all()):
             raise NonFiniteError("its gradient is not finite")
@@ -430,9 +425,8 @@ class _Examined:
         errors = []
         for step in _STEPS:
             size = step * embedding.std()
-            found = torch.stack([moved(size * each) - moved(-size * each) for each in directions]) / (
-                2 * size
-            )
+            found = torch.stack([moved(size * each) - moved(-size * each) for each in directions])
+            found /= 2 * size
             scale = torch.maximum(found.norm(dim=0), expected.norm(dim=0)).clamp_min(1e-300)
             errors.append(float(((found - expected).norm(dim=0) / scale).max()))
         return min(errors)
@@ -445,7 +439,7 @@ def _judged(name: str, method: Method, figure: float, tolerance: float, explanat
 
 
 def _apart(scores: Tensor, others: Tensor) -> float:
-    """The largest difference of the scores of a text, relative to the largest score."""
+    """The largest difference of the numbers, relative to the largest of the others."""
     largest = float(others.abs().max()) or 1.0
     return float((scores - others).abs().max()) / largest
 
@@ -476,7 +470,7 @@ def _checksum(tensor: Tensor) -> int | None:
     """Of its bytes; None for a kind of tensor that does not show them."""
     try:
         return zlib.crc32(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    except (RuntimeError, TypeError, NotImplementedError):
+    except (RuntimeError, TypeError):
         return None
 
 
@@ -492,7 +486,7 @@ def _copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | str:
         return f"a copy in {dtype} needs {needed / 2**30:.1f} GiB of {room / 2**30:.1f}"
     try:
         return copy.deepcopy(model).to(dtype)
-    except (MemoryError, NotImplementedError, *_FAILURES) as error:
+    except (MemoryError, *_FAILURES) as error:
         return f"no copy in {dtype} can be made: {one_line(error)}"
 
 
