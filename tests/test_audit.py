@@ -304,6 +304,7 @@ def test_the_command(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for words in CHECKS.values():
         assert words in shown.out
     assert "ok lat: start of the trace is known: it starts at the first token" in shown.out
+    assert "tokens + biases" not in run("audit", folder, "--method", "gi").out  # which it has no part in
     written = json.loads(run("audit", folder, "--method", "gi", "--text", "a film", "--format", "json").out)
     assert written["passed"] is True
     assert {check["method"] for check in written["checks"]} == {"gi"}

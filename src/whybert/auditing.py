@@ -126,7 +126,9 @@ class Audit:
             cells = [found.get((name, method)) for method in self.methods]
             figures = [cell.figure for cell in cells if cell and cell.tolerance and cell.figure is not None]
             marks = [_MARKS[cell.status] if cell else "" for cell in cells]
-            rows.append((words, [*marks, f"{max(figures):.0e}" if figures else ""]))
+            worst = f"{max(figures):.0e}".replace("0e+00", "0") if figures else ""
+            if any(cells):
+                rows.append((words, [*marks, worst]))
         told: dict[tuple[str, str, str], list[str]] = {}
         for check in sorted(self.checks, key=lambda check: tuple(_MARKS).index(check.status)):
             if check.explanation:

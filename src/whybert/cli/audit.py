@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from whybert.cli.options import (
+    INPUT_PANEL,
     DeviceOption,
     DtypeOption,
     MaxLengthOption,
     MethodOption,
     ReportFormat,
     ReportFormatOption,
-    TextOption,
     methods,
 )
 from whybert.cli.output import console_for, opened, show
@@ -21,10 +21,16 @@ from whybert.files import json_line
 
 
 def audit_command(
-    model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="builtin, a folder or a hub id.")
-    ] = "builtin",
-    text: TextOption = None,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="builtin, a folder or a hub id.")] = "builtin",
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="TEXT",
+            help="What it is asked; several: repeat it. Default: three neutral sentences.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
     method: MethodOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
