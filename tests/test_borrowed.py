@@ -468,7 +468,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "norm": (lambda x: x / x.norm(dim=-1, keepdim=True), "norm"),
     "reciprocal": (lambda x: 1 / x, "truediv"),
     "power of": (lambda x: 2**x, "pow"),
-    "rms_norm": (lambda x: F.rms_norm(x, (6,)), "rms_norm"),
+    "group_norm": (lambda x: F.group_norm(x.mT, 2).mT, "group_norm"),
     "mish": (F.mish, "mish"),
     "clamp": (lambda x: x.clamp(-1, 1), "clamp"),
     "in-place product": (lambda x: (x + 0).mul_(x), "mul_"),

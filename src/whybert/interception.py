@@ -25,6 +25,7 @@ from typing import Any, Final, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from whybert.anatomy import embedding_block, failures, logits_of, word_embeddings
@@ -39,6 +40,7 @@ from whybert.lrp.functions import (
     LayerNorm,
     Linear,
     Offset,
+    RMSNorm,
     Share,
     Sweep,
     total_share,
@@ -52,6 +54,7 @@ Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
 _DESCENT: Final = "_whybert_descent"  # the tensor descends from the embedding of this very forward pass
 _LOST: Final = "_whybert_lost"  # the name of the operation at which the tensor lost its gradient
 _WEIGHT: Final = "_whybert_weight"  # (sweep, whether the model's weights went into this constant)
+_SCORES: Final = "_whybert_scores"  # numbers of the products and softmaxes that it holds, see `open`
 _RECIPROCAL: Final = "_whybert_reciprocal"  # (): the tensor is one over something; times it is a quotient
 _WEIGHTED: Final = "_whybert_weighted"  # the axes along which the tensor was multiplied by other weights
 _ELEMENTWISE: Final = "_whybert_elementwise"  # (x, scale): the tensor is g(x); scale where it is scale * x
@@ -90,6 +93,19 @@ class AttentionInputs:
 
 
 @dataclass(slots=True)
+class LastAttention:
+    """Where what the classifier reads is looked for.
+
+    output: of the last attention, with the queries along `axis`.  hidden: the last states (batch, positions,
+    hidden) behind it that are known to be one position each; None if there are none.
+    """
+
+    output: GradientEdge
+    axis: int
+    hidden: GradientEdge | None = None
+
+
+@dataclass(slots=True)
 class SubLayer:
     """x -> LayerNorm(dense(x) + x): a block of BERT's kind, as the forward pass came by it."""
 
@@ -100,8 +116,8 @@ class SubLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unbiased:
-    """y = x W^T without a bias, spelled in some layout: if a constant is added next, it may be the bias.
+class _Layer:
+    """y = x W^T + b, spelled in some layout: if a constant is added next, it is (a part of) the bias.
 
     index: where in y, flattened, each number of the tensor stands; None if they stand in y's own order.
     is_placed: whether that is known.
@@ -109,6 +125,7 @@ class _Unbiased:
 
     x: Tensor
     weight: Tensor
+    bias: Tensor | None
     shape: torch.Size
     index: Tensor | None = None
     is_placed: bool = True
@@ -135,7 +152,7 @@ class ForwardPass:
     sub_layers: Sequence[SubLayer] = ()
     not_post_norm: str | None = None
     books: Tensor | None = None
-    hidden: Tensor | None = None
+    last: LastAttention | None = None
     _gradients: dict[tuple[Composite, ResolvedTarget], tuple[Tensor, Tensor | None]] = field(
         default_factory=dict
     )
@@ -168,23 +185,28 @@ class ForwardPass:
     def read_positions(self) -> Tensor:
         """What part of its decision the classifier reads at each position, (batch, positions); rows sum to 1.
 
-        Told by the dependence of the logits on the last hidden states: 1 at the first or the last token, or
-        equal parts of a mean.  Raises UnsupportedModelError where it cannot be told.
+        Told by the dependence of the logits: 1 at the one position whose output of the last attention they
+        depend on, or, where there are several, the parts of a mean over the hidden states behind it.  Raises
+        UnsupportedModelError where it cannot be told.
         """
-        reason = (
-            "its last hidden states, (batch, positions, hidden), were not found behind the last attention"
-        )
-        if self.hidden is not None and self.logits.requires_grad:
-            seed = torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits).expand_as(self.logits)
-            (passed,) = self.swept(Composite("gradient", closed=False), self.logits, seed, [self.hidden])
-            reason = "the logits do not depend on the last hidden states"
+        reason = "the logits do not depend on the output of its last attention"
+        passed = None if self.last is None else self._by_position(self.last.output)
+        if self.last is not None and passed is not None:
+            queries = passed.movedim(self.last.axis, 1).flatten(2).any(2)  # (batch, positions)
+            rows = len(self.logits)
+            if len(queries) != rows and bool((queries == queries[:1]).all()):  # heads folded into the batch
+                queries = queries[:1].expand(rows, -1)
+            if len(queries) == rows and bool((queries.sum(1) == 1).all()):
+                return queries.to(torch.promote_types(passed.dtype, torch.float32))
+            reason = "its head reads several positions, and of what hidden states was not found"
+            passed = None if self.last.hidden is None else self._by_position(self.last.hidden)
             if passed is not None and bool(passed.flatten(1).any(1).all()):
                 passed = passed.to(torch.promote_types(passed.dtype, torch.float32))
                 norms = passed.norm(dim=-1)
                 strongest = passed[torch.arange(len(passed)), norms.argmax(-1)][:, None]
                 parts = (passed * strongest).sum(-1) / strongest.square().sum(-1)
                 rest = (passed - parts[..., None] * strongest).norm(dim=-1)
-                tolerance = 100 * torch.finfo(self.hidden.dtype).eps * norms.amax(-1, keepdim=True)
+                tolerance = 100 * torch.finfo(self.logits.dtype).eps * norms.amax(-1, keepdim=True)
                 if bool((rest <= tolerance).all()) and bool((parts >= 0).all()):
                     return parts / parts.sum(-1, keepdim=True)
                 reason = "its head reads several positions, each in a way of its own"
@@ -192,6 +214,13 @@ class ForwardPass:
             "lat starts at the positions that the classifier reads (the first token, the last, or a mean), "
             f"and these cannot be told here: {reason}; use another method, such as attnlrp"
         )
+
+    def _by_position(self, at: GradientEdge) -> Tensor | None:
+        """How the logits, in a sum that none of them is likely to cancel, depend on an inner tensor."""
+        if not self.logits.requires_grad:
+            return None
+        seed = torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits).expand_as(self.logits)
+        return self.swept(Composite("gradient", closed=False), self.logits, seed, [at])[0]
 
     def _gradient(self, composite: Composite, target: ResolvedTarget) -> tuple[Tensor, Tensor | None]:
         key = (composite, target)
@@ -214,12 +243,18 @@ class ForwardPass:
         return self._gradients[key]
 
     def swept(
-        self, composite: Composite, output: Tensor, relevance: Tensor, to: Sequence[Tensor]
+        self, composite: Composite, output: Tensor, relevance: Tensor, to: Sequence[Tensor | GradientEdge]
     ) -> tuple[Tensor | None, ...]:
         """The same to several tensors, `books` among them if wanted; None where nothing arrives."""
         self.sweep.composite, self.sweep.books = composite, len(to) > 1
         try:
-            return torch.autograd.grad(output, to, relevance, retain_graph=True, allow_unused=True)
+            return torch.autograd.grad(
+                output,
+                cast("Sequence[Tensor]", to),
+                relevance,
+                retain_graph=True,
+                allow_unused=True,
+            )
         except RuntimeError as error:
             if "inplace operation" not in str(error):
                 raise
@@ -257,24 +292,33 @@ class Interception(TorchFunctionMode):
         self.books: Tensor | None = None
         self.attention: list[Tensor | AttentionInputs] = []
         self.untraceable: str | None = None
-        self.hidden: Tensor | None = None
+        self.last: LastAttention | None = None
         self.sub_layers: list[SubLayer] = []
         self.not_post_norm: str | None = None
         self.lookups: list[tuple[Tensor, Tensor]] = []
         self._words = words
         self._loses = False
+        self._open: dict[int, str | None] = {}
         self._keep_attention = attention
         self._keep_sub_layers = sub_layers
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._linear_inputs: dict[int, Tensor] = {}
         self._closed = next((c for c in self.composites if c.closed), None)
         self._inputs = {id(tensor) for tensor in inputs}
+        self._reordered: str | None = None  # an operation that may have put positions into another order
+        self._wise = False  # whether the call that is at work is known to keep positions apart
+        self._is_mixed = False  # whether something behind the last attention may have mixed positions
         self._below: Any = None  # the node of the output of the last attention that was kept
         self._handlers = self._handlers_in_use()
 
     @property
     def needs_graph(self) -> bool:
         return bool(self.composites) or self._keep_attention
+
+    @property
+    def _size(self) -> tuple[int, ...]:
+        """(batch, positions)"""
+        return tuple(cast(Tensor, self.embedding).shape[:2])
 
     def begin(self, embedding: Tensor) -> None:
         """From here on, what descends from the embedding, (batch, positions, hidden), is tracked."""
@@ -301,6 +345,8 @@ class Interception(TorchFunctionMode):
         return True
 
     def _constant(self, value: Tensor) -> Tensor:
+        if value.is_inference():  # it could not be saved for the backward pass
+            value = value.clone()
         if not value.requires_grad or self.tracked(value):
             return value
         constant = value.detach()
@@ -328,32 +374,60 @@ class Interception(TorchFunctionMode):
         kwargs = dict(kwargs) if kwargs else {}
         if self.embedding is None:
             return self._embed(func, args, kwargs)
-        given = [tensor for tensor in _tensors([args, kwargs]) if tensor.requires_grad]
+        sources = args[:1] if func in ops.SHAPED_BY_ANOTHER else (args, kwargs)
+        given = [tensor for tensor in _tensors(sources) if tensor.requires_grad]
+        name = self._lost_among(_tensors(sources))  # before the call, which may change them in place
         if not given:
-            return self._untracked(func, args, kwargs, func(*args, **kwargs))
+            return self._untracked(func, sources, name, args, func(*args, **kwargs))
         if not any(self.tracked(tensor) for tensor in given):
             with torch.no_grad():  # a constant, whichever way it is computed from parameters
                 output = _mapped(func(*args, **kwargs), lambda y: y.detach() if y.requires_grad else y)
-            return self._untracked(func, args, kwargs, output)
+            return self._untracked(func, sources, name, args, output)
         if func in ops.ESCAPES or (func in ops.STEPS and torch.is_grad_enabled()):
             raise self._lost(name_of(func))
-        name = self._lost_among(_tensors([args, kwargs]))
+        if kwargs.get("out") is not None:
+            raise self._lost(f"{name_of(func)} with out=")
         if name is not None and torch.is_grad_enabled():
             raise self._lost(name)
         if func in ops.OPAQUE_ATTENTION and self.untraceable is None:
             self.untraceable = f"{name_of(func)} keeps its attention weights to itself"
+        scores = self._scores_among(func, given)
         handler = self._handlers.get(func)
         if handler is not None:
             output = handler(self, func, self._constants(args), self._constants(kwargs))
         else:
             output = self._plain(func, args, kwargs)
         self._settle(func, args, output)
+        for tensor in _tensors(output) if scores else ():
+            _note(tensor, _SCORES, scores | (_noted(tensor, _SCORES) or frozenset()))
         return output
+
+    def _scores_among(self, func: Any, given: Iterable[Tensor]) -> frozenset[int]:
+        """Which products of activations the result of a call still is, on their way into a softmax."""
+        if not self._keep_attention or func not in ops.CARRYING:
+            return frozenset()
+        return frozenset().union(*(_noted(tensor, _SCORES) or () for tensor in given))
+
+    def _opened(self, y: Any, what: str) -> Any:
+        """y, which must come to be attention if the trace is to be whole: scores, or a softmax of them."""
+        if self._keep_attention and isinstance(y, Tensor):
+            self._open[len(self._open)] = what
+            _note(y, _SCORES, frozenset({len(self._open) - 1}))
+        return y
+
+    def _closed_by(self, tensor: Tensor) -> None:
+        for number in _noted(tensor, _SCORES) or ():
+            self._open[number] = None
+
+    @property
+    def open(self) -> str | None:
+        """A product of activations or a softmax that was not seen to become attention."""
+        return next(filter(None, self._open.values()), None)
 
     def _embed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Still in the embedding block: nothing above it is asked for, but which ids are looked up."""
         with torch.no_grad():
-            output = self._untracked(func, args, kwargs, func(*args, **kwargs))
+            output = self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
         if func is F.embedding and self._words is not None:
             ids, weight = _bind(args, kwargs, ("input", "weight"))
             if weight is self._words:
@@ -379,11 +453,16 @@ class Interception(TorchFunctionMode):
             setattr(tensor, _DESCENT, self.sweep)
             if type(tensor.grad_fn).__name__ in _NODES_WITHOUT_DERIVATIVE:
                 raise self._lost(name_of(func))
+        if self._keep_attention and func in ops.FLIPS:
+            self._reordered = name_of(func)
         if self._keep_attention and tracked and func not in ops.SELECTING:
             y = tracked[-1]
-            assert self.embedding is not None
-            if y.dim() == 3 and y.shape[:2] == self.embedding.shape[:2] and isinstance(output, Tensor):
-                self.hidden = y
+            wise, self._wise = self._wise or func in ops.POSITION_WISE, False
+            # Behind what may mix positions the states say no more which of them is read.
+            self._is_mixed = self._is_mixed or not wise
+            states = y.dim() == 3 and y.shape[:2] == self._size and isinstance(output, Tensor)
+            if self.last is not None and states and not self._is_mixed:
+                self.last.hidden = get_gradient_edge(y)  # not y, which may be changed in place
         if tracked or not found or func in ops.SHAPE_ONLY or func in self._handlers:
             return
         self._lose(func, name_of(func), found)
@@ -400,15 +479,19 @@ class Interception(TorchFunctionMode):
                 _note(tensor, _LOST, name)
                 self._loses = True
 
-    def _untracked(self, func: Any, args: Any, kwargs: Any, output: Any) -> Any:
-        """The result of a call without an operand that descends from the embedding differentiably."""
-        given = list(_tensors([args, kwargs]))
+    def _untracked(
+        self, func: Any, sources: Any, name: str | None, args: tuple[Any, ...], output: Any
+    ) -> Any:
+        """The result of a call without an operand that descends from the embedding differentiably.
+
+        sources: what numbers it was made of.  name: where one of them lost its gradient.
+        """
+        given = list(_tensors(sources))
         if self._has_rule("linear"):
             is_weight = any(self._is_weight(tensor) for tensor in given)
             for tensor in _tensors(output):
                 if not any(tensor is other for other in given):  # x.contiguous() may be the model's own x
                     setattr(tensor, _WEIGHT, (self.sweep, is_weight))
-        name = self._lost_among(given)
         if name is not None and func not in ops.SHAPE_ONLY:
             found = list(_tensors(output if output is not None else args[:1]))
             if func in ops.ESCAPES or (
@@ -457,6 +540,7 @@ class Interception(TorchFunctionMode):
             use(ops.LINEAR_LAYERS, Interception._linear)
             use(ops.CONVOLUTIONS, Interception._convolution)
             use(ops.LAYER_NORMS, Interception._layer_norm)
+            use(ops.RMS_NORMS, Interception._rms_norm)
             use(ops.GELU_FUNCTIONS, Interception._gelu)
             use(ops.ELEMENTWISE, Interception._activation)
             use(ops.POWERS, Interception._power)
@@ -503,8 +587,8 @@ class Interception(TorchFunctionMode):
             y = F.linear(x, weight, bias)
         else:
             y = self._layer(x, weight, bias, lambda: F.linear(x, weight, bias))
-            if bias is None:
-                _note(y, _LINEAR, _Unbiased(x, weight, y.shape))
+            if self._has_rule("linear"):
+                _note(y, _LINEAR, _Layer(x, weight, bias, y.shape))
         return cast(Tensor, self._carried([x], y))
 
     def _layer(self, x: Tensor, weight: Tensor, bias: Tensor | None, compute: Callable[[], Tensor]) -> Tensor:
@@ -533,6 +617,9 @@ class Interception(TorchFunctionMode):
         x = a if self.tracked(a) else b
         if isinstance(x, Tensor) and x.dim() > 1:
             self._enters_linear(x)
+        if axes is not None and x.dim() > 1:
+            position = (axes.first if x is a else axes.second)[1]
+            self._wise = x.shape[:2] == self._size and axes.result[1:2] == (position,)
         # A constant that no weight went into, such as the shares of a mean, pools; it is no layer.
         if not self._has_rule("linear") or not self._is_weight(b if x is a else a):
             return self._carried([x], call(a, b))
@@ -545,7 +632,7 @@ class Interception(TorchFunctionMode):
         y = self._layer(form.x, form.weight, None, lambda: form.into(call(*plain)))
         index = form.back(torch.arange(y.numel(), device=y.device).view(y.shape))
         spelled = form.back(y)
-        _note(spelled, _LINEAR, _Unbiased(form.x, form.weight, y.shape, None if y is spelled else index))
+        _note(spelled, _LINEAR, _Layer(form.x, form.weight, None, y.shape, index))
         return self._carried([x], spelled)
 
     def _activations_product(
@@ -559,42 +646,56 @@ class Interception(TorchFunctionMode):
         """A product of two activations, of attention weights and values if one descends from a softmax."""
         first, second = (_noted(operand, _ATTENTION) is not None for operand in (a, b))
         if not (first or second):
-            return call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
-        if self._keep_attention:
-            self._keep(a if first else b, axes, first)
+            y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
+            return y if axes is None else self._opened(y, f"a product of two activations ({name_of(func)})")
+        axis = self._keep(a if first else b, axes, first) if self._keep_attention else None
         weights, values = (0, 1) if first else (1, 0)
         y = call(self._share(a, ("attention_values", weights)), self._share(b, ("attention_values", values)))
-        self._below = y.grad_fn
+        self._attended(y, axis)
         return y
 
-    def _keep(self, weights: Tensor, axes: contractions.Axes | None, first: bool) -> None:
-        """Keep attention weights as (batch, heads, queries, keys), if they can be told to be that."""
-        self.hidden = None  # what was seen of hidden states lies below this attention
-        assert self.embedding is not None
-        batch, positions = self.embedding.shape[:2]
-        for output in _noted(weights, _ATTENTION):
-            if output.shape == (batch, output.shape[1], positions, positions) and output.dim() == 4:
-                self._add_attention(output, [weights])
-                return
+    def _attended(self, y: Tensor, axis: int | None) -> None:
+        """y is the output of an attention, with the queries along `axis`, if that is known."""
+        if self._keep_attention and y.requires_grad:
+            self._below, self._wise, self._is_mixed = y.grad_fn, True, False
+            self.last = None if axis is None else LastAttention(get_gradient_edge(y), axis)
+
+    def _keep(self, weights: Tensor, axes: contractions.Axes | None, first: bool) -> int | None:
+        """Keep attention weights as (batch, heads, queries, keys), if they can be told to be that.
+
+        Returns the axis of the queries in the product with the values.
+        """
+        self._closed_by(weights)
+        batch, positions = self._size
         if axes is not None:
             own, other = (axes.first, axes.second) if first else (axes.second, axes.first)
             heads = [name for name in own if name in other and name in axes.result]
             queries = [name for name in own if name in axes.result and name not in other]
             keys = [name for name in own if name not in axes.result]
+            axis = axes.result.index(queries[0]) if len(queries) == 1 else None
+            for output in _noted(weights, _ATTENTION):
+                if output.dim() == 4 and (len(output), *output.shape[2:]) == (batch, positions, positions):
+                    self._add_attention(output, [weights])
+                    return axis
             if len(queries) == len(keys) == 1 and len(heads) in (1, 2):
                 kept = weights.detach().permute([own.index(name) for name in (*heads, *queries, *keys)])
                 kept = kept.unsqueeze(1) if len(heads) == 1 else kept
                 if kept.shape[0] == batch and kept.shape[2] == kept.shape[3] == positions:
                     self._add_attention(kept, [weights])
-                    return
+                    return axis
         self.untraceable = (
             f"attention weights of shape {tuple(weights.shape)} are not (batch, heads, queries, keys) over "
             f"the {positions} positions (banded, sparse, prefix or folded attention)"
         )
+        return None
 
     def _add_attention(self, kept: Tensor | AttentionInputs, sources: Sequence[Tensor]) -> None:
         """Keep what must be another layer's: one whose weights depend on the attention before."""
         before, self._below = self._below, None
+        if self._reordered is not None:
+            self.untraceable = f"{self._reordered} puts positions into another order"
+        if isinstance(kept, Tensor) and bool((kept.sum(-1) > 1.001).any()):
+            self.untraceable = "what the values are multiplied by sums to more than 1 over the keys"
         if before is not None and not any(
             node is before for source in sources if source.grad_fn for node in _nodes(source.grad_fn)
         ):
@@ -609,6 +710,8 @@ class Interception(TorchFunctionMode):
         added, a, b = _bind(args, kwargs, names)
         scales = {name: kwargs[name] for name in ("alpha", "beta") if name in kwargs}
         if self.tracked(a) and self.tracked(b):
+            if self._keep_attention:
+                self.untraceable = f"{name_of(func)} of two activations may be attention"
             if _noted(a, _ATTENTION) is not None or _noted(b, _ATTENTION) is not None:
                 return self._refuse(func, args, kwargs)
             a, b = self._share(a, ("product", 0)), self._share(b, ("product", 1))
@@ -657,6 +760,14 @@ class Interception(TorchFunctionMode):
             raise UnsupportedOperationError(name_of(func), refusing.name)
         y = func(*args, **kwargs)
         return y if bias is None else self._offset(y, bias[:, None])
+
+    def _rms_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, shape, weight, eps = _bind(args, kwargs, ("input", "normalized_shape", "weight", "eps"))
+        if self.tracked(weight) or not self.tracked(x):
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        if not self._has_rule("layer_norm"):
+            return F.rms_norm(x, tuple(shape), weight, eps)
+        return _apply(RMSNorm, x, tuple(shape), weight, eps, self.sweep)
 
     def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x, shape, weight, bias, eps = _bind(
@@ -758,7 +869,9 @@ class Interception(TorchFunctionMode):
         """A quotient of a and b, or its reciprocal spelling; first, second: which of the two each is."""
         if self.sub_layers:
             self.sub_layers[-1].normalised = True  # a LayerNorm written out: (x - mean) / deviation
-        return func(self._share(a, ("quotient", first)), self._share(b, ("quotient", second)))
+        y = func(self._share(a, ("quotient", first)), self._share(b, ("quotient", second)))
+        numerator = a if first == 0 else b
+        return _note(y, _ATTENTION, ()) if _noted(numerator, _ATTENTION) is not None else y
 
     def _scaled(self, func: Callable[..., Any], a: Any, b: Any) -> Any:
         """a * b or a / b with at most one factor that depends on the input."""
@@ -793,9 +906,11 @@ class Interception(TorchFunctionMode):
     def _sum_with_constant(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, constant: Any
     ) -> Tensor:
-        unbiased: _Unbiased | None = _noted(x, _LINEAR)
-        if unbiased is not None and not _is_number(constant):
-            y = self._with_bias(func, args, kwargs, unbiased, x, constant)
+        layer: _Layer | None = _noted(x, _LINEAR)
+        if layer is not None and isinstance(constant, int | float) and constant == 0:  # as `sum` begins
+            y = _note(func(*args, **kwargs), _LINEAR, layer)
+        elif layer is not None:
+            y = self._with_bias(func, args, kwargs, layer, x, constant)
         elif self.books is None:
             y = func(*args, **kwargs)
         else:
@@ -824,11 +939,11 @@ class Interception(TorchFunctionMode):
         func: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        layer: _Unbiased,
+        layer: _Layer,
         x: Tensor,
-        constant: Tensor,
+        constant: Any,
     ) -> Tensor:
-        """x + constant, where x is a linear layer without a bias: the constant is its bias.
+        """x + constant, where x is a linear layer: the constant belongs to its bias.
 
         Raises UnsupportedOperationError where it is another constant in each row: that is no layer.
         """
@@ -841,21 +956,24 @@ class Interception(TorchFunctionMode):
         features, column = torch.unique(index.flatten() % width, return_inverse=True)
         place = index.flatten() // width * len(features) + column
         shape = (*layer.shape[:-1], len(features))
+        constant = torch.as_tensor(constant, dtype=x.dtype, device=x.device)
         bias = constant.new_empty(math.prod(shape))
         whole = layer.is_placed and value.shape == x.shape and len(place) == bias.numel()
         if whole and len(place.unique()) == len(place) and func not in ops.DIFFERENCES and not kwargs:
             bias[place] = constant.expand(x.shape).flatten()
             rows = bias.view(-1, len(features))
             if bool((rows == rows[0]).all()):
+                weight = layer.weight if len(features) == width else layer.weight[..., features, :]
+                added = rows[0] if layer.bias is None else rows[0] + layer.bias[features]
                 y = self._layer(
                     layer.x,
-                    layer.weight if len(features) == width else layer.weight[..., features, :],
-                    rows[0].clone(),
-                    lambda: (
-                        torch.empty_like(value.flatten()).index_copy_(0, place, value.flatten()).view(shape)
-                    ),
+                    weight,
+                    added,
+                    lambda: value.new_empty(len(place)).index_copy_(0, place, value.flatten()).view(shape),
                 )
-                return y if layer.index is None else y.flatten()[place].view(x.shape)
+                placed = None if layer.index is None else place.view(x.shape)
+                spelled = y if placed is None else y.flatten()[placed]
+                return _note(spelled, _LINEAR, _Layer(layer.x, weight, added, y.shape, placed))
         raise UnsupportedOperationError(
             f"{name_of(func)} of a linear layer and a constant that is not its bias",
             self._rule_owner("linear"),
@@ -901,7 +1019,8 @@ class Interception(TorchFunctionMode):
     # --- attention -----------------------------------------------------------------------------------
 
     def _softmax(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        y = func(*args, **kwargs)
+        self._closed_by(_bind(args, kwargs, ("input",))[0])
+        y = self._opened(func(*args, **kwargs), "a softmax")
         axis = _bind(args, kwargs, ("input", "dim"))[1]
         # not y itself: that would be a reference cycle
         return _note(y, _ATTENTION, (y.detach(),) if axis in (-1, y.dim() - 1) else ())
@@ -917,7 +1036,7 @@ class Interception(TorchFunctionMode):
                 args, lambda t: t if self.tracked(t) or not t.is_floating_point() else self._booked(t)
             )
         y = func(*args, **kwargs)
-        layer: _Unbiased | None = next(filter(None, (_noted(x, _LINEAR) for x in tracked)), None)
+        layer: _Layer | None = next(filter(None, (_noted(x, _LINEAR) for x in tracked)), None)
         if layer is not None:
             found = list(_tensors(y))
             indices: list[Tensor | None] = [None] * len(found)
@@ -975,9 +1094,7 @@ class Interception(TorchFunctionMode):
         if self.tracked(mask):
             raise UnsupportedOperationError("attention with a mask that depends on the input", self._name())
         if self._keep_attention:
-            self.hidden = None
-            assert self.embedding is not None
-            batch, positions = self.embedding.shape[:2]
+            batch, positions = self._size
             if query.dim() == 4 and query.shape[0] == batch and query.shape[2] == key.shape[2] == positions:
                 width = query.shape[-1] ** -0.5 if scale is None else float(scale)
                 kept = AttentionInputs(query.detach(), key.detach(), mask, bool(is_causal), width)
@@ -987,10 +1104,12 @@ class Interception(TorchFunctionMode):
                     f"attention of queries {tuple(query.shape)} to keys {tuple(key.shape)} is not over the "
                     f"{positions} positions (prefix or folded attention)"
                 )
-        through_scores: tuple[tuple[str, int], ...] = (("attention_values", 0),)
-        query = self._share(query, *through_scores, ("product", 0))
-        key = self._share(key, *through_scores, ("product", 1))
-        value = self._share(value, ("attention_values", 1))
+        # A product with a constant is linear, and nothing of it is shared.
+        q, k, v = (self.tracked(operand) for operand in (query, key, value))
+        through_scores: tuple[tuple[str, int], ...] = (("attention_values", 0),) if v else ()
+        query = self._share(query, *through_scores, *((("product", 0),) if k else ()))
+        key = self._share(key, *through_scores, *((("product", 1),) if q else ()))
+        value = self._share(value, *((("attention_values", 1),) if q or k else ()))
         output: Tensor = F.scaled_dot_product_attention(
             query,
             key,
@@ -1000,7 +1119,7 @@ class Interception(TorchFunctionMode):
             scale=scale,
             enable_gqa=bool(grouped),
         )
-        self._below = output.grad_fn
+        self._attended(output, output.dim() - 2)
         return output
 
     def _dropout(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -1041,7 +1160,7 @@ _KNOWN: Final[frozenset[Any]] = (
 )
 
 
-_FUNCTIONS: Final = (Activation, ComposedActivation, InnerFunction, LayerNorm, Linear, Offset, Share)
+_FUNCTIONS: Final = (Activation, ComposedActivation, InnerFunction, LayerNorm, Linear, Offset, RMSNorm, Share)
 
 # The names of autograd's nodes, without "Backward0", that the known functions leave in the graph.  Which
 # of several a function leaves depends on the device, the data type and the shapes.
@@ -1149,11 +1268,11 @@ def run(
         mode.sweep,
         _own_positions(inputs["input_ids"], mode) if "input_ids" in inputs else None,
         mode.attention,
-        mode.untraceable,
+        mode.untraceable or (mode.open and f"{mode.open} was not seen to become attention"),
         mode.sub_layers,
         not_post_norm,
         mode.books,
-        mode.hidden,
+        mode.last,
     )
 
 

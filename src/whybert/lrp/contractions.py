@@ -125,6 +125,8 @@ def canonical(axes: Axes, tracked: Tensor, constant: Tensor, tracked_is_first: b
     new = [name for name in own if name not in of_x and name in axes.result]
     rest = [name for name in of_x if name not in shared and name not in summed]
     parts = {*shared, *summed, *new} == set(own) and {*shared, *rest, *new} == set(axes.result)
+    if not new and of_x[-1:] != tuple(summed):
+        return None  # a weighted sum over rows or over tensors side by side, not over features
     if not summed or not parts or any(constant.shape[own.index(name)] != sizes[name] for name in shared):
         return None
     x = _ordered(tracked, of_x, [*shared, *rest, *summed]).flatten(len(shared) + len(rest))

@@ -255,6 +255,40 @@ class LayerNorm(torch.autograd.Function):
         return passed, None, None, None, None, _share_of(bias, relevance, ctx), None
 
 
+class RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: _Context,
+        x: Tensor,
+        shape: tuple[int, ...],
+        weight: Tensor | None,
+        eps: float | None,
+        sweep: Sweep,
+    ) -> Tensor:
+        dimensions = tuple(range(-len(shape), 0))
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        eps = torch.finfo(x.dtype).eps if eps is None else eps
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, (wide.square().mean(dimensions, keepdim=True) + eps).rsqrt(), weight)
+        ctx.shape, ctx.dimensions, ctx.sweep = shape, dimensions, sweep
+        y: Tensor = torch.rms_norm(x, shape, weight, eps)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
+        if relevance is None:
+            return (None,) * 5
+        x, rrms, weight = ctx.saved_tensors
+        rule: Callable[[Tensor, SavedLayerNorm], Tensor] | None = ctx.sweep.rule("layer_norm")
+        if rule is not None:
+            passed = rule(relevance, SavedLayerNorm(x, None, rrms, weight, ctx.shape))
+        else:
+            scaled = relevance if weight is None else relevance * weight
+            passed = rrms * (scaled - x * rrms**2 * (scaled * x).mean(ctx.dimensions, keepdim=True))
+        return passed.to(relevance.dtype), None, None, None, None
+
+
 class Share(torch.autograd.Function):
     """The identity, whose backward pass multiplies by a share that depends on the sweep's composite.
 

@@ -109,6 +109,7 @@ LINEAR_LAYERS: Final[frozenset[TorchFunction]] = frozenset({F.linear})
 CONVOLUTIONS: Final[frozenset[TorchFunction]] = frozenset({F.conv1d, torch.conv1d})
 LAYER_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.layer_norm, torch.layer_norm})
 TRANSPOSING_ATTRIBUTES: Final = ("T", "mT", "H", "mH")
+RMS_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.rms_norm, torch.rms_norm})
 SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset(
     {F.softmax, torch.softmax, torch.Tensor.softmax, torch.special.softmax}
 )
@@ -297,9 +298,55 @@ STRUCTURAL: Final[frozenset[TorchFunction]] = (
     )
 )
 # Hidden states are the same before and after these; see `ForwardPass.read_positions`.
-SELECTING: Final[frozenset[TorchFunction]] = STRUCTURAL | DROPOUTS | LINEAR | PRODUCTS | IN_PLACE_PRODUCTS
+SELECTING: Final[frozenset[TorchFunction]] = (
+    STRUCTURAL
+    | DROPOUTS
+    | LINEAR
+    | PRODUCTS
+    | IN_PLACE_PRODUCTS
+    | IN_PLACE_SUMS - {torch.Tensor.add_, torch.Tensor.__iadd__}
+)
+# What these make of attention scores, or of the softmax of them, is still that.
+CARRYING: Final[frozenset[TorchFunction]] = (
+    STRUCTURAL | SUMS | PRODUCTS | QUOTIENTS | IN_PLACE_SUMS | IN_PLACE_PRODUCTS | DROPOUTS
+)
+# Each position of the result descends from the same position of the operands.
+POSITION_WISE: Final[frozenset[TorchFunction]] = (
+    SUMS
+    | PRODUCTS
+    | QUOTIENTS
+    | LINEAR_LAYERS
+    | LAYER_NORMS
+    | RMS_NORMS
+    | GELU_FUNCTIONS
+    | frozenset(ELEMENTWISE)
+    | INNER_FUNCTIONS
+    | POWERS
+    | ROOTS
+    | RECIPROCALS
+    | IN_PLACE_SUMS
+    | IN_PLACE_PRODUCTS
+    | frozenset(
+        {torch.exp, torch.Tensor.exp, torch.Tensor.relu_, torch.Tensor.tanh_, F.elu, F.leaky_relu, F.softplus}
+    )
+)
+# These put positions, or texts, into another order.
+FLIPS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.flip, torch.Tensor.flip, torch.fliplr, torch.flipud, torch.roll, torch.Tensor.roll}
+)
 
 # What follows holds for the gradient as well.
+
+# Their second operand says no more than a shape or a type.
+SHAPED_BY_ANOTHER: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.Tensor.to,
+        torch.Tensor.type_as,
+        torch.Tensor.view_as,
+        torch.Tensor.reshape_as,
+        torch.Tensor.expand_as,
+    }
+)
 
 # The result depends on the shape of the operand alone.
 SHAPE_ONLY: Final[frozenset[TorchFunction]] = frozenset(

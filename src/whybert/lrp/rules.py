@@ -41,10 +41,13 @@ class SavedElementwise(NamedTuple):
 
 
 class SavedLayerNorm(NamedTuple):
-    """y = (x - mean) * rstd * weight + bias.  rstd is 1 / standard deviation."""
+    """y = (x - mean) * rstd * weight + bias.  rstd is 1 / standard deviation.
+
+    Of an RMSNorm mean is None, and rstd 1 / root mean square.
+    """
 
     x: Tensor
-    mean: Tensor
+    mean: Tensor | None
     rstd: Tensor
     weight: Tensor | None
     shape: tuple[int, ...]
@@ -109,4 +112,4 @@ def constant_deviation(relevance: Tensor, saved: SavedLayerNorm) -> Tensor:
     """The standard deviation is a constant, the mean is not (Ali et al. 2022; AttnLRP)."""
     scaled = relevance * saved.rstd if saved.weight is None else relevance * saved.weight * saved.rstd
     dimensions = tuple(range(-len(saved.shape), 0))
-    return scaled - scaled.mean(dimensions, keepdim=True)
+    return scaled if saved.mean is None else scaled - scaled.mean(dimensions, keepdim=True)
