@@ -15,6 +15,7 @@ from whybert.cli.options import (
     ReportFormat,
     ReportFormatOption,
     methods,
+    option,
 )
 from whybert.cli.output import console_for, opened, show
 from whybert.files import json_line
@@ -24,11 +25,11 @@ def audit_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="builtin, a folder or a hub id.")] = "builtin",
     text: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            INPUT_PANEL,
             "--text",
-            metavar="TEXT",
-            help="What it is asked; several: repeat it. Default: three neutral sentences.",
-            rich_help_panel=INPUT_PANEL,
+            "What it is asked; several: repeat it. Default: three neutral sentences.",
+            "TEXT",
         ),
     ] = None,
     method: MethodOption = None,

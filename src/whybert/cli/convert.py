@@ -5,103 +5,84 @@ Every option has the spelling of the scripts of 2020 as well, with underscores.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
-
+from whybert.cli.options import option
 from whybert.cli.output import console_for, note, opened, show
 from whybert.errors import UsageError
 
 _SOURCE, _OUTPUT = "Checkpoint", "Output"  # the panels of the help
 
 
+def _option(name: str, help: str, metavar: str | None = None, panel: str = _SOURCE, **how: Any) -> Any:
+    """An option, under its name with underscores too."""
+    names = dict.fromkeys((name, re.sub(r"(?<=\w)-", "_", name)))
+    return option(panel, " ".join(names), help, metavar, **how)
+
+
 def convert_command(
     tf_checkpoint_path: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             "--tf-checkpoint-path",
-            "--tf_checkpoint_path",
-            metavar="PREFIX|FOLDER",
-            help="A TensorFlow checkpoint with Google's names: bert_model.ckpt, its .index or its folder.",
-            rich_help_panel=_SOURCE,
+            "A TensorFlow checkpoint with Google's names: bert_model.ckpt, its .index or its folder.",
+            "PREFIX|FOLDER",
         ),
     ] = None,
     pytorch_checkpoint_path: Annotated[
         Path | None,
-        typer.Option(
-            "--pytorch-checkpoint-path",
-            "--pytorch_checkpoint_path",
-            metavar="FILE",
-            help="Or a PyTorch state dict: pytorch_model.bin, checkpoint.bin.",
-            rich_help_panel=_SOURCE,
+        _option(
+            "--pytorch-checkpoint-path", "Or a PyTorch state dict: pytorch_model.bin, checkpoint.bin.", "FILE"
         ),
     ] = None,
     bert_config_file: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             "--bert-config-file",
-            "--bert_config_file",
-            metavar="FILE",
-            help="The sizes of the model; bert_config.json beside the checkpoint unless given.",
-            rich_help_panel=_SOURCE,
+            "The sizes of the model; bert_config.json beside the checkpoint unless given.",
+            "FILE",
         ),
     ] = None,
     vocab_file: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             "--vocab-file",
-            "--vocab_file",
-            metavar="FILE",
-            help="The tokens, one in each line; vocab.txt beside the checkpoint unless given.",
-            rich_help_panel=_SOURCE,
+            "The tokens, one in each line; vocab.txt beside the checkpoint unless given.",
+            "FILE",
         ),
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(
-            "--labels",
-            metavar="A,B,...",
-            help="The names of a fine-tuned model's labels, in the order of its training.",
-            rich_help_panel=_SOURCE,
+        _option(
+            "--labels", "The names of a fine-tuned model's labels, in the order of its training.", "A,B,..."
         ),
     ] = None,
     do_lower_case: Annotated[
         bool | None,
-        typer.Option(
+        _option(
             "--do-lower-case/--no-do-lower-case",
-            "--do_lower_case/--no_do_lower_case",
-            help="Whether the model is an uncased one; by its name and its vocabulary unless given.",
-            rich_help_panel=_SOURCE,
+            "Whether the model is an uncased one; by its name and its vocabulary unless given.",
             show_default=False,
         ),
     ] = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option(
-            "--output-dir",
-            "--output_dir",
-            metavar="FOLDER",
-            help="The folder to write; it must be new or empty.",
-            rich_help_panel=_OUTPUT,
-        ),
+        _option("--output-dir", "The folder to write; it must be new or empty.", "FOLDER", _OUTPUT),
     ] = None,
     pytorch_dump_path: Annotated[
         Path | None,
-        typer.Option(
+        _option(
             "--pytorch-dump-path",
-            "--pytorch_dump_path",
-            metavar="PATH",
-            help="The same; of FOLDER/pytorch_model.bin the FOLDER, or FOLDER/pytorch_model if that holds "
+            "The same; of FOLDER/pytorch_model.bin the FOLDER, or FOLDER/pytorch_model if that holds "
             "other files.",
-            rich_help_panel=_OUTPUT,
+            "PATH",
+            _OUTPUT,
         ),
     ] = None,
     overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Replace the folder of an earlier conversion.", rich_help_panel=_OUTPUT
-        ),
+        bool, _option("--overwrite", "Replace the folder of an earlier conversion.", None, _OUTPUT)
     ] = False,
 ) -> None:
     """Turn a checkpoint of Google's BERT, or of PyTorch code of its time, into a Hugging Face folder."""

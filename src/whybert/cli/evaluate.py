@@ -28,6 +28,7 @@ from whybert.cli.options import (
     TextColumnOption,
     listed,
     methods,
+    option,
     read_label_map,
 )
 from whybert.cli.output import console_for, note, opened, show
@@ -51,63 +52,49 @@ def evaluate_command(
     label_map: LabelMapOption = None,
     annotations: Annotated[
         str | None,
-        typer.Option(
+        option(
+            INPUT_PANEL,
             "--annotations",
-            metavar="PATH",
-            help="Texts that people annotated, instead of --data: an ERASER folder or archive, SST trees, or "
+            "Texts that people annotated, instead of --data: an ERASER folder or archive, SST trees, or "
             "JSON lines with text and rationale.",
-            rich_help_panel=INPUT_PANEL,
+            "PATH",
         ),
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            metavar="N",
-            min=1,
-            help="So many texts, drawn by the seed.",
-            rich_help_panel=INPUT_PANEL,
-        ),
+        int | None, option(INPUT_PANEL, "--limit", "So many texts, drawn by the seed.", "N", min=1)
     ] = None,
     slow_limit: Annotated[
         int | None,
-        typer.Option(
+        option(
+            INPUT_PANEL,
             "--slow-limit",
-            metavar="N",
-            min=1,
-            help="Texts for the metrics that are slow (naopc, sanity, cost); default: 25, see whybert list "
+            "Texts for the metrics that are slow (naopc, sanity, cost); default: 25, see whybert list "
             "metrics.",
-            rich_help_panel=INPUT_PANEL,
+            "N",
+            min=1,
         ),
     ] = None,
     seed: Annotated[
-        int,
-        typer.Option(
-            "--seed", min=0, help="Draws texts, ties, resamples and controls.", rich_help_panel=INPUT_PANEL
-        ),
+        int, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", min=0)
     ] = 0,
     method: MethodOption = None,
     explanations: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            METHOD_PANEL,
             "--explanations",
-            metavar="NAME=FILE",
-            help="Explanations of another tool: JSON lines with text or index, words or tokens or spans, and "
+            "Explanations of another tool: JSON lines with text or index, words or tokens or spans, and "
             "scores.",
-            rich_help_panel=METHOD_PANEL,
+            "NAME=FILE",
         ),
     ] = None,
     control: Annotated[
-        bool,
-        typer.Option("--control/--no-control", help="Judge random scores too.", rich_help_panel=METHOD_PANEL),
+        bool, option(METHOD_PANEL, "--control/--no-control", "Judge random scores too.")
     ] = True,
     target: Annotated[
         str | None,
-        typer.Option(
-            "--target",
-            metavar="LABEL|INDEX",
-            help="The label to explain; default: what the model predicts.",
-            rich_help_panel=METHOD_PANEL,
+        option(
+            METHOD_PANEL, "--target", "The label to explain; default: what the model predicts.", "LABEL|INDEX"
         ),
     ] = None,
     metric: Annotated[
@@ -127,19 +114,15 @@ def evaluate_command(
     format: ReportFormatOption = ReportFormat.TERMINAL,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Keep results.json and tidy tables here; the same command goes on after a stop.",
-            rich_help_panel=OUTPUT_PANEL,
+        option(
+            OUTPUT_PANEL,
+            "--output -o",
+            "Keep results.json and tidy tables here; the same command goes on after a stop.",
+            "FOLDER",
         ),
     ] = None,
     overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Begin anew in the folder of another run.", rich_help_panel=OUTPUT_PANEL
-        ),
+        bool, option(OUTPUT_PANEL, "--overwrite", "Begin anew in the folder of another run.")
     ] = False,
 ) -> None:
     """Judge attribution methods on a model and data: faithfulness, plausibility, sanity, agreement, cost."""

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TextIO
 
-import typer
-
 from whybert.cli.data import source_of
 from whybert.cli.options import (
     METHOD_PANEL,
@@ -32,6 +30,7 @@ from whybert.cli.options import (
     TextsArgument,
     format_option,
     methods,
+    option,
 )
 from whybert.cli.output import console_for, opened, show
 from whybert.cli.progress import Answering
@@ -72,32 +71,26 @@ def explain_command(
     method: MethodOption = None,
     target: Annotated[
         str | None,
-        typer.Option(
-            "--target",
-            metavar="LABEL|INDEX",
-            help="The label to explain, instead of the predicted one.",
-            rich_help_panel=METHOD_PANEL,
+        option(
+            METHOD_PANEL, "--target", "The label to explain, instead of the predicted one.", "LABEL|INDEX"
         ),
     ] = None,
     contrast: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            "--contrast", metavar="A B", help="Why label A rather than B.", rich_help_panel=METHOD_PANEL
-        ),
+        tuple[str, str] | None, option(METHOD_PANEL, "--contrast", "Why label A rather than B.", "A B")
     ] = None,
     format: Annotated[str | None, format_option(sinks.EXPLANATIONS)] = None,
     output: OutputOption = None,
     level: Annotated[
-        LevelOption, typer.Option("--level", help="Whole words, or tokens.", rich_help_panel=OUTPUT_PANEL)
+        LevelOption, option(OUTPUT_PANEL, "--level", "Whole words, or tokens.")
     ] = LevelOption.WORD,
     top: Annotated[
         int | None,
-        typer.Option(
+        option(
+            OUTPUT_PANEL,
             "--top",
-            metavar="K",
+            "List only the K strongest words or tokens; in JSON, add them as top.",
+            "K",
             min=1,
-            help="List only the K strongest words or tokens; in JSON, add them as top.",
-            rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
 ) -> None:

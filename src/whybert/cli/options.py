@@ -13,6 +13,12 @@ from whybert.errors import UsageError
 
 MODEL_PANEL, INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL = "Model", "Input", "Method", "Output"  # of the help
 
+
+def option(panel: str, names: str, help: str, metavar: str | None = None, **how: Any) -> Any:
+    """An option by its names, with spaces between them; `how` is Typer's."""
+    return typer.Option(*names.split(), metavar=metavar, help=help, rich_help_panel=panel, **how)
+
+
 TextsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -23,73 +29,32 @@ TextsArgument = Annotated[
 ]
 TextOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        INPUT_PANEL,
         "--text",
-        metavar="TEXT",
-        help="A text, even if it looks like the name of a file; after those given as arguments.",
-        rich_help_panel=INPUT_PANEL,
+        "A text, even if it looks like the name of a file; after those given as arguments.",
+        "TEXT",
     ),
 ]
 PairOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pair",
-        metavar="TEXT",
-        help="The second text of a pair, one for each TEXT.",
-        rich_help_panel=INPUT_PANEL,
-    ),
+    list[str] | None, option(INPUT_PANEL, "--pair", "The second text of a pair, one for each TEXT.", "TEXT")
 ]
-TabPairsOption = Annotated[
-    bool, typer.Option("--tab-pairs", help="Each line is text<TAB>pair.", rich_help_panel=INPUT_PANEL)
-]
+TabPairsOption = Annotated[bool, option(INPUT_PANEL, "--tab-pairs", "Each line is text<TAB>pair.")]
 ModelOption = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="MODEL",
-        help="builtin, a folder or a hub id; see whybert list models.",
-        rich_help_panel=MODEL_PANEL,
-    ),
+    str, option(MODEL_PANEL, "--model -m", "builtin, a folder or a hub id; see whybert list models.", "MODEL")
 ]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps ...", rich_help_panel=MODEL_PANEL
-    ),
-]
+DeviceOption = Annotated[str | None, option(MODEL_PANEL, "--device", "cpu, cuda, cuda:1, mps ...", "DEVICE")]
 DtypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        metavar="DTYPE",
-        help="float32, float64, bfloat16 or float16.",
-        rich_help_panel=MODEL_PANEL,
-    ),
+    str | None, option(MODEL_PANEL, "--dtype", "float32, float64, bfloat16 or float16.", "DTYPE")
 ]
 MaxLengthOption = Annotated[
     int | None,
-    typer.Option(
-        "--max-length",
-        metavar="N",
-        min=1,
-        help="The most tokens a text may have; longer ones are cut.",
-        rich_help_panel=MODEL_PANEL,
-    ),
+    option(MODEL_PANEL, "--max-length", "The most tokens a text may have; longer ones are cut.", "N", min=1),
 ]
-BatchSizeOption = Annotated[
-    int,
-    typer.Option("--batch-size", metavar="N", min=1, help="Texts at a time.", rich_help_panel=MODEL_PANEL),
-]
+BatchSizeOption = Annotated[int, option(MODEL_PANEL, "--batch-size", "Texts at a time.", "N", min=1)]
 OutputOption = Annotated[
     Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Write here instead of to stdout, all at once in the end.",
-        rich_help_panel=OUTPUT_PANEL,
-    ),
+    option(OUTPUT_PANEL, "--output -o", "Write here instead of to stdout, all at once in the end.", "FILE"),
 ]
 
 
@@ -100,62 +65,58 @@ class ReportFormat(StrEnum):
     JSON = "json"
 
 
-ReportFormatOption = Annotated[
-    ReportFormat,
-    typer.Option("--format", "-f", help="How to show it.", rich_help_panel=OUTPUT_PANEL),
-]
+ReportFormatOption = Annotated[ReportFormat, option(OUTPUT_PANEL, "--format -f", "How to show it.")]
 
 
 def format_option(formats: Iterable[str]) -> Any:
     """An option that takes the name of a format; without it the suffix of the file of -o decides."""
-    return typer.Option(
-        "--format",
-        "-f",
-        metavar="|".join(("terminal", *formats)),
-        help="How to show it; default: as the file's name says, else terminal.",
-        rich_help_panel=OUTPUT_PANEL,
-    )
+    said = "How to show it; default: as the file's name says, else terminal."
+    return option(OUTPUT_PANEL, "--format -f", said, "|".join(("terminal", *formats)))
 
 
 MethodOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        METHOD_PANEL,
         "--method",
-        metavar="NAME[:OPTION=VALUE]",
-        help="See whybert list methods; several options, and several methods, with commas: "
-        "gi:reduction=sum,lat.",
-        rich_help_panel=METHOD_PANEL,
+        "See whybert list methods; several options, and several methods, with commas: gi:reduction=sum,lat.",
+        "NAME[:OPTION=VALUE]",
     ),
 ]
-
-
-def _data_option(name: str, metavar: str, help_: str) -> Any:
-    return typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel=INPUT_PANEL)
 
 
 DataOption = Annotated[
     str | None,
-    _data_option("data", "NAME", "The rows of a data set: a known name or a table; instead of TEXT."),
-]
-DataDirOption = Annotated[
-    str | None, _data_option("data-dir", "FOLDER", "The files of a known data set; else the hub is asked.")
-]
-SplitOption = Annotated[
-    str | None, _data_option("split", "NAME", "Of the data set; default: test, or the only one.")
-]
-TextColumnOption = Annotated[str | None, _data_option("text-column", "NAME", "Of a table: the texts.")]
-PairColumnOption = Annotated[str | None, _data_option("pair-column", "NAME", "Of a table: the second texts.")]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        "--limit", metavar="N", min=1, help="Only the first rows of --data.", rich_help_panel=INPUT_PANEL
+    option(
+        INPUT_PANEL, "--data", "The rows of a data set: a known name or a table; instead of TEXT.", "NAME"
     ),
 ]
-LabelColumnOption = Annotated[str | None, _data_option("label-column", "NAME", "Of a table: the labels.")]
+DataDirOption = Annotated[
+    str | None,
+    option(INPUT_PANEL, "--data-dir", "The files of a known data set; else the hub is asked.", "FOLDER"),
+]
+SplitOption = Annotated[
+    str | None, option(INPUT_PANEL, "--split", "Of the data set; default: test, or the only one.", "NAME")
+]
+TextColumnOption = Annotated[
+    str | None, option(INPUT_PANEL, "--text-column", "Of a table: the texts.", "NAME")
+]
+PairColumnOption = Annotated[
+    str | None, option(INPUT_PANEL, "--pair-column", "Of a table: the second texts.", "NAME")
+]
+LimitOption = Annotated[
+    int | None, option(INPUT_PANEL, "--limit", "Only the first rows of --data.", "N", min=1)
+]
+LabelColumnOption = Annotated[
+    str | None, option(INPUT_PANEL, "--label-column", "Of a table: the labels.", "NAME")
+]
 LabelMapOption = Annotated[
     list[str] | None,
-    _data_option(
-        "label-map", "A=B,...", "Label A of the data is B of the model (a name or an index); repeatable."
+    option(
+        INPUT_PANEL,
+        "--label-map",
+        "Label A of the data is B of the model (a name or an index); repeatable.",
+        "A=B,...",
     ),
 ]
 

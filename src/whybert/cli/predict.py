@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
-import typer
-
 from whybert.cli.data import source_of
 from whybert.cli.options import (
     OUTPUT_PANEL,
@@ -30,6 +28,7 @@ from whybert.cli.options import (
     TextOption,
     TextsArgument,
     format_option,
+    option,
     read_label_map,
 )
 from whybert.cli.output import console_for, note, opened, show
@@ -66,10 +65,8 @@ def predict_command(
     batch_size: BatchSizeOption = 32,
     report: Annotated[
         bool,
-        typer.Option(
-            "--report",
-            help="Accuracy, F1 and confusions on --data; -o writes the predictions too.",
-            rich_help_panel=OUTPUT_PANEL,
+        option(
+            OUTPUT_PANEL, "--report", "Accuracy, F1 and confusions on --data; -o writes the predictions too."
         ),
     ] = False,
     format: Annotated[str | None, format_option(sinks.PREDICTIONS)] = None,

@@ -16,6 +16,7 @@ from whybert.cli.options import (
     MethodOption,
     listed,
     methods,
+    option,
 )
 from whybert.errors import UsageError
 
@@ -25,20 +26,14 @@ if TYPE_CHECKING:
 RUNS = "runs"
 
 
-def _option(name: str, metavar: str | None, help_: str, panel: str = INPUT_PANEL, **how: Any) -> Any:
-    return typer.Option(f"--{name}", metavar=metavar, help=help_, rich_help_panel=panel, **how)
-
-
 def study_command(
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Where report.html, report.tex, study.json and tables go; the same command goes on after a "
-            "stop.",
-            rich_help_panel=OUTPUT_PANEL,
+        option(
+            OUTPUT_PANEL,
+            "--output -o",
+            "Where report.html, report.tex, study.json and tables go; the same command goes on after a stop.",
+            "FOLDER",
         ),
     ],
     config: Annotated[
@@ -47,31 +42,38 @@ def study_command(
     ] = None,
     run: Annotated[
         list[str] | None,
-        _option("run", "NAME=MODEL,DATA[,DATA_DIR[,SPLIT]]", "A model and its data; repeat it for several."),
+        option(
+            INPUT_PANEL,
+            "--run",
+            "A model and its data; repeat it for several.",
+            "NAME=MODEL,DATA[,DATA_DIR[,SPLIT]]",
+        ),
     ] = None,
-    limit: Annotated[int | None, _option("limit", "N", "Texts a run for metrics.", min=1)] = None,
+    limit: Annotated[
+        int | None, option(INPUT_PANEL, "--limit", "Texts a run for metrics.", "N", min=1)
+    ] = None,
     word_limit: Annotated[
-        int | None, _option("word-limit", "N", "Texts a run for word scores.", min=1)
+        int | None, option(INPUT_PANEL, "--word-limit", "Texts a run for word scores.", "N", min=1)
     ] = None,
     seed: Annotated[
-        int | None, _option("seed", "N", "Draws texts, ties, resamples and controls.", min=0)
+        int | None, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", "N", min=0)
     ] = None,
     method: MethodOption = None,
     metric: Annotated[
         list[str] | None,
-        _option(
-            "metric",
-            "NAME",
-            "A metric or a group, see whybert list metrics; several: repeat it, or use commas.",
+        option(
             METHOD_PANEL,
+            "--metric",
+            "A metric or a group, see whybert list metrics; several: repeat it, or use commas.",
+            "NAME",
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, _option("batch-size", "N", "Texts at a time.", MODEL_PANEL, min=1)
+        int | None, option(MODEL_PANEL, "--batch-size", "Texts at a time.", "N", min=1)
     ] = None,
-    title: Annotated[str | None, _option("title", "TEXT", "Of the report.", OUTPUT_PANEL)] = None,
+    title: Annotated[str | None, option(OUTPUT_PANEL, "--title", "Of the report.", "TEXT")] = None,
     overwrite: Annotated[
-        bool, _option("overwrite", None, "Begin anew in the folder of another study.", OUTPUT_PANEL)
+        bool, option(OUTPUT_PANEL, "--overwrite", "Begin anew in the folder of another study.")
     ] = False,
 ) -> None:
     """Explain and judge several models on their data, and write one report of all."""
