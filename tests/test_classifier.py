@@ -168,7 +168,7 @@ def test_logits_that_are_not_numbers() -> None:
     ) as caught:
         ours.predict("a film")
     assert caught.value.index == 0
-    assert caught.value.about("line 3").startswith("the logits of line 3 are not finite ([nan, ")
+    assert str(caught.value.at("line 3")).startswith("the logits of line 3 are not finite ([nan, ")
 
 
 def overflowing(word: str):

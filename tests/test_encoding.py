@@ -418,7 +418,7 @@ def test_bad_texts(bad, message: str) -> None:
     assert "\n" not in str(caught.value)
     named = re.search(r"text (\d+)", str(caught.value))
     assert caught.value.index == (None if named is None else int(named[1]))
-    assert named is None or caught.value.about("line 9") == str(caught.value).replace(named[0], "line 9", 1)
+    assert named is None or str(caught.value.at("line 9")) == str(caught.value).replace(named[0], "line 9", 1)
 
 
 @pytest.mark.parametrize(("length", "pair"), [(0, None), (2, None), (True, None), ("9", None), (4, "b")])

@@ -433,7 +433,7 @@ def test_logits_that_are_no_numbers_name_the_text(batch_size: int) -> None:
     assert caught.value.index == 41
     assert "row" not in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "number seven" in caught.value.about("number seven")
+    assert "number seven" in str(caught.value.at("number seven"))
 
 
 def test_model_and_tokenizer_are_afterwards_what_they_were(classifier: Classifier) -> None:

@@ -67,10 +67,6 @@ class _IndexedError(WhybertError):
         """The same error about `place`, an error of its own; `index` unless None is the new index."""
         return type(self)(self.args[0], self.index if index is None else index, place)
 
-    def about(self, place: str) -> str:
-        """The message with `place` as the name of the text that it is about."""
-        return str(self.at(place))
-
 
 class InputError(_IndexedError, UsageError, ValueError):
     """A text or an encoding that cannot be explained; `index` is that of the text, if it is about one."""

@@ -58,9 +58,9 @@ def answers(
         for item in items:
             result = results.get(item.index)
             if isinstance(result, InputError):
-                reject(item, result.about("text"))
+                reject(item, str(result.at("text")))
             elif isinstance(result, NonFiniteError):
-                reject(item, result.about("the text"))
+                reject(item, str(result.at("the text")))
             elif item.text is None:
                 reject(item, item.problem)
             else:

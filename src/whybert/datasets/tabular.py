@@ -181,7 +181,7 @@ def json_object(line: str, place: str) -> dict[str, Any]:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
-        raise DatasetError(f"{place}: not JSON: {reason}; expected an object of texts and labels") from error
+        raise DatasetError(f"{place}: not JSON: {reason}; expected one JSON object a line") from error
     if not isinstance(value, dict):
         raise DatasetError(f"{place}: expected a JSON object, found {type(value).__name__}")
     return value

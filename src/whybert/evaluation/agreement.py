@@ -9,11 +9,10 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, Literal
 
 from whybert.errors import InputError
-from whybert.evaluation.metric import Metric, Subject
+from whybert.evaluation.metric import Metric, Subject, table
 from whybert.evaluation.statistics import kendall, pearson, ranking, spearman
 from whybert.explanation import Explanation
 
@@ -78,29 +77,12 @@ class TopAgreement(AgreementMetric):
 
 _SOURCE: Final = "Jain and Wallace 2019; Krishna et al. 2022"
 
-AGREEMENT: Final[MappingProxyType[str, AgreementMetric]] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            RankAgreement(
-                name="agreement-kendall",
-                summary="Kendall's tau-b of two methods' words",
-                source=_SOURCE,
-                correlation=kendall,
-            ),
-            RankAgreement(
-                name="agreement-spearman",
-                summary="Spearman's rho of two methods' words",
-                source=_SOURCE,
-                correlation=spearman,
-            ),
-            TopAgreement(
-                name="agreement-top",
-                summary="share of one method's top 5 words that are among the other's",
-                source=_SOURCE,
-            ),
-        )
-    }
+AGREEMENT: Final[Mapping[str, AgreementMetric]] = table(
+    RankAgreement("agreement-kendall", "Kendall's tau-b of two methods' words", _SOURCE, correlation=kendall),
+    RankAgreement(
+        "agreement-spearman", "Spearman's rho of two methods' words", _SOURCE, correlation=spearman
+    ),
+    TopAgreement("agreement-top", "share of one method's top 5 words that are among the other's", _SOURCE),
 )
 """The metrics by name."""
 

@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
@@ -19,7 +18,7 @@ from torch.autograd.profiler import profile
 from whybert.attribution import attribute_all
 from whybert.classifier import batches
 from whybert.encoding import Encoding
-from whybert.evaluation.metric import ModelMetric, Score, Subject, Work
+from whybert.evaluation.metric import ModelMetric, Score, Subject, Work, table
 from whybert.explaining import explain_batches
 from whybert.methods import Method
 
@@ -174,20 +173,7 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-COST: Final[Mapping[str, ModelMetric]] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            Seconds(
-                name="seconds",
-                summary="wall clock of one text in seconds, each method by itself",
-                source="-",
-            ),
-            PeakMemory(
-                name="peak-memory",
-                summary="bytes a text that attribution needs at its peak, beyond the model",
-                source="-",
-            ),
-        )
-    }
+COST: Final[Mapping[str, ModelMetric]] = table(
+    Seconds("seconds", "wall clock of one text in seconds, each method by itself", "-"),
+    PeakMemory("peak-memory", "bytes a text that attribution needs at its peak, beyond the model", "-"),
 )

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from whybert.classifier import BATCH_SIZE
 from whybert.errors import InputError
-from whybert.evaluation.metric import Metric, Score, Subject
+from whybert.evaluation.metric import Metric, Score, Subject, table
 from whybert.evaluation.statistics import Floats, kendall, ranking
 from whybert.evaluation.walks import Job, Outcomes, Walk, run
 from whybert.explanation import Explanation, Level
@@ -345,9 +344,9 @@ def _deletions(perturbation: str, how: str) -> Iterator[Deletion]:
     )
     for suffix, of, what in said:
         yield Deletion(
-            name=f"deletion-{perturbation}{suffix}",
-            summary=f"{what} when the top 1 to 10 words are {how}",
-            source=_WU_AND_ONG,
+            f"deletion-{perturbation}{suffix}",
+            f"{what} when the top 1 to 10 words are {how}",
+            _WU_AND_ONG,
             perturbation=perturbation,
             of=of,
         )
@@ -356,9 +355,9 @@ def _deletions(perturbation: str, how: str) -> Iterator[Deletion]:
 def _eraser(suffix: str, shares: tuple[float, ...], which: str) -> Iterator[FaithfulnessMetric]:
     for kind, how in ((Comprehensiveness, "without"), (Sufficiency, "with only")):
         yield kind(
-            name=f"{kind.__name__.lower()}{suffix}",
-            summary=f"drop of the probability {how} the top {which} % of the words",
-            source="DeYoung et al. 2020 (ERASER)",
+            f"{kind.__name__.lower()}{suffix}",
+            f"drop of the probability {how} the top {which} % of the words",
+            "DeYoung et al. 2020 (ERASER)",
             shares=shares,
         )
 
@@ -371,54 +370,49 @@ def _curves(of: Output, suffix: str = "") -> Iterator[PerturbationCurve]:
     )
     for order, summary in said:
         yield PerturbationCurve(
-            name=f"{order}{suffix}",
-            summary=summary,
-            source="Samek et al. 2017; Bluecher et al. 2024",
+            f"{order}{suffix}",
+            summary,
+            "Samek et al. 2017; Bluecher et al. 2024",
             higher_is_better=order != "morf",
             order=order,
             of=of,
         )
 
 
-FAITHFULNESS: Final = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            Deletion(
-                name="deletion-paper",
-                summary="accuracy after the top 1 to 10 tokens get the id 0 (10 tokens or more, right)",
-                source=_WU_AND_ONG,
-                level="token",
-                perturbation="zero",
-                least=10,
-                only_correct=True,
-            ),
-            *_deletions("mask", "masked"),
-            *_deletions("delete", "left out"),
-            *_deletions("pad", "padded, attention mask 0"),
-            *_eraser("", ERASER_BINS, "1, 5, 10, 20, 50"),
-            *_eraser("-deciles", DECILES, "10, 20 ... 100"),
-            Comprehensiveness(
-                name="aopc",
-                summary="drop of the probability with the top 10, 20 ... 90 % of the tokens masked",
-                source="Modarressi et al. 2023 (DecompX)",
-                level="token",
-                perturbation="mask",
-                shares=DECILES[:9],
-            ),
-            *_curves("probability"),
-            *_curves("logit", "-logit"),
-            NormalisedAOPC(
-                name="naopc",
-                summary="AOPC between the lowest (0) and the highest (1) that any order of the words reaches",
-                source="Edin et al. 2025",
-                texts=25,
-            ),
-            LeaveOneOut(
-                name="loo-kendall",
-                summary="Kendall's tau with the drops of the probability when one word is left out",
-                source="Jain and Wallace 2019; Attanasio et al. 2023",
-            ),
-        )
-    }
+FAITHFULNESS: Final[Mapping[str, FaithfulnessMetric]] = table(
+    Deletion(
+        "deletion-paper",
+        "accuracy after the top 1 to 10 tokens get the id 0 (10 tokens or more, right)",
+        _WU_AND_ONG,
+        level="token",
+        perturbation="zero",
+        least=10,
+        only_correct=True,
+    ),
+    *_deletions("mask", "masked"),
+    *_deletions("delete", "left out"),
+    *_deletions("pad", "padded, attention mask 0"),
+    *_eraser("", ERASER_BINS, "1, 5, 10, 20, 50"),
+    *_eraser("-deciles", DECILES, "10, 20 ... 100"),
+    Comprehensiveness(
+        "aopc",
+        "drop of the probability with the top 10, 20 ... 90 % of the tokens masked",
+        "Modarressi et al. 2023 (DecompX)",
+        level="token",
+        perturbation="mask",
+        shares=DECILES[:9],
+    ),
+    *_curves("probability"),
+    *_curves("logit", "-logit"),
+    NormalisedAOPC(
+        "naopc",
+        "AOPC between the lowest (0) and the highest (1) that any order of the words reaches",
+        "Edin et al. 2025",
+        texts=25,
+    ),
+    LeaveOneOut(
+        "loo-kendall",
+        "Kendall's tau with the drops of the probability when one word is left out",
+        "Jain and Wallace 2019; Attanasio et al. 2023",
+    ),
 )

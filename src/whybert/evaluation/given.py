@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from whybert.errors import InputError, one_line
+from whybert.datasets.base import DatasetError
+from whybert.datasets.tabular import json_object, read_lines
+from whybert.errors import InputError
 from whybert.evaluation.metric import Subject, check_explanation
 from whybert.explanation import Explanation
 
@@ -66,22 +67,11 @@ def read_explanations(
     Raises:
         InputError: a line, which is named, cannot be read or does not align, or a subject has none.
     """
-    place = Path(path)
-    try:
-        lines = place.read_bytes().decode("utf-8-sig").split("\n")
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}; check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{str(path)!r} is not UTF-8 at byte {error.start}; convert it (iconv)") from error
     by_index = {subject.index: subject for subject in subjects}
     by_text = {(subject.row.text, subject.row.pair): subject for subject in subjects}
     found: dict[int, Explanation] = {}
     by_text_only: list[Explanation] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{str(path)!r}, line {number}"
-        record = _record(line, where)
+    for where, record in _records(Path(path)):
         if record.get("method") not in (None, method):
             continue
         subject = _subject_of(record, by_index, by_text, where)
@@ -104,14 +94,14 @@ def read_explanations(
     return [found[id(subject)] for subject in subjects]
 
 
-def _record(line: str, where: str) -> dict[str, Any]:
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of the lines, each with what messages call its line."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: expected one JSON object a line: {one_line(error)}") from error
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
-    return record
+        for number, line in read_lines(path):
+            where = f"{str(path)!r}, line {number}"
+            yield where, json_object(line, where)
+    except DatasetError as error:
+        raise InputError(str(error)) from error
 
 
 def _subject_of(

@@ -6,9 +6,10 @@ import math
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from whybert.encoding import EncodedText, Text
 from whybert.errors import PLACE, InputError
@@ -23,7 +24,7 @@ Group = Literal["faithfulness", "plausibility", "sanity", "agreement", "cost"]
 GROUPS: Final[tuple[Group, ...]] = ("faithfulness", "plausibility", "sanity", "agreement", "cost")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric(ABC):
     """A number that judges explanations; each is a callable, see its kind.
 
@@ -39,6 +40,7 @@ class Metric(ABC):
     name: str
     summary: str
     source: str
+    _: KW_ONLY
     higher_is_better: bool
     group: Group
     texts: int | None = None
@@ -52,6 +54,14 @@ class Metric(ABC):
     def curve_of(self) -> str:
         """What the curve shows, for the axis of a plot; empty for a metric without one."""
         return ""
+
+
+_Kind = TypeVar("_Kind", bound=Metric)
+
+
+def table(*metrics: _Kind) -> MappingProxyType[str, _Kind]:
+    """The metrics by name."""
+    return MappingProxyType({metric.name: metric for metric in metrics})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 from whybert.datasets.annotated import Annotation, Kind
 from whybert.errors import InputError, require
 from whybert.evaluation.faithfulness import share
-from whybert.evaluation.metric import Metric, Score, Subject, check_explanation
+from whybert.evaluation.metric import Metric, Score, Subject, check_explanation, table
 from whybert.evaluation.statistics import ranking, spearman
 from whybert.explanation import Explanation
 
@@ -297,36 +296,21 @@ def _sklearn_metrics() -> Any:
 _ERASER: Final = "DeYoung et al. 2020 (ERASER)"
 _SST: Final = "Socher et al. 2013 (word labels)"
 
-PLAUSIBILITY: Final[MappingProxyType[str, PlausibilityMetric]] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            TokenF1(
-                name="token-f1",
-                summary="F1 of the highest scored words against the words that people marked",
-                source=_ERASER,
-            ),
-            OverlapF1(
-                name="iou-f1",
-                summary="F1 of runs of the highest scored words; a run is found at an overlap of one half",
-                source=_ERASER,
-            ),
-            PrecisionRecallArea(
-                name="auprc",
-                summary="area under precision over recall at finding the words that people marked",
-                source=_ERASER,
-            ),
-            SentimentPrecision(
-                name="sentiment-ap",
-                summary="average precision at finding the words that lean to the explained class",
-                source=_SST,
-            ),
-            SentimentCorrelation(
-                name="sentiment-spearman",
-                summary="Spearman's rho of the scores and how far the words lean to the explained class",
-                source=_SST,
-            ),
-        )
-    }
+PLAUSIBILITY: Final[Mapping[str, PlausibilityMetric]] = table(
+    TokenF1("token-f1", "F1 of the highest scored words against the words that people marked", _ERASER),
+    OverlapF1(
+        "iou-f1", "F1 of runs of the highest scored words; a run is found at an overlap of one half", _ERASER
+    ),
+    PrecisionRecallArea(
+        "auprc", "area under precision over recall at finding the words that people marked", _ERASER
+    ),
+    SentimentPrecision(
+        "sentiment-ap", "average precision at finding the words that lean to the explained class", _SST
+    ),
+    SentimentCorrelation(
+        "sentiment-spearman",
+        "Spearman's rho of the scores and how far the words lean to the explained class",
+        _SST,
+    ),
 )
 """The metrics by name."""

@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -25,7 +24,7 @@ from whybert.attribution import attribute_all
 from whybert.classifier import batches
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, UnsupportedModelError, one_line
-from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject, Work
+from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject, Work, table
 from whybert.evaluation.statistics import spearman
 from whybert.explaining import explain
 from whybert.explanation import Explanation
@@ -419,37 +418,28 @@ def _word_scores(
     }
 
 
-SANITY: Final[Mapping[str, ModelMetric]] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            Randomisation(
-                name="randomisation-cascading",
-                summary="|rank correlation| with the intact model's, weights shuffled from the top down",
-                source="Adebayo et al. 2018",
-                cascading=True,
-            ),
-            Randomisation(
-                name="randomisation-independent",
-                summary="|rank correlation| with the intact model's, one part's weights shuffled",
-                source="Adebayo et al. 2018",
-                cascading=False,
-            ),
-            RandomLogit(
-                name="random-logit",
-                summary="rank correlation with the explanation of another class",
-                source="Sixt et al. 2020",
-            ),
-            CompletenessError(
-                name="completeness-error",
-                summary="how far the sum of relevance is from the explained output, relative to it",
-                source="Bach et al. 2015",
-            ),
-            MaxSensitivity(
-                name="max-sensitivity",
-                summary="largest relative change of the scores under slight noise on the embeddings",
-                source="Yeh et al. 2019",
-            ),
-        )
-    }
+SANITY: Final[Mapping[str, ModelMetric]] = table(
+    Randomisation(
+        "randomisation-cascading",
+        "|rank correlation| with the intact model's, weights shuffled from the top down",
+        "Adebayo et al. 2018",
+        cascading=True,
+    ),
+    Randomisation(
+        "randomisation-independent",
+        "|rank correlation| with the intact model's, one part's weights shuffled",
+        "Adebayo et al. 2018",
+        cascading=False,
+    ),
+    RandomLogit("random-logit", "rank correlation with the explanation of another class", "Sixt et al. 2020"),
+    CompletenessError(
+        "completeness-error",
+        "how far the sum of relevance is from the explained output, relative to it",
+        "Bach et al. 2015",
+    ),
+    MaxSensitivity(
+        "max-sensitivity",
+        "largest relative change of the scores under slight noise on the embeddings",
+        "Yeh et al. 2019",
+    ),
 )
