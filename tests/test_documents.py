@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 import tiny
 import whybert
+from whybert import errors
 from whybert.cli.application import application
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,3 +69,49 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for block in found:
         exec(compile(block, "README.md", "exec"), names)
     assert isinstance(names["explanation"], whybert.Explanation)
+
+
+def public() -> dict[str, Callable[..., Any]]:
+    """What `whybert` exports, and the methods and properties of its classes, by their names."""
+    found: dict[str, Callable[..., Any]] = {}
+    for name in whybert.__all__:
+        value = getattr(whybert, name)
+        if callable(value):
+            found[name] = value
+        for part, own in vars(value).items() if inspect.isclass(value) else ():
+            own = own.fget if isinstance(own, property) else getattr(own, "__func__", own)
+            if inspect.isfunction(own) and not part.startswith("_"):
+                found[f"{name}.{part}"] = own
+    return found
+
+
+def sections(docstring: str) -> dict[str, list[str]]:
+    """The entries of each section of a docstring: what stands before the colon, at its first indentation."""
+    parts = re.split(r"^(\w+):\n", inspect.cleandoc(docstring), flags=re.MULTILINE)
+    bodies = zip(parts[1::2], parts[2::2], strict=True)
+    return {name: re.findall(r"^    (\w[\w, ]*):", body, re.MULTILINE) for name, body in bodies}
+
+
+@pytest.mark.parametrize("name", public())
+def test_docstrings_are_in_one_dialect(name: str) -> None:
+    found = public()[name]
+    assert found.__doc__
+    assert found.__doc__.split("\n")[0].strip().endswith((".", "?"))
+    said = sections(found.__doc__)
+    assert list(said) == [each for each in ("Fields", "Args", "Returns", "Raises") if each in said]
+    assert not re.search(r"\b[Rr]aises? [A-Z]|:param|:return|^-{3,}", found.__doc__)
+    for error in said.get("Raises", ()):
+        assert issubclass(getattr(errors, error), whybert.WhybertError)
+    listed = ", ".join(said.get("Args", []) + said.get("Fields", []))
+    named = set(listed.split(", ")) - {""}
+    if not (inspect.isclass(found) and issubclass(found, Exception)):
+        assert named == set(inspect.signature(found).parameters) - {"self", "cls"}
+    if inspect.isfunction(found) and "." not in name:
+        assert {"Args", "Returns", "Raises"} <= set(said)
+
+
+@pytest.mark.parametrize("name", whybert.METHODS)
+def test_methods_name_their_source(name: str) -> None:
+    method = whybert.METHODS[name]
+    assert "Source: " in (method.__doc__ or "")
+    assert method.source

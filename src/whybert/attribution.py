@@ -21,18 +21,20 @@ from whybert.targets import TargetLike, label_names, resolve
 class Attribution:
     """What `attribute` found for a batch; all tensors are detached and on the model's device.
 
-    scores: (batch, seq), raw.  A padding token's is 0, unless the model reads the token all the same: one
-        that classifies from the first position does so where the padding is on the left.
-    relevance: (batch, seq, hidden), what the scores are reduced from; None for methods without one.
-    logits: (batch, labels), the model's own.
-    target: (batch,) the explained classes, or (batch, 2) for contrasts logit[a] - logit[b].
-    output: (batch,) the explained number of each row: a logit or a difference of two.
-    method, options: what computed them.  signed: whether a score below 0 means "speaks against".
-    complete: whether the method means its relevance to sum to `output`.
-    biases: (batch,) the relevance that stays with the model's constants, its biases above all; None for
-        methods that keep no books of them.  For CP-LRP relevance and biases sum exactly to `output`.
-    elsewhere: (batch,) the scores of positions that are no token's, where a model that pads inside has such;
-        None where it has none.
+    Fields:
+        scores: (batch, seq), raw.  A padding token's is 0, unless the model reads the token all the same: one
+            that classifies from the first position does so where the padding is on the left.
+        relevance: (batch, seq, hidden), what the scores are reduced from; None for methods without one.
+        logits: (batch, labels), the model's own.
+        target: (batch,) the explained classes, or (batch, 2) for contrasts logit[a] - logit[b].
+        output: (batch,) the explained number of each row: a logit or a difference of two.
+        method, options: what computed them.
+        signed: whether a score below 0 means "speaks against".
+        complete: whether the method means its relevance to sum to `output`.
+        biases: (batch,) the relevance that stays with the model's constants, its biases above all; None for
+            methods that keep no books of them.  For CP-LRP relevance and biases sum exactly to `output`.
+        elsewhere: (batch,) the scores of positions that are no token's, where a model that pads inside has
+            such; None where it has none.
     """
 
     scores: Tensor

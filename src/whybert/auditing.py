@@ -107,6 +107,7 @@ class Audit:
 
     @property
     def failures(self) -> tuple[Check, ...]:
+        """The checks that failed."""
         return tuple(check for check in self.checks if check.status == "fail")
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,22 +37,26 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says about one text, or one pair of texts."""
+    """What the model says about one text, or one pair of texts.
+
+    Fields:
+        text, pair: what was asked; pair is None for a single text.
+        label: the one with the highest logit.
+        predicted: its place in the classifier's `labels`, of which several can have one name.
+        probability: of `label`, see `probabilities`; None for a regression.
+        probabilities: one for each label, in the order of the classifier's `labels`; none for a regression.
+        logits: the model's raw outputs in the same order; the numbers that a regression answers.
+        truncated: whether the model saw only a part of the text.
+    """
 
     text: str
     pair: str | None
     label: str
-    """The label with the highest logit."""
     predicted: int
-    """Its place in the classifier's `labels`, of which several can have one name."""
     probability: float | None
-    """The probability of `label`, see `probabilities`; None for a regression."""
     probabilities: tuple[float, ...]
-    """One for each label, in the order of the classifier's `labels`; none for a regression."""
     logits: tuple[float, ...]
-    """The model's raw outputs in the same order; the numbers that a regression answers."""
     truncated: bool
-    """Whether the model saw only a part of the text."""
 
     @property
     def answer(self) -> float:
@@ -61,16 +65,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as values that JSON can hold."""
-        return {
-            "text": self.text,
-            "pair": self.pair,
-            "label": self.label,
-            "predicted": self.predicted,
-            "probability": self.probability,
-            "probabilities": list(self.probabilities),
-            "logits": list(self.logits),
-            "truncated": self.truncated,
-        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +78,7 @@ class Classifier:
         model, tokenizer: of transformers.
         max_length: the most tokens a text may have, special tokens included; None asks the tokenizer and
             the model, and stays None if neither has a limit.
+        name: what reports call it; empty for the class of the model.
 
     Raises:
         UnsupportedModelError: the model has no configuration, or the tokenizer is a slow one.
@@ -186,6 +182,9 @@ class Classifier:
     def tokenize(self, texts: Sequence[Text]) -> tuple[EncodedText, ...]:
         """The texts as the model reads them, unpadded, cut to `max_length`.
 
+        Args:
+            texts: each a str or a tuple `(text, pair)`.
+
         Raises:
             InputError: a text cannot be encoded.
         """
@@ -215,7 +214,14 @@ class Classifier:
         return logits.to("cpu", torch.float64)
 
     def check_labels(self, logits: torch.Tensor) -> None:
-        """Raise UnsupportedModelError unless there is one logit for each label."""
+        """See that there is one logit for each label.
+
+        Args:
+            logits: (..., labels).
+
+        Raises:
+            UnsupportedModelError: there are more or fewer.
+        """
         if logits.shape[-1] != len(self.labels):
             raise UnsupportedModelError(
                 f"expected one logit for each of the labels {', '.join(self.labels)}, found "
@@ -229,11 +235,16 @@ class Classifier:
         return kind == "regression" or (len(self.labels) == 1 and kind != "multi_label_classification")
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (..., labels) as probabilities of the same shape, by the model's problem type.
+        """Logits as probabilities, by the model's problem type.
 
         A single-label classifier has a softmax over its labels, and a multi-label one a sigmoid for each.
-        The answers of a regression are numbers, and they are returned as they are: what an evaluation asks
-        of the probability of a class, it then asks of the number.
+
+        Args:
+            logits: (..., labels).
+
+        Returns:
+            Probabilities of the same shape.  The answers of a regression are numbers, and they are returned
+            as they are: what an evaluation asks of the probability of a class, it then asks of the number.
         """
         if self.is_regression:
             return logits

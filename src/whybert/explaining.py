@@ -53,6 +53,7 @@ def explain(
     """Say which tokens and words made the classifier decide as it did.
 
     Args:
+        classifier: the model and its tokenizer.
         texts: a str, a list of str, a tuple `(text, pair)`, or a list of such tuples.
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share each forward pass.

@@ -377,8 +377,13 @@ class Explanation:
     ) -> tuple[Word, ...] | tuple[Token, ...] | tuple[Word | Token, ...]:
         """The k words or tokens that matter most, highest first; ties keep their order in the text.
 
-        Special tokens are left out.  ``by="positive"`` keeps only scores above 0, ``by="negative"`` only
-        those below 0 (most negative first); either may return fewer than k.  NaN counts as 0.
+        Special tokens are left out.  NaN counts as 0.
+
+        Args:
+            k: how many; there may be fewer.
+            level: "word" or "token".
+            by: "absolute", or "positive" for scores above 0 only, or "negative" for those below 0 only, the
+                most negative first.
 
         Raises:
             UnknownNameError: no such level or ranking.
@@ -413,7 +418,10 @@ class Explanation:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Explanation:
-        """Read what ``to_dict`` wrote; keys it does not know are ignored.
+        """Read what ``to_dict`` wrote.
+
+        Args:
+            data: what it wrote; keys that are not known are ignored.
 
         Raises:
             InputError: a key is missing or has the wrong type, or the schema is not known.
@@ -478,13 +486,27 @@ class Explanation:
         )
 
     def to_html(self, level: Level = "word") -> str:
-        """A self-contained HTML document with the heat map (``whybert.render.html``)."""
+        """A self-contained HTML document with the heat map (``whybert.render.html``).
+
+        Args:
+            level: "word" or "token".
+
+        Raises:
+            UnknownNameError: no such level.
+        """
         from whybert.render.html import html
 
         return html(self, level)
 
     def to_latex(self, level: Level = "word") -> str:
-        """A LaTeX snippet with the heat map; it needs xcolor (``whybert.render.latex``)."""
+        """A LaTeX snippet with the heat map; it needs xcolor (``whybert.render.latex``).
+
+        Args:
+            level: "word" or "token".
+
+        Raises:
+            UnknownNameError: no such level.
+        """
         from whybert.render.latex import latex
 
         return latex(self, level)
