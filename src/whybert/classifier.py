@@ -65,7 +65,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as values that JSON can hold."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
