@@ -17,8 +17,7 @@ from whybert.cli.options import (
     methods,
     option,
 )
-from whybert.cli.output import console_for, opened, show
-from whybert.files import json_line
+from whybert.cli.output import show_result
 
 
 def audit_command(
@@ -48,10 +47,6 @@ def audit_command(
 
     wanted = None if method is None else create_all(methods(method))
     found = audit(Classifier.load(model, device=device, dtype=dtype, max_length=max_length), text, wanted)
-    with opened(None) as stream:
-        if format is ReportFormat.JSON:
-            stream.write(json_line(found.to_dict()))
-        else:
-            show(console_for(stream), found)
+    show_result(found, records=[found.to_dict()] if format is ReportFormat.JSON else None)
     if not found.passed:
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from whybert.cli.options import option
-from whybert.cli.output import console_for, note, opened, show
+from whybert.cli.output import note, show_result
 from whybert.errors import UsageError
 
 _SOURCE, _OUTPUT = "Checkpoint", "Output"  # the panels of the help
@@ -118,8 +118,7 @@ def convert_command(
         lower_case=do_lower_case,
         overwrite=overwrite,
     )
-    with opened(None) as stream:
-        show(console_for(stream), conversion)
+    show_result(conversion)
 
 
 def _folder_of(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +18,13 @@ from whybert.cli.options import (
     ReportFormatOption,
     TextColumnOption,
 )
+from whybert.cli.output import note, show_result
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from whybert.datasets.base import TextDataset
 
@@ -46,9 +49,7 @@ RevisionOption = Annotated[
 @app.command("list")
 def list_command(format: ReportFormatOption = ReportFormat.TERMINAL) -> None:
     """List the data sets that are known by name; nothing is loaded."""
-    from whybert.cli.output import note, opened
     from whybert.datasets import DATASETS
-    from whybert.files import json_line
 
     rows = [
         {
@@ -62,17 +63,14 @@ def list_command(format: ReportFormatOption = ReportFormat.TERMINAL) -> None:
         }
         for spec in DATASETS.values()
     ]
-    with opened(None) as stream:
-        if format is ReportFormat.JSON:
-            stream.writelines(json_line(row) for row in rows)
-            return
-        cells = (
-            (spec.name, f"{spec.task}\n{', '.join(spec.labels)}", "-" if spec.hub is None else str(spec.hub))
-            for spec in DATASETS.values()
-        )
-        _print(stream, _table(("name", "task and labels", "on the hub"), cells))
-        if stream.isatty():
-            note("the files that each may have in a folder: whybert datasets list --format json", dim=True)
+    cells = (
+        (spec.name, f"{spec.task}\n{', '.join(spec.labels)}", "-" if spec.hub is None else str(spec.hub))
+        for spec in DATASETS.values()
+    )
+    table = _table(("name", "task and labels", "on the hub"), cells)
+    show_result(table, records=rows if format is ReportFormat.JSON else None)
+    if format is ReportFormat.TERMINAL and sys.stdout.isatty():
+        note("the files that each may have in a folder: whybert datasets list --format json", dim=True)
 
 
 @app.command("show")
@@ -90,42 +88,26 @@ def show_command(
     format: ReportFormatOption = ReportFormat.TERMINAL,
 ) -> None:
     """Show the first rows of a split."""
-    from whybert.cli.output import opened
     from whybert.datasets import load
-    from whybert.files import json_line
 
-    dataset = load(
-        name,
-        data_dir,
-        revision=revision,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-    )
+    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    dataset = load(name, data_dir, revision=revision, **columns)
     chosen = split or next(iter(dataset.splits))
     rows = dataset.split(chosen)
     shown = rows.select(range(min(limit, len(rows))))
-    with opened(None) as stream:
-        if format is ReportFormat.JSON:
-            for index, row in enumerate(shown):
-                label = row.get("label")
-                record = {
-                    "split": chosen,
-                    "index": index,
-                    "text": row["text"],
-                    "pair": row.get("pair"),
-                    "label": None if label is None else dataset.labels[label],
-                    "label_index": label,
-                }
-                stream.write(json_line(record))
-            return
-        texts = ("text", "pair") if "pair" in rows.column_names else ("text",)
-        cells = []
-        for index, row in enumerate(shown):
-            label = "-" if row.get("label") is None else dataset.labels[row["label"]]
-            cells.append([str(index), label, *(" ".join(row[column].split()) for column in texts)])
-        table = _table(("row", "label", *texts), cells)
-        _print(stream, f"{dataset.name}, {chosen}: {len(shown)} of {len(rows)} rows, {dataset.source}", table)
+    records = []
+    for index, row in enumerate(shown):
+        place, texts = row.get("label"), {"text": row["text"], "pair": row.get("pair")}
+        label = None if place is None else dataset.labels[place]
+        records.append({"split": chosen, "index": index, **texts, "label": label, "label_index": place})
+    texts_shown = ("text", "pair") if "pair" in rows.column_names else ("text",)
+    cells = [
+        (str(each["index"]), each["label"] or "-", *(" ".join(each[name].split()) for name in texts_shown))
+        for each in records
+    ]
+    heading = _line(f"{dataset.name}, {chosen}: {len(shown)} of {len(rows)} rows, {dataset.source}")
+    table = _table(("row", "label", *texts_shown), cells)
+    show_result(heading, table, records=records if format is ReportFormat.JSON else None)
 
 
 @app.command("stats")
@@ -139,24 +121,13 @@ def stats_command(
     format: ReportFormatOption = ReportFormat.TERMINAL,
 ) -> None:
     """Count rows, labels, lengths, repeated texts, and texts that splits share."""
-    from whybert.cli.output import opened
     from whybert.datasets import load
-    from whybert.files import json_line
 
-    dataset = load(
-        name,
-        data_dir,
-        revision=revision,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-    )
+    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    dataset = load(name, data_dir, revision=revision, **columns)
     found = statistics(dataset)
-    with opened(None) as stream:
-        if format is ReportFormat.JSON:
-            stream.write(json_line(found))
-        else:
-            _print(stream, *_statistics_tables(dataset, found))
+    records = [found] if format is ReportFormat.JSON else None
+    show_result(*_statistics_tables(dataset, found), records=records)
 
 
 def statistics(dataset: TextDataset) -> dict[str, Any]:
@@ -229,7 +200,7 @@ def _statistics_tables(dataset: TextDataset, found: dict[str, Any]) -> list[Rend
         ]
     named = [(_shown(str(name)), list(map(str, cells))) for name, *cells in rows]
     table = NumberTable("", list(map(_shown, splits)), named)
-    return [f"{dataset.name}, {dataset.source}", table, *dataset.notes]
+    return [_line(f"{dataset.name}, {dataset.source}"), table, *map(_line, dataset.notes)]
 
 
 def _shown(text: str) -> str:
@@ -253,11 +224,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
-def _print(stream: Any, *parts: RenderableType) -> None:
+def _line(text: str) -> Text:
     from rich.text import Text
 
-    from whybert.cli.output import console_for, show
-
-    console: Console = console_for(stream)
-    for part in parts:
-        show(console, Text(_shown(part)) if isinstance(part, str) else part)
+    return Text(_shown(text))

@@ -31,10 +31,9 @@ from whybert.cli.options import (
     option,
     read_label_map,
 )
-from whybert.cli.output import console_for, note, opened, show
+from whybert.cli.output import note, show_result
 from whybert.cli.progress import bars
 from whybert.errors import UsageError
-from whybert.files import json_line
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -166,11 +165,8 @@ def evaluate_command(
         )
     if output is not None:
         results.write(evaluation, output)
-    with opened(None) as stream:
-        if format is ReportFormat.JSON:
-            stream.write(json_line(results.to_dict(evaluation)))
-        else:
-            show(console_for(stream), results.terminal(evaluation))
+    records = [results.to_dict(evaluation)] if format is ReportFormat.JSON else None
+    show_result(results.terminal(evaluation), records=records)
 
 
 def _given(explanations: list[str] | None) -> dict[str, str]:

@@ -50,12 +50,11 @@ def finetune_command(overwrite: bool, **settings: Any) -> None:
 
     result = finetune(Settings(**settings), overwrite=overwrite)
     if _is_first_process():
-        from whybert.cli.output import console_for, note, opened, show
+        from whybert.cli.output import note, show_result
 
         for line in result.metrics.get("notes", ()):
             note(line, dim=True)
-        with opened(None) as stream:
-            show(console_for(stream), _summary(result))
+        show_result(_summary(result))
     _leave_the_group()
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from whybert.errors import FileError
-from whybert.files import writing
+from whybert.files import json_line, writing
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -54,6 +54,17 @@ def show(console: Console, renderable: RenderableType) -> None:
     with console.capture() as capture:
         console.print(renderable)
     console.file.writelines(f"{line.rstrip(' ')}\n" for line in capture.get().removesuffix("\n").split("\n"))
+
+
+def show_result(*parts: RenderableType, records: Iterable[object] | None = None) -> None:
+    """Print on stdout what people read or, where they are given, records as lines of JSON."""
+    with opened(None) as stream:
+        if records is not None:
+            stream.writelines(map(json_line, records))
+            return
+        console = console_for(stream)
+        for part in parts:
+            show(console, part)
 
 
 @cache

@@ -31,12 +31,11 @@ from whybert.cli.options import (
     option,
     read_label_map,
 )
-from whybert.cli.output import console_for, note, opened, show
+from whybert.cli.output import console_for, note, opened, show, show_result
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
 from whybert.corpus.sources import Item, Rows
 from whybert.errors import InputError
-from whybert.files import json_line
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier, Prediction
@@ -153,11 +152,7 @@ def predict_command(
         from whybert.scoring import classification_report
 
         scored = classification_report(labels, true, predicted)
-        with opened(None) as stream:
-            if format == "json":
-                stream.write(json_line(scored.to_dict()))
-            else:
-                show(console_for(stream), cast(Any, scored))
+        show_result(cast(Any, scored), records=[scored.to_dict()] if format == "json" else None)
     answering.finish()
 
 

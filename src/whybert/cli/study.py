@@ -18,6 +18,7 @@ from whybert.cli.options import (
     methods,
     option,
 )
+from whybert.cli.output import note, show_result
 from whybert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +84,6 @@ def study_command(
         raise UsageError(f"expected a folder to write to, found the file {str(output)!r}; name a folder")
     named = [_parts(entry) for entry in run or []]
 
-    from whybert.cli.output import console_for, note, opened, show
     from whybert.cli.progress import bars
     from whybert.study import report
     from whybert.study.work import study
@@ -106,8 +106,7 @@ def study_command(
         for line in each.notes:
             note(f"{each.run.name}: {line}", dim=True)
     report.write(found, output, leave=config)
-    with opened(None) as stream:
-        show(console_for(stream), report.terminal(found))
+    show_result(report.terminal(found))
     note(f"wrote {output / 'report.html'}")
 
 
