@@ -137,11 +137,20 @@ def _padded(x: Tensor) -> Tensor:
     return F.pad(x, (2, 0), value=0.7)[:, 2:] + F.pad(x[:, :-1], (1, 0), value=0.7)
 
 
+def _chosen(x: Tensor) -> Tensor:
+    return torch.where(torch.arange(x.shape[-1]) > 10, -0.7, x)
+
+
+@pytest.mark.parametrize("change", [_filled, _padded, _chosen])
+def test_numbers_that_are_filled_in_are_in_the_books(change: Callable[[Tensor], Tensor]) -> None:
+    found = audit(classifier(change), methods=["cp_lrp"])
+    assert found.passed, found.failures
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        (_filled, "torch.Tensor.masked_fill"),
-        (_padded, "torch.nn.functional.pad"),
+        (lambda x: x.clone().masked_fill_(torch.arange(x.shape[-1]) > 10, 0.7), "torch.Tensor.masked_fill_"),
         (lambda x: x + x.softmax(-1), "torch.Tensor.softmax"),
     ],
 )

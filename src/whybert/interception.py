@@ -1036,6 +1036,21 @@ class Interception(TorchFunctionMode):
                 args, lambda t: t if self.tracked(t) or not t.is_floating_point() else self._booked(t)
             )
         y = func(*args, **kwargs)
+        if self.books is not None and func in ops.FILLING:
+            fill = func(
+                *_mapped(args, lambda t: torch.zeros_like(t) if t.is_floating_point() else t), **kwargs
+            )
+            # A mask of attention scores is a number beyond all others; no relevance is meant to stay with it.
+            if bool(((fill != 0) & (fill.abs() < _MASK)).any()):
+                y = _apply(
+                    Offset,
+                    y,
+                    fill.masked_fill(fill.abs() >= _MASK, 0.0),
+                    y.clone,
+                    1.0,
+                    self.books,
+                    self.sweep,
+                )
         layer: _Layer | None = next(filter(None, (_noted(x, _LINEAR) for x in tracked)), None)
         if layer is not None:
             found = list(_tensors(y))
@@ -1153,6 +1168,9 @@ class Interception(TorchFunctionMode):
 
     def _name(self) -> str:
         return self._closed.name if self._closed is not None else "lat"
+
+
+_MASK: Final = 1e4  # what is added or filled in to mask attention scores is larger, in every data type
 
 
 _KNOWN: Final[frozenset[Any]] = (

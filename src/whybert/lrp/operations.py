@@ -245,6 +245,10 @@ JOINING: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.where,
     }
 )
+# They may put a number, given as such, in the place of some.
+FILLING: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.Tensor.masked_fill, torch.masked_fill, F.pad, torch.where, torch.Tensor.where}
+)
 CASTS: Final[frozenset[TorchFunction]] = frozenset(
     {
         torch.Tensor.to,
