@@ -39,22 +39,25 @@ Place = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a conversion wrote, and what it made of the checkpoint."""
+    """What a conversion wrote, and what it made of the checkpoint.
+
+    Fields:
+        folder: the folder that was written.
+        architecture: the class of transformers that it was written for.
+        read: how many variables of the checkpoint are in the model.
+        skipped: why variables were left out, and how many for each reason.
+        labels: of a classifier, in the order of its logits; empty if there is no classifier.
+        lower_case: whether the tokenizer lower-cases, and strips accents, as Google's does.
+        vocabulary_size: how many tokens the tokenizer knows, the number of rows of the model's embedding.
+    """
 
     folder: Path
-    """The folder that was written."""
     architecture: str
-    """The class of transformers that the folder was written for."""
     read: int
-    """How many variables of the checkpoint are in the model."""
     skipped: tuple[tuple[str, int], ...]
-    """Why variables were left out, and how many for each reason."""
     labels: tuple[str, ...]
-    """The names of a classifier's labels, in the order of its logits; empty if there is no classifier."""
     lower_case: bool
-    """Whether the tokenizer lower-cases, and strips accents, as Google's does."""
     vocabulary_size: int
-    """How many tokens the tokenizer knows, which is the number of rows of the model's embedding."""
 
     @property
     def skipped_count(self) -> int:
@@ -525,9 +528,11 @@ def _read_pytorch(source: _Files) -> _Checkpoint:
 
 def _unreadable(source: _Files, error: Exception) -> ModelLoadError:
     """What a file is that PyTorch does not read, in place of its advice to run whatever is in there."""
-    if found := re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)|GLOBAL (\S+)", str(error)):
+    from whybert.loading import held_by_pickle
+
+    if held := held_by_pickle(error):
         return ModelLoadError(
-            f"{str(source.path)!r} cannot be read as {source.kind}: it holds {found[1] or found[2]}, and "
+            f"{str(source.path)!r} cannot be read as {source.kind}: it holds {held}, and "
             "only tensors are read, because anything else may run code; where it was made, save "
             "model.state_dict() alone"
         )

@@ -10,10 +10,10 @@ import os
 import pickle
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import huggingface_hub
 import torch
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUILTIN = "builtin"
+_Noted = TypeVar("_Noted")
 
 _WEIGHT_FILES = (
     "model.safetensors",
@@ -100,33 +101,17 @@ def load_encoder(
     place = _folder(path.parent if path.is_file() and path.name in _WEIGHT_FILES else source)
     if place is not None:
         _check_folder(place)
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": place is not None}
-    model: Any
-    step = "configuration"
-    try:
-        with quiet():
-            config = AutoConfig.from_pretrained(place or source, **options)
-            saved = label_names(config)
-            config.id2label = dict(enumerate(labels))
-            config.label2id = {label: index for index, label in enumerate(labels)}
-            config.problem_type = "single_label_classification"
-            step = "tokenizer"
-            tokenizer = AutoTokenizer.from_pretrained(place or source, **options)
-            _check_loaded_tokenizer(tokenizer, place or source)
-            step = "model"
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                place or source,
-                config=config,
-                dtype=torch.float32,
-                weights_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # a head for another number of labels; others are refused
-                **options,
-            )
-    except WhybertError:
-        raise
-    except Exception as error:  # as in `_load`
-        raise ModelLoadError(_explanation(error, place or source, step)) from error
+
+    def relabel(config: Any) -> tuple[str, ...]:
+        saved = label_names(config)
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        config.problem_type = "single_label_classification"
+        return saved
+
+    options = {"trust_remote_code": False, "local_files_only": place is not None}
+    with quiet():  # a head for another number of labels is no error; other weights are refused
+        model, info, tokenizer, saved = _read(place or source, torch.float32, relabel, options)
     _check_encoder(model, info, source)
     if do_lower_case is not None:
         _set_lower_case(tokenizer, do_lower_case, source)
@@ -252,10 +237,24 @@ def _load(
         "trust_remote_code": trust_remote_code,
         "local_files_only": local and not trust_remote_code,
     }
+    model, info, tokenizer, saved_as = _read(
+        source, dtype, lambda config: config.architectures or (), options
+    )
+    _check_loaded_model(model, info, source, saved_as)
+    return model, tokenizer
+
+
+def _read(
+    source: Path | str, dtype: torch.dtype, prepare: Callable[[Any], _Noted], options: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any], PreTrainedTokenizerBase, _Noted]:
+    """The model, what was found about its weights, the tokenizer, and what `prepare` notes.
+
+    prepare: is given the configuration before the model is made of it.
+    """
     step = "configuration"
     try:
         config = AutoConfig.from_pretrained(source, **options)
-        saved_as = config.architectures or ()
+        noted = prepare(config)
         step = "tokenizer"
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         _check_loaded_tokenizer(tokenizer, source)
@@ -266,16 +265,14 @@ def _load(
             dtype=dtype,
             weights_only=True,
             output_loading_info=True,
-            # Weights of another shape are reported below, by name, and refused.
-            ignore_mismatched_sizes=True,
+            ignore_mismatched_sizes=True,  # the callers report weights of another shape, by name
             **options,
         )
     except WhybertError:
         raise
     except Exception as error:  # transformers, its parsers and the network raise errors of many kinds
         raise ModelLoadError(_explanation(error, source, step)) from error
-    _check_loaded_model(model, info, source, saved_as)
-    return model, tokenizer
+    return model, info, tokenizer, noted
 
 
 def _check_folder(folder: Path) -> None:
@@ -364,10 +361,10 @@ def _explanation(error: Exception, source: Path | str, step: str) -> str:
         chain.append(cause)
     name = str(source)
     if any(isinstance(found, pickle.UnpicklingError) for found in chain):
-        asked = re.search(r"GLOBAL (\S+)", str(error))
+        held = held_by_pickle(error)
         return (
             f"the checkpoint of {name!r} is a pickle that holds more than weights"
-            f"{f' ({asked[1]})' if asked else ''}, or is damaged; it was not run, since it can run any code: "
+            f"{f' ({held})' if held else ''}, or is damaged; it was not run, since it can run any code: "
             "where you trust it, load it with torch.load and save it as safetensors (save_pretrained)"
         )
     if step == "model" and isinstance(error, EOFError | LookupError | UnicodeError):
@@ -388,6 +385,12 @@ def _explanation(error: Exception, source: Path | str, step: str) -> str:
         f"the {step} of {name!r} could not be loaded: {one_line(error)}; "
         "pass a folder that save_pretrained wrote, a hub id or 'builtin'"
     )
+
+
+def held_by_pickle(error: Exception) -> str | None:
+    """What a file holds that PyTorch refuses to read, as its error says; None where it is no such error."""
+    found = re.search(r"Unsupported (?:global|class)\S* (?:GLOBAL )?(\S+)|GLOBAL (\S+)", str(error))
+    return found and (found[1] or found[2])
 
 
 _UNREACHABLE = (
