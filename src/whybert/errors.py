@@ -150,7 +150,7 @@ def quoted(value: object, limit: int = 60) -> str:
     try:
         text = repr(value)
     except RecursionError:  # lists in lists in lists
-        text = f"a {type(value).__name__} of too many levels"
+        text = f"a {type(value).__name__} nested too deeply"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
-from whybert.errors import InputError, UnknownNameError, UsageError
+from whybert.errors import InputError, UnknownNameError, UsageError, quoted
 
 _BOUNDS: Final = {
     "least": ("of at least", operator.ge),
@@ -182,5 +182,4 @@ def expected(hint: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    text = "nothing" if value is None else " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+    return "nothing" if value is None else quoted(value)

@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from whybert.datasets.archive import SUFFIXES, files_in
 from whybert.datasets.base import SPLITS, TEST, TRAIN, VALIDATION, DatasetError, readable
 from whybert.datasets.sst import FIVE, tree_nodes
-from whybert.datasets.tabular import brief, decode, json_object, read_bytes, read_lines
-from whybert.errors import InputError, UnknownNameError, UsageError
+from whybert.datasets.tabular import decode, json_objects, read_bytes, read_lines
+from whybert.errors import InputError, UnknownNameError, UsageError, quoted
 from whybert.words import Span
 
 Kind = Literal["rationale", "sentiment"]
+_Line = TypeVar("_Line")
+_Row = TypeVar("_Row")
 
 _ERASER: Final = "DeYoung et al. 2020 (ERASER)"
 _SST: Final = "Socher et al. 2013 (Stanford Sentiment Treebank)"
@@ -258,20 +260,27 @@ class _Archive:
         return self.contents.get(name)
 
 
+def _rows(
+    lines: Iterable[tuple[int, _Line]], read: Callable[[_Line], _Row], place: str, problem: str = ""
+) -> list[_Row]:
+    """What is read of each line; a ValueError is about the line, and `problem` begins its message."""
+    rows = []
+    for number, line in lines:
+        try:
+            rows.append(read(line))
+        except ValueError as error:
+            raise DatasetError(f"{place}, line {number}: {problem}{error}") from error
+    return rows
+
+
 def _eraser(place: Path, files: _Folder | _Archive, split: str | None) -> AnnotatedTexts:
     """One split of ERASER's film reviews."""
     chosen = _chosen(place, files.splits, split)
     file = _ERASER_FILES[chosen]
-    rows, without = [], 0
-    for number, row in _objects(files.read(file) or b"", files.place(file)):
-        try:
-            annotation = _eraser_row(row, files)
-        except ValueError as error:
-            raise DatasetError(f"{files.place(file)}, line {number}: {error}") from error
-        if annotation is None:
-            without += 1
-        else:
-            rows.append(annotation)
+    objects = json_objects(files.read(file) or b"", files.place(file))
+    found = _rows(objects, lambda row: _eraser_row(row, files), files.place(file))
+    rows = [annotation for annotation in found if annotation is not None]
+    without = len(found) - len(rows)
     notes = [f"{chosen}: {without} documents left out (nothing is marked in them)"] if without else []
     return _made(
         place, _stem(place), "rationale", tuple(_ERASER_LABELS.values()), rows, f"{_ERASER}: {place}", notes
@@ -282,7 +291,7 @@ def _eraser_row(row: Mapping[str, Any], files: _Folder | _Archive) -> Annotation
     """The document with its evidence; None if it has none.  Raises ValueError for what does not fit."""
     label = row.get("classification")
     if not isinstance(label, str) or label not in _ERASER_LABELS:
-        raise ValueError(f"unknown classification {brief(label)}; known: {', '.join(_ERASER_LABELS)}")
+        raise ValueError(f"unknown classification {quoted(label)}; known: {', '.join(_ERASER_LABELS)}")
     groups = row.get("evidences")
     if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
         raise ValueError("expected evidences that are a list of lists")
@@ -292,7 +301,7 @@ def _eraser_row(row: Mapping[str, Any], files: _Folder | _Archive) -> Annotation
     documents = [evidence.get("docid") for evidence in evidences] or [row.get("annotation_id")]
     for document in documents:
         if not isinstance(document, str) or Path(document).name != document:
-            raise ValueError(f"expected the name of a file in docs, found {brief(document)}")
+            raise ValueError(f"expected the name of a file in docs, found {quoted(document)}")
     if len(set(documents)) != 1:
         raise ValueError(
             f"expected evidence in one document, found it in {len(set(documents))}; split the row"
@@ -309,12 +318,12 @@ def _eraser_row(row: Mapping[str, Any], files: _Folder | _Archive) -> Annotation
         if not _is_span(start, end, len(tokens), least=0):
             raise ValueError(
                 f"expected evidence between the tokens 0 and {len(tokens)} of {document!r}, found "
-                f"{brief(start)} to {brief(end)}"
+                f"{quoted(start)} to {quoted(end)}"
             )
         found = text[spans[start][0] : spans[end - 1][1]] if start < end else ""
         if evidence.get("text", found) != found:
             raise ValueError(
-                f"the evidence {brief(evidence['text'])} is not what the tokens {start} to {end} of "
+                f"the evidence {quoted(evidence['text'])} is not what the tokens {start} to {end} of "
                 f"{document!r} are ({found[:60]!r}); get the annotations and documents of one version"
             )
         ranges.append((start, end))
@@ -324,18 +333,13 @@ def _eraser_row(row: Mapping[str, Any], files: _Folder | _Archive) -> Annotation
 
 def _trees(place: Path, path: Path) -> AnnotatedTexts:
     """The sentences of a file of trees."""
-    rows = []
-    for number, line in read_lines(path):
-        try:
-            rows.append(_tree_row(line.strip()))
-        except ValueError as error:
-            raise DatasetError(
-                f"{str(path)!r}, line {number}: not a tree such as (3 (2 It) (4 works)): {error}"
-            ) from error
+    what = "not a tree such as (3 (2 It) (4 works)): "
+    rows = _rows(read_lines(path), _tree_row, repr(str(path)), what)
     return _made(place, place.stem, "sentiment", FIVE, rows, f"{_SST}: {path}", [])
 
 
-def _tree_row(tree: str) -> Annotation:
+def _tree_row(line: str) -> Annotation:
+    tree = line.strip()
     sentence, label = tree_nodes(tree)[0]
     leaves = _LEAF.findall(tree)
     if [word for _, word in leaves] != sentence.split(" "):
@@ -352,12 +356,8 @@ def _unescaped(word: str) -> str:
 
 def _json_lines(path: Path) -> AnnotatedTexts:
     """The rationales of a file that a user wrote."""
-    rows = []
-    for number, row in _objects(read_bytes(path), repr(str(path))):
-        try:
-            rows.append(_json_row(row))
-        except ValueError as error:
-            raise DatasetError(f"{str(path)!r}, line {number}: {error}") from error
+    place = repr(str(path))
+    rows = _rows(json_objects(read_bytes(path), place), _json_row, place)
     labels = tuple(sorted({row.label for row in rows if row.label is not None}))
     return _made(path, path.stem, "rationale", labels, rows, str(path), [])
 
@@ -370,7 +370,7 @@ def _json_row(row: Mapping[str, Any]) -> Annotation:
         raise ValueError('expected either "text" or "tokens"')
     label = row.get("label")
     if label is not None and (isinstance(label, bool) or not isinstance(label, str | int)):
-        raise ValueError(f"expected a label that is a string, found {brief(label)}")
+        raise ValueError(f"expected a label that is a string, found {quoted(label)}")
     if "text" in row:
         text = row["text"]
         if not isinstance(text, str) or not text.strip():
@@ -396,7 +396,7 @@ def _marks_of_spans(rationale: Sequence[Any], text: str, spans: Sequence[Span]) 
     for entry in rationale:
         if len(entry) != 2 or not _is_span(entry[0], entry[1], len(text)):
             raise ValueError(
-                f"expected [start, end] between the characters 0 and {len(text)}, found {brief(entry)}"
+                f"expected [start, end] between the characters 0 and {len(text)}, found {quoted(entry)}"
             )
         start, end = entry
         first, last = bisect_right(ends, start), bisect_left(starts, end)
@@ -418,7 +418,7 @@ def _marked(ranges: Iterable[Span], count: int) -> tuple[float, ...]:
 def _checked_marks(rationale: Sequence[Any]) -> tuple[float, ...]:
     for place, mark in enumerate(rationale):
         if not isinstance(mark, int | float) or mark not in (0, 1):
-            raise ValueError(f"expected marks of 0 or 1, found {brief(mark)} at place {place}")
+            raise ValueError(f"expected marks of 0 or 1, found {quoted(mark)} at place {place}")
     return tuple(float(mark) for mark in rationale)
 
 
@@ -431,13 +431,6 @@ def _is_span(start: object, end: object, length: int, least: int = 1) -> bool:
         and not isinstance(end, bool)
         and 0 <= start <= end - least <= length - least
     )
-
-
-def _objects(content: bytes, place: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of lines, with the lines' numbers from 1."""
-    for number, line in enumerate(decode(content, place).split("\n"), 1):
-        if line.strip(" \r"):
-            yield number, json_object(line, f"{place}, line {number}")
 
 
 def _joined(tokens: Sequence[str]) -> tuple[str, tuple[Span, ...]]:

@@ -33,7 +33,7 @@ from whybert.datasets.base import (
     hugging_face,
     readable,
 )
-from whybert.errors import UsageError, one_line
+from whybert.errors import UsageError, one_line, quoted
 
 TEXT_COLUMNS = ("text", "sentence", "review", "text_a", "sentence1")
 PAIR_COLUMNS = ("pair", "text_b", "sentence2")
@@ -104,10 +104,24 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         DatasetError: the file cannot be read or is not UTF-8.
     """
-    for number, line in enumerate(decode(read_bytes(path), repr(str(path))).split("\n"), 1):
+    return _lines(read_bytes(path), repr(str(path)))
+
+
+def _lines(content: bytes, place: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(decode(content, place).split("\n"), 1):
         line = line.removesuffix("\r")
         if line.strip(" "):
             yield number, line
+
+
+def json_objects(content: bytes, place: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of lines that are not blank, with the numbers of the lines from 1.
+
+    Raises:
+        DatasetError: a line of `place` is something else.
+    """
+    for number, line in _lines(content, place):
+        yield number, _json_object(line, f"{place}, line {number}")
 
 
 def read_tsv(path: Path) -> Table:
@@ -162,8 +176,7 @@ def read_json_lines(path: Path) -> Table:
     """
     objects: list[tuple[int, dict[str, Any]]] = []
     columns: dict[str, None] = {}
-    for number, line in read_lines(path):
-        value = json_object(line, f"{str(path)!r}, line {number}")
+    for number, value in json_objects(read_bytes(path), repr(str(path))):
         objects.append((number, value))
         columns.update(dict.fromkeys(value))
         if len(columns) > _MOST_COLUMNS:  # each row has a cell for each of them
@@ -175,8 +188,7 @@ def read_json_lines(path: Path) -> Table:
     return Table(path, names, ((number, [value.get(name) for name in names]) for number, value in objects))
 
 
-def json_object(line: str, place: str) -> dict[str, Any]:
-    """The JSON object of a line, which messages call `place`.  Raises DatasetError for something else."""
+def _json_object(line: str, place: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -185,14 +197,6 @@ def json_object(line: str, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DatasetError(f"{place}: expected a JSON object, found {type(value).__name__}")
     return value
-
-
-def brief(value: object) -> str:
-    """What was found, for messages."""
-    try:
-        return f"{value!r:.60}"
-    except RecursionError:
-        return f"a {type(value).__name__} nested too deeply"
 
 
 def read_parquet(path: Path) -> Table:
@@ -514,7 +518,7 @@ def _listed(columns: Sequence[str]) -> str:
 def _text_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str:
     text = cells[index]
     if not isinstance(text, str):
-        raise table.error(number, f"{table.columns[index]} must be a text, not {brief(text)}")
+        raise table.error(number, f"{table.columns[index]} must be a text, not {quoted(text)}")
     if not text.strip():
         raise table.error(number, f"{table.columns[index]} is empty; expected a text, or remove the row")
     if not text.isascii() and (found := _SURROGATE.search(text)):
@@ -535,4 +539,4 @@ def _label_of(table: Table, number: int, cells: Sequence[Any], index: int) -> st
         name = str(value).strip()
         whole = _WHOLE.fullmatch(name)
         return str(int(whole[1])) if whole else name
-    raise table.error(number, f"{table.columns[index]} must be a word or a whole number, not {brief(value)}")
+    raise table.error(number, f"{table.columns[index]} must be a word or a whole number, not {quoted(value)}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from whybert.datasets.base import DatasetError
-from whybert.datasets.tabular import json_object, read_lines
+from whybert.datasets.tabular import json_objects, read_bytes
 from whybert.errors import InputError
 from whybert.evaluation.metric import Subject, check_explanation
 from whybert.explanation import Explanation
@@ -97,9 +97,8 @@ def read_explanations(
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of the lines, each with what messages call its line."""
     try:
-        for number, line in read_lines(path):
-            where = f"{str(path)!r}, line {number}"
-            yield where, json_object(line, where)
+        for number, record in json_objects(read_bytes(path), repr(str(path))):
+            yield f"{str(path)!r}, line {number}", record
     except DatasetError as error:
         raise InputError(str(error)) from error
 
