@@ -18,7 +18,7 @@ LAYERS: Final = (
     "words files typed",
     "encoding schema",
     "explanation targets anatomy recipe",
-    "render datasets lrp builtin",
+    "render datasets lrp builtin positions",
     "interception loading",
     "classifier",
     "perturbation store",

@@ -45,6 +45,7 @@ from whybert.lrp.functions import (
     Sweep,
     total_share,
 )
+from whybert.positions import own_positions
 from whybert.targets import ResolvedTarget
 
 Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -272,7 +273,6 @@ class Interception(TorchFunctionMode):
     composites: the rules that later sweeps will follow.
     attention: keep what the attention weights are computed from.
     sub_layers: keep the blocks of BERT's kind, for the released LRP.
-    words: the weight of the table of word embeddings, to see which ids are looked up.
     inputs: of the model, to tell a linear layer's weight from what is computed from them.
     """
 
@@ -282,7 +282,6 @@ class Interception(TorchFunctionMode):
         *,
         attention: bool = False,
         sub_layers: bool = False,
-        words: Tensor | None = None,
         inputs: Iterable[Tensor] = (),
     ) -> None:
         super().__init__()
@@ -295,8 +294,6 @@ class Interception(TorchFunctionMode):
         self.last: LastAttention | None = None
         self.sub_layers: list[SubLayer] = []
         self.not_post_norm: str | None = None
-        self.lookups: list[tuple[Tensor, Tensor]] = []
-        self._words = words
         self._loses = False
         self._open: dict[int, str | None] = {}
         self._keep_attention = attention
@@ -425,14 +422,9 @@ class Interception(TorchFunctionMode):
         return next(filter(None, self._open.values()), None)
 
     def _embed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Still in the embedding block: nothing above it is asked for, but which ids are looked up."""
+        """Still in the embedding block: nothing above it is asked for."""
         with torch.no_grad():
-            output = self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
-        if func is F.embedding and self._words is not None:
-            ids, weight = _bind(args, kwargs, ("input", "weight"))
-            if weight is self._words:
-                self.lookups.append((ids, output))
-        return output
+            return self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
 
     def _plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that no rule is for: refused if it has no place in the table of a closed composite."""
@@ -1255,10 +1247,7 @@ def run(
 
     Raises UnsupportedModelError and UnsupportedOperationError.
     """
-    words = getattr(word_embeddings(model), "weight", None)
-    mode = Interception(
-        composites, attention=attention, sub_layers=sub_layers, words=words, inputs=inputs.values()
-    )
+    mode = Interception(composites, attention=attention, sub_layers=sub_layers, inputs=inputs.values())
     with (
         failures(model, inputs),
         torch.set_grad_enabled(mode.needs_graph),
@@ -1277,6 +1266,10 @@ def run(
             "derivative (is it run under no_grad, or detached?); scores would all be zero"
         )
     mode.check_graph(logits)
+    own = None
+    if "input_ids" in inputs:
+        words = getattr(word_embeddings(model), "weight", None)
+        own = own_positions(model, inputs, tuple(mode.embedding.shape[:2]), words)
     not_post_norm = mode.not_post_norm
     if sub_layers and not_post_norm is None and not mode.sub_layers:
         not_post_norm = "it has no residual sum of a layer's input and output"
@@ -1284,7 +1277,7 @@ def run(
         mode.embedding,
         logits,
         mode.sweep,
-        _own_positions(inputs["input_ids"], mode) if "input_ids" in inputs else None,
+        own,
         mode.attention,
         mode.untraceable or (mode.open and f"{mode.open} was not seen to become attention"),
         mode.sub_layers,
@@ -1292,34 +1285,6 @@ def run(
         mode.books,
         mode.last,
     )
-
-
-def _own_positions(ids: Tensor, mode: Interception) -> Tensor | None:
-    """The positions of the embedding that stand for the input's tokens, (seq,); None if all do, in order.
-
-    Raises UnsupportedModelError where that cannot be told.
-    """
-    embedding = cast(Tensor, mode.embedding)
-    batch, positions = embedding.shape[:2]
-    if (batch, positions) == tuple(ids.shape):
-        return None
-    start = None
-    if batch == len(ids) and len(mode.lookups) == 1:
-        looked_up, _ = mode.lookups[0]
-        if looked_up.shape == (batch, positions):  # a model that pads inside, before it looks its words up
-            places = [
-                place
-                for place in range(positions - ids.shape[1] + 1)
-                if torch.equal(looked_up[:, place : place + ids.shape[1]], ids)
-            ]
-            start = places[0] if len(places) == 1 else None
-    if start is None:
-        raise UnsupportedModelError(
-            f"the embedding block has {positions} positions in {batch} rows for input_ids of shape "
-            f"{tuple(ids.shape)}, and it cannot be told which of them are the tokens' (virtual tokens of "
-            "prompt tuning stand there too); a model that embeds just its tokens is needed"
-        )
-    return torch.arange(start, start + ids.shape[1], device=ids.device)
 
 
 @contextmanager

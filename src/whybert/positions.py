@@ -1,0 +1,140 @@
+"""Which positions of the embedding are the tokens' own, where there are others beside them.
+
+A model may put virtual tokens before the words (prompt tuning, P-tuning) or pad to a multiple of its window.
+Its embedding then has more positions than the input has tokens, and a token's scores stand elsewhere than its
+id.  Where they stand is seen in what is looked up and in what depends on it, not in any kind of model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from whybert.anatomy import embedding_block
+from whybert.errors import UnsupportedModelError
+
+Lookups = Sequence[tuple[Tensor, Tensor]]
+"""(ids, vectors) of each time that words were looked up in the table of word embeddings."""
+
+
+class WordLookups(TorchFunctionMode):
+    """Sees which ids are looked up in the table `words`, with vectors that a gradient can reach."""
+
+    def __init__(self, words: Tensor | None) -> None:
+        super().__init__()
+        self.words = words
+        self.found: list[tuple[Tensor, Tensor]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func is F.embedding and self.words is not None and args[1] is self.words:
+            output = output.detach().requires_grad_()
+            self.found.append((args[0], output))
+        return output
+
+
+class _EndOfEmbeddingError(Exception):
+    """The embedding block is done; what follows is not asked for."""
+
+
+def own_positions(
+    model: nn.Module, inputs: Mapping[str, Tensor], size: tuple[int, ...], words: Tensor | None
+) -> Tensor | None:
+    """The positions of the embedding that stand for the input's tokens, (seq,); None if all do, in order.
+
+    Args:
+        inputs: of the model, `input_ids` (batch, seq) among them.
+        size: (batch, positions) of the embedding.
+        words: the table of word embeddings.
+
+    Raises:
+        UnsupportedModelError: it cannot be told.
+    """
+    ids = inputs["input_ids"]
+    if size == tuple(ids.shape):
+        return None
+    found = None
+    if size[0] == len(ids):
+        lookups, embedding = _embedded(model, inputs, words)
+        if len(lookups) == 1 and embedding is not None:
+            looked_up, vectors = lookups[0]
+            start, places = _start(ids, looked_up), _places(vectors, embedding)
+            if start is not None and places is not None:
+                found = places[start : start + ids.shape[1]]
+    if found is None:
+        raise UnsupportedModelError(
+            f"the embedding block has {size[1]} positions in {size[0]} rows for input_ids of shape "
+            f"{tuple(ids.shape)}, and it cannot be told which of them are the tokens'; a model is needed "
+            "that embeds each token at a position of its own"
+        )
+    return found
+
+
+def _embedded(
+    model: nn.Module, inputs: Mapping[str, Tensor], words: Tensor | None
+) -> tuple[Lookups, Tensor | None]:
+    """The forward pass up to the end of the embedding block: what was looked up, and what came of it."""
+    outputs: list[Tensor] = []
+    owner = threading.get_ident()
+
+    def end(module: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() == owner:
+            outputs.append(output)
+            raise _EndOfEmbeddingError
+
+    handle = embedding_block(model).register_forward_hook(end)
+    mode = WordLookups(words)
+    try:
+        with torch.enable_grad(), mode:
+            model(**inputs)
+    except _EndOfEmbeddingError:
+        return mode.found, outputs[0]
+    finally:
+        handle.remove()
+    return mode.found, None
+
+
+def _start(ids: Tensor, looked_up: Tensor) -> int | None:
+    """Where in what was looked up the input's ids stand; None if nowhere, or in several places."""
+    width = ids.shape[1]
+    if looked_up.dim() != 2 or len(looked_up) != len(ids):
+        return None
+    starts = [
+        start
+        for start in range(looked_up.shape[1] - width + 1)
+        if torch.equal(looked_up[:, start : start + width], ids)
+    ]
+    return starts[0] if len(starts) == 1 else None
+
+
+def _places(vectors: Tensor, embedding: Tensor) -> Tensor | None:
+    """The position of the embedding that depends on each vector that was looked up, (looked up,).
+
+    None if a vector reaches no position or several, or two vectors one.  Told from the gradients of sums over
+    those positions whose number has a 1, and a 0, in each binary place: twice the logarithm of their count.
+    """
+    count = embedding.shape[1]
+    numbers = torch.arange(count, device=embedding.device)
+    places = torch.zeros(vectors.shape[1], dtype=torch.long, device=embedding.device)
+    weights = torch.linspace(1.0, 2.0, embedding.shape[-1]).to(embedding)
+    for bit in range(max(1, (count - 1).bit_length())):
+        reached = []
+        for value in (0, 1):
+            chosen = ((numbers >> bit) & 1 == value).to(embedding)
+            (gradient,) = torch.autograd.grad(
+                (embedding * weights * chosen[:, None]).sum(), vectors, retain_graph=True, allow_unused=True
+            )
+            nothing = torch.zeros_like(places, dtype=torch.bool)
+            reached.append(nothing if gradient is None else (gradient != 0).any(-1).any(0))
+        if not bool((reached[0] ^ reached[1]).all()):
+            return None
+        places |= reached[1].long() << bit
+    return places if len(torch.unique(places)) == len(places) else None
