@@ -198,6 +198,8 @@ def test_weights_of_8_bits_are_refused_by_name() -> None:
     assert {key for key, value in status(found).items() if value == "refused"} == {
         ("served", method) for method in ALL
     }
+    # no method is advised in place of another, for none can see through such a kernel
+    assert all("gs, gi" not in check.explanation for check in found.checks if check.status == "refused")
 
 
 class Bag(nn.Module):

@@ -1019,15 +1019,37 @@ def test_a_model_without_numbers_is_refused() -> None:
             ask(meta, "a film")
 
 
-def test_a_transform_of_torch_func_does_not_reach_through() -> None:
+ASKED = {
+    "predict": lambda ours: ours.predict("a film"),
+    "explain": lambda ours: explain(ours, "a film"),
+    "attribute": lambda ours: attribute(ours.model, {"input_ids": torch.tensor([[1, 2, 3]])}),
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_where_no_number_can_be_had(ask) -> None:
     ours = classifier()
 
     def asked(x):
-        ours.predict("a film")
+        ask(ours)
         return x
 
-    with pytest.raises(UsageError, match="of torch"):
+    with pytest.raises(UsageError, match=r"transform of torch\.func"):
         torch.func.vmap(asked)(torch.zeros(2))
+    with torch.device("meta"), pytest.raises(UsageError, match="new tensors are on the device 'meta'"):
+        ask(ours)
+
+
+def test_a_model_that_does_not_know_its_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers' base class raises where it finds no table of words, as in CANINE."""
+    ours = classifier()
+
+    def unknown() -> None:
+        raise NotImplementedError("not handled")
+
+    monkeypatch.setattr(ours.model, "get_input_embeddings", unknown)
+    with pytest.raises(UnsupportedModelError, match="no embedding block"):
+        Classifier(ours.model, ours.tokenizer)
 
 
 def test_a_new_head_in_train_mode_is_no_reason() -> None:

@@ -528,7 +528,7 @@ def test_models_of_another_kind() -> None:
     gpt = GPT2ForSequenceClassification(
         GPT2Config(vocab_size=60, n_embd=32, n_layer=1, n_head=2, pad_token_id=0)
     )
-    with pytest.raises(UnsupportedModelError, match="embedding block GPT2Model"):
+    with pytest.raises(UnsupportedModelError, match=r"block GPT2Model.*BaseModelOutput.*no decoders"):
         attribute(gpt.eval(), ids)
     with pytest.raises(UnsupportedModelError, match="expected a torch model, found str"):
         attribute("bert-base-uncased", ids)  # type: ignore[arg-type]
@@ -562,3 +562,43 @@ def test_a_type_too_narrow_is_told() -> None:
         NonFiniteError, match=r"the weights of classifier.weight are not finite|too narrow.*float\(\)"
     ):
         attribute(model.half(), inputs(model))
+
+
+def test_the_widest_of_usual_types_is_not_advised_to_itself() -> None:
+    model = make("bert", "sdpa", dtype=torch.float32)
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+    with pytest.raises(NonFiniteError, match=r"float32 is too narrow: try model\.double\(\)"):
+        attribute(model, inputs(model))
+
+
+class _AssertsInBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise AssertionError("call model.train()\nfirst")
+
+
+def test_a_backward_pass_that_fails_is_one_line() -> None:
+    """As in Reformer, whose reversible layers refuse it in eval mode."""
+    ids = {"input_ids": torch.arange(3, 9)[None]}
+    with pytest.raises(
+        UnsupportedModelError, match=r"backward pass through the model fails: call model\.train"
+    ):
+        attribute(Toy(_AssertsInBackward.apply), ids, "gs")
+
+
+def test_a_forward_pass_that_asserts_is_one_line() -> None:
+    def asserts(x: Tensor) -> Tensor:
+        raise AssertionError("even lengths only")
+
+    with pytest.raises(UnsupportedModelError, match=r"Toy fails on inputs of shape .*even lengths only"):
+        attribute(Toy(asserts), {"input_ids": torch.arange(3, 9)[None]}, "gs")
+
+
+def test_sparse_inputs_are_refused(model: nn.Module, batch: dict[str, Tensor]) -> None:
+    with pytest.raises(InputError, match="expected input_ids as a plain tensor"):
+        attribute(model, {"input_ids": batch["input_ids"].to_sparse()})

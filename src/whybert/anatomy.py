@@ -37,12 +37,23 @@ _NOT_FOR_THE_MODEL: Final = frozenset(
 _TOKENIZER_OUTPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 
 # What a model's own code raises where an input, or a part of the model, is not as it expects.
-_FAILURES: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+FAILURES: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def word_embeddings(model: nn.Module) -> nn.Module | None:
     """The table of word embeddings, None if the model does not say which it is."""
-    words = getattr(model, "get_input_embeddings", lambda: None)()
+    try:
+        words = getattr(model, "get_input_embeddings", lambda: None)()
+    except NotImplementedError:  # what transformers' base class says of a model without such a table
+        return None
     return words if isinstance(words, nn.Module) else None
 
 
@@ -140,7 +151,19 @@ def check_model(model: nn.Module, *, backward: bool = True) -> None:
 
     Raises:
         UnsupportedModelError: it is in train mode, wrapped, compiled, or has no weights.
+        UsageError: no number can be had where the call is: it is inside of a transform of torch.func, which
+            does not reach through it, or new tensors are made without numbers there.
     """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise UsageError(
+            "the call is inside of a transform of torch.func (vmap, grad, jvp), which cannot reach through "
+            "it: call it outside, with a batch of inputs"
+        )
+    if torch.empty(0).is_meta:
+        raise UsageError(
+            "new tensors are on the device 'meta' here (torch.device('meta') as a context, or set as the "
+            "default) and hold no numbers: call it outside"
+        )
     kind = type(model).__name__
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected a torch model, found {kind}")
@@ -229,6 +252,11 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
                 f"expected {name} as a tensor or rows of one length, found {type(value).__name__}; "
                 "call the tokenizer with padding=True, return_tensors='pt'"
             ) from error
+        if tensors[name].layout is not torch.strided or tensors[name].is_nested:
+            raise InputError(
+                f"expected {name} as a plain tensor, found a sparse or nested one: make it dense, padded to "
+                "one length"
+            )
     ids = tensors.get("input_ids")
     if ids is None:
         raise InputError(
@@ -299,15 +327,7 @@ def plain(model: nn.Module, *, backward: bool) -> Iterator[None]:
         model: the model that runs inside.
         backward: whether it will be differentiated.  No inference mode otherwise either: what the model
             keeps, such as weights that it unpacks, would bar a later backward pass.
-
-    Raises:
-        UsageError: the call is inside of a transform of torch.func, which does not reach through it.
     """
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        raise UsageError(
-            "the call is inside of a transform of torch.func (vmap, grad, jvp), which cannot reach through "
-            "it: call it outside, with a batch of inputs"
-        )
     with (
         torch.inference_mode(False),
         torch.set_grad_enabled(backward),
@@ -326,7 +346,7 @@ def failures(model: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[None]:
         yield
     except (WhybertError, torch.OutOfMemoryError):
         raise
-    except _FAILURES as error:
+    except FAILURES as error:
         shape = tuple(inputs["input_ids"].shape)
         way = "see that model(**inputs) runs" if shape[0] == 1 else "try one text at a time (batch_size=1)"
         raise UnsupportedModelError(
@@ -369,6 +389,11 @@ def logits_of(output: Any, model: nn.Module) -> Tensor:
     return logits
 
 
+def wider(dtype: torch.dtype) -> str:
+    """The name of the method of a model that gives it a wider type than `dtype`."""
+    return "float" if dtype.itemsize < 4 else "double"
+
+
 def check_finite(model: nn.Module, logits: Tensor) -> None:
     """Raise NonFiniteError, with its index, if a row of the logits has a number that is none."""
     if bool(torch.isfinite(logits).all()):
@@ -378,7 +403,7 @@ def check_finite(model: nn.Module, logits: Tensor) -> None:
     cause = (
         f"the weights of {', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''} are not finite"
         if broken
-        else f"the weights are finite, so {logits.dtype} is too narrow: try model.float()"
+        else f"the weights are finite, so {logits.dtype} is too narrow: try model.{wider(logits.dtype)}()"
     )
     raise NonFiniteError(
         f"the logits of {PLACE} are not finite ({logits[row].tolist()}): {cause}", row, f"row {row}"

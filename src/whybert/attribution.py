@@ -10,7 +10,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import check_finite, check_model, model_inputs, plain
+from whybert.anatomy import check_finite, check_model, model_inputs, plain, wider
 from whybert.errors import NonFiniteError, UsageError
 from whybert.methods import Method, Question, create_all
 from whybert.methods.question import Change, Prepared
@@ -150,7 +150,8 @@ def _attribution(method: Method, question: Question) -> Attribution:
     if not bool(torch.isfinite(scores).all()):
         raise NonFiniteError(
             f"the scores of {method.name} are not finite although the logits are: the weights or "
-            f"{logits.dtype} are out of the method's range; try model.float() or another method"
+            f"{logits.dtype} are out of the method's range; try "
+            f"model.{wider(logits.dtype)}() or another method"
         )
     return Attribution(
         scores=scores.detach(),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from whybert.anatomy import check_finite, check_model, device_of, forward, model_inputs, plain
+from whybert.anatomy import FAILURES, check_finite, check_model, device_of, forward, model_inputs, plain
 from whybert.attribution import Attribution, attribute_all
 from whybert.classifier import Classifier, batches, check_classifier, normalise_texts
 from whybert.encoding import Encoding, Text
@@ -57,7 +57,6 @@ CHECKS: Final = {
 
 _MARKS: Final = {"fail": "FAIL", "refused": "refused", "skipped": "-", "ok": "ok"}  # the worst first
 _DIRECTIONS, _STEPS = 4, (1e-3, 1e-5)  # of the differences; steps in standard deviations of the embedding
-_FAILURES: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +268,7 @@ class _Examined:
                 self._attribution(method, batch, [target])
                 for batch, target in zip(self.alone, self.target, strict=True)
             ]
-        except (WhybertError, *_FAILURES) as error:
+        except (WhybertError, *FAILURES) as error:
             refused = isinstance(error, ModelError) and not isinstance(error, NonFiniteError)
             told = str(error) if isinstance(error, WhybertError) else one_line(error)
             yield Check("served", method.spec, "refused" if refused else "fail", explanation=told)
@@ -350,7 +349,7 @@ class _Examined:
             inputs = model_inputs(model, self.alone[row].inputs)
             try:
                 told += f"; lost at {_leak(model, inputs, self.target[row])}"
-            except (WhybertError, *_FAILURES) as error:
+            except (WhybertError, *FAILURES) as error:
                 told += f"; where it is lost was not found: {one_line(error)}"
         return _judged("books", method, worst, self.tolerance(method), told)
 
@@ -379,7 +378,7 @@ class _Examined:
             return Check(name, method.spec, "skipped", explanation=copied)
         try:
             return judge(name, method, copied)
-        except (WhybertError, *_FAILURES) as error:
+        except (WhybertError, *FAILURES) as error:
             told = f"the copy in {dtype} cannot be explained: {one_line(error)}"
             return Check(name, method.spec, "skipped", explanation=told)
 
@@ -489,7 +488,7 @@ def _copy(model: nn.Module, dtype: torch.dtype) -> nn.Module | str:
         return f"a copy in {dtype} needs {needed / 2**30:.1f} GiB of {room / 2**30:.1f}"
     try:
         return copy.deepcopy(model).to(dtype)
-    except (MemoryError, *_FAILURES) as error:
+    except (MemoryError, *FAILURES) as error:
         return f"no copy in {dtype} can be made: {one_line(error)}"
 
 

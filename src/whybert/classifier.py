@@ -294,6 +294,7 @@ def predict_batches(
     classifier: Classifier, texts: Sequence[Text], batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[tuple[int, ...], list[Prediction]]]:
     """`Classifier.predict` batch by batch: the indices into `texts`, and a prediction for each."""
+    check_model(classifier.model, backward=False)
     for indices, batch in batches(classifier, texts, batch_size):
         try:
             logits = classifier._logits(batch.inputs)

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from whybert.anatomy import embedding_block, failures, logits_of, word_embeddings
-from whybert.errors import UnsupportedModelError, UnsupportedOperationError
+from whybert.anatomy import FAILURES, embedding_block, failures, logits_of, word_embeddings
+from whybert.errors import UnsupportedModelError, UnsupportedOperationError, WhybertError, one_line
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import REFUSED, Composite
@@ -256,9 +256,14 @@ class ForwardPass:
                 retain_graph=True,
                 allow_unused=True,
             )
-        except RuntimeError as error:
+        except (WhybertError, torch.OutOfMemoryError):
+            raise
+        except FAILURES as error:
             if "inplace operation" not in str(error):
-                raise
+                raise UnsupportedModelError(
+                    f"a backward pass through the model fails: {one_line(error)}; see that its logits can be "
+                    "differentiated in eval mode"
+                ) from error
             raise UnsupportedModelError(
                 "the model changes a tensor in place that its own gradient needs, so that no backward pass "
                 "through it is possible; write the operation out of place"
@@ -434,6 +439,10 @@ class Interception(TorchFunctionMode):
         )
         known = func in _KNOWN or (is_attribute and func.__self__.__name__ in ops.TRANSPOSING_ATTRIBUTES)
         if self._closed is not None and not known and any(y.requires_grad for y in _tensors(output)):
+            if any(
+                _has_no_derivative(y) for y in _tensors(output)
+            ):  # to no method, and none is to be advised
+                raise self._lost(name_of(func))
             raise UnsupportedOperationError(name_of(func), self._closed.name)
         return output
 
@@ -443,7 +452,7 @@ class Interception(TorchFunctionMode):
         tracked = [tensor for tensor in found if tensor.requires_grad]
         for tensor in tracked:
             setattr(tensor, _DESCENT, self.sweep)
-            if type(tensor.grad_fn).__name__ in _NODES_WITHOUT_DERIVATIVE:
+            if _has_no_derivative(tensor):
                 raise self._lost(name_of(func))
         if self._keep_attention and func in ops.FLIPS:
             self._reordered = name_of(func)
@@ -1303,9 +1312,13 @@ def _cut_at_embedding(
         if threading.get_ident() != owner:
             return None
         if mode.embedding is not None or not isinstance(output, Tensor) or output.dim() != 3:
+            found = (
+                "shape " + str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
+            )
             raise UnsupportedModelError(
-                f"expected the embedding block {type(module).__name__} to return one tensor "
-                "(batch, seq, hidden), once a forward pass"
+                f"expected the embedding block {type(module).__name__} to return one tensor (batch, seq, "
+                f"hidden), once a forward pass, found {found if mode.embedding is None else 'another'}; "
+                "supported are encoders of BERT's kind with a module for the embeddings, and no decoders"
             )
         with torch._C.DisableTorchFunction():
             with torch.no_grad():
@@ -1372,6 +1385,12 @@ def name_of(func: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) or (isinstance(value, Tensor) and value.dim() == 0)
+
+
+def _has_no_derivative(tensor: Tensor) -> bool:
+    """Whether autograd would hand on nothing from here."""
+    node = tensor.grad_fn
+    return node is not None and node.name().rpartition("::")[2] in _NODES_WITHOUT_DERIVATIVE
 
 
 def _note(tensor: Tensor, name: str, value: Any) -> Tensor:
