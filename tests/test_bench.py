@@ -1001,7 +1001,8 @@ def test_best_and_tied() -> None:
         "d": "worse",
         RANDOM: "worse",
     }
-    assert results.best_methods(evaluation) == {"aopc": "b", "morf": "a"}
+    best = {each.metric: each.method for each in results.summaries(evaluation) if each.best}
+    assert best == {"aopc": "b", "morf": "a"}
     assert not METRICS["morf"].higher_is_better
     summary = next(s for s in results.summaries(evaluation) if (s.metric, s.method) == ("aopc", "b"))
     assert summary.interval.mean == 6.5
@@ -1020,7 +1021,7 @@ def test_undefined_values_are_left_out_and_counted() -> None:
     assert (other.interval.size, other.interval.undefined, other.best, other.tied) == (0, 4, False, False)
     nothing = made({"aopc": {"a": [math.nan], "b": [math.nan]}})
     assert marks(nothing, "aopc") == {"a": "worse", "b": "worse"}
-    assert results.best_methods(nothing) == {}
+    assert not any(each.best for each in results.summaries(nothing))
     # Of the pairs, those that are defined on both sides decide.
     half = made({"aopc": {"a": [2.0] * 10 + [math.nan] * 10, "b": [math.nan] * 5 + [1.0] * 15}})
     assert marks(half, "aopc") == {"a": "best", "b": "worse"}

@@ -102,19 +102,9 @@ def explain_command(
     if top is not None and sink is not None and not sink.shows_top:
         others = [sinks.TERMINAL, *(name for name, each in sinks.EXPLANATIONS.items() if each.shows_top)]
         raise UsageError(f"--top is for the formats {', '.join(others)}, not {wanted_format}; leave it out")
-    source = source_of(
-        "explain",
-        texts,
-        text,
-        pair,
-        tab_pairs,
-        data,
-        data_dir=data_dir,
-        split=split,
-        text_column=text_column,
-        pair_column=pair_column,
-        limit=limit,
-    )
+    columns = {"text_column": text_column, "pair_column": pair_column}
+    where = {"data_dir": data_dir, "split": split, **columns, "limit": limit}
+    source = source_of("explain", texts, text, pair, tab_pairs, data, **where)
 
     with opened(output) as stream:
         from whybert.classifier import Classifier

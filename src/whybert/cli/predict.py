@@ -79,22 +79,9 @@ def predict_command(
     reported = report and output is None  # instead of the predictions
     # The report goes to stdout, where --format is about it; then the file's name alone says what it holds.
     wanted = sinks.chosen(sinks.PREDICTIONS, None if report and output else format, output)
-    source = source_of(
-        "predict",
-        texts,
-        text,
-        pair,
-        tab_pairs,
-        data,
-        data_dir=data_dir,
-        split=split,
-        text_column=text_column,
-        pair_column=pair_column,
-        label_column=label_column,
-        label_map=label_map or None,
-        limit=limit,
-        report=report or None,
-    )
+    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    where = {"data_dir": data_dir, "split": split, **columns, "label_map": label_map or None, "limit": limit}
+    source = source_of("predict", texts, text, pair, tab_pairs, data, **where, report=report or None)
     if report and isinstance(source, Rows) and not source.has_labels:
         raise InputError(
             f"expected labels in the {source.split} split of {source.data.name} for --report, found none; "

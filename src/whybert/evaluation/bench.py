@@ -540,14 +540,7 @@ def _judged(
 def _part(values: Sequence[Value], pairs: Sequence[PairValue], ties: Mapping[str, int]) -> dict[str, Any]:
     return {
         "values": [
-            [
-                value.row,
-                value.method,
-                value.metric,
-                _json_number(value.value),
-                list(map(_json_number, value.curve)),
-            ]
-            for value in values
+            [*each[:3], _json_number(each.value), list(map(_json_number, each.curve))] for each in values
         ],
         "pairs": [[*pair[:4], _json_number(pair.value)] for pair in pairs],
         "ties": dict(ties),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -276,8 +276,3 @@ def _agreement_table(evaluation: Evaluation, metric: Metric) -> RenderableType:
         cells = ["" if each is None or not each.size else _figure(each.mean) for each in intervals]
         rows.append((first, cells))
     return NumberTable(metric.name, evaluation.methods[1:], rows)
-
-
-def best_methods(evaluation: Evaluation) -> Mapping[str, str]:
-    """For each metric the method with the best mean."""
-    return {summary.metric: summary.method for summary in summaries(evaluation) if summary.best}
