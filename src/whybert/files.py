@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -153,3 +153,22 @@ def plain(cell: Any) -> Any:
     if isinstance(cell, str):
         return _LOST.sub("\ufffd", cell)
     return None if isinstance(cell, float) and math.isnan(cell) else cell
+
+
+def write_tables(folder: Path, tables: Mapping[str, tuple[Sequence[str], Rows]]) -> list[Path]:
+    """Write columns and rows of each table as CSV and Parquet, under its name.
+
+    A table without rows is not written, and what an earlier run wrote of it is removed.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    written = []
+    for name, (columns, rows) in tables.items():
+        for ending, write_table in (("csv", write_csv), ("parquet", write_parquet)):
+            path = folder / f"{name}.{ending}"
+            if rows:
+                written.append(write_table(path, columns, rows))
+            else:
+                path.unlink(missing_ok=True)
+    return written

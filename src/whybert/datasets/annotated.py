@@ -18,13 +18,12 @@ from typing import Any, Final, Literal, TypeVar
 
 from whybert.datasets.archive import SUFFIXES, files_in
 from whybert.datasets.base import SPLITS, TEST, TRAIN, VALIDATION, DatasetError, readable
-from whybert.datasets.sst import FIVE, tree_nodes
-from whybert.datasets.tabular import decode, json_objects, read_bytes, read_lines
+from whybert.datasets.sst import FIVE, read_trees, tree_nodes
+from whybert.datasets.tabular import decode, json_objects, read_bytes
 from whybert.errors import InputError, UnknownNameError, UsageError, quoted
 from whybert.words import Span
 
 Kind = Literal["rationale", "sentiment"]
-_Line = TypeVar("_Line")
 _Row = TypeVar("_Row")
 
 _ERASER: Final = "DeYoung et al. 2020 (ERASER)"
@@ -260,16 +259,14 @@ class _Archive:
         return self.contents.get(name)
 
 
-def _rows(
-    lines: Iterable[tuple[int, _Line]], read: Callable[[_Line], _Row], place: str, problem: str = ""
-) -> list[_Row]:
-    """What is read of each line; a ValueError is about the line, and `problem` begins its message."""
+def _rows(content: bytes, place: str, read: Callable[[Mapping[str, Any]], _Row]) -> list[_Row]:
+    """What is read of the JSON object in each line; a ValueError becomes a DatasetError about the line."""
     rows = []
-    for number, line in lines:
+    for number, row in json_objects(content, place):
         try:
-            rows.append(read(line))
+            rows.append(read(row))
         except ValueError as error:
-            raise DatasetError(f"{place}, line {number}: {problem}{error}") from error
+            raise DatasetError(f"{place}, line {number}: {error}") from error
     return rows
 
 
@@ -277,8 +274,7 @@ def _eraser(place: Path, files: _Folder | _Archive, split: str | None) -> Annota
     """One split of ERASER's film reviews."""
     chosen = _chosen(place, files.splits, split)
     file = _ERASER_FILES[chosen]
-    objects = json_objects(files.read(file) or b"", files.place(file))
-    found = _rows(objects, lambda row: _eraser_row(row, files), files.place(file))
+    found = _rows(files.read(file) or b"", files.place(file), lambda row: _eraser_row(row, files))
     rows = [annotation for annotation in found if annotation is not None]
     without = len(found) - len(rows)
     notes = [f"{chosen}: {without} documents left out (nothing is marked in them)"] if without else []
@@ -333,13 +329,11 @@ def _eraser_row(row: Mapping[str, Any], files: _Folder | _Archive) -> Annotation
 
 def _trees(place: Path, path: Path) -> AnnotatedTexts:
     """The sentences of a file of trees."""
-    what = "not a tree such as (3 (2 It) (4 works)): "
-    rows = _rows(read_lines(path), _tree_row, repr(str(path)), what)
+    rows = list(read_trees(path, _tree_row))
     return _made(place, place.stem, "sentiment", FIVE, rows, f"{_SST}: {path}", [])
 
 
-def _tree_row(line: str) -> Annotation:
-    tree = line.strip()
+def _tree_row(tree: str) -> Annotation:
     sentence, label = tree_nodes(tree)[0]
     leaves = _LEAF.findall(tree)
     if [word for _, word in leaves] != sentence.split(" "):
@@ -356,8 +350,7 @@ def _unescaped(word: str) -> str:
 
 def _json_lines(path: Path) -> AnnotatedTexts:
     """The rationales of a file that a user wrote."""
-    place = repr(str(path))
-    rows = _rows(json_objects(read_bytes(path), place), _json_row, place)
+    rows = _rows(read_bytes(path), repr(str(path)), _json_row)
     labels = tuple(sorted({row.label for row in rows if row.label is not None}))
     return _made(path, path.stem, "rationale", labels, rows, str(path), [])
 

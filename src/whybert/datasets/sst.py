@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from whybert.datasets.base import (
     TEST,
@@ -38,6 +39,7 @@ _NEUTRAL = "neutral"
 
 LabelMap = Sequence[int | None]
 Node = tuple[str, int]
+_Read = TypeVar("_Read")
 
 
 def tree_nodes(tree: str) -> list[Node]:
@@ -91,7 +93,7 @@ def _phrases(label_map: LabelMap) -> Callable[[Path, str], Iterator[Example | No
 
     def read(path: Path, _: str) -> Iterator[Example | None]:
         seen: set[str] = set()
-        for nodes in _trees(path):
+        for nodes in read_trees(path, tree_nodes):
             for text, label in nodes:
                 if text not in seen:
                     seen.add(text)
@@ -104,16 +106,17 @@ def _sentences(label_map: LabelMap) -> Callable[[Path, str], Iterator[Example | 
     """The roots of the trees."""
 
     def read(path: Path, _: str) -> Iterator[Example | None]:
-        for (text, label), *_rest in _trees(path):
+        for (text, label), *_rest in read_trees(path, tree_nodes):
             yield _example(text, label_map[label])
 
     return read
 
 
-def _trees(path: Path) -> Iterator[list[Node]]:
+def read_trees(path: Path, read: Callable[[str], _Read]) -> Iterator[_Read]:
+    """What `read` makes of the tree in each line; its ValueError becomes a DatasetError about the line."""
     for number, line in read_lines(path):
         try:
-            yield tree_nodes(line.strip())
+            yield read(line.strip())
         except ValueError as error:
             raise DatasetError(
                 f"{str(path)!r}, line {number}: not a tree such as (3 (2 It) (4 works)): {error}"

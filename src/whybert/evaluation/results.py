@@ -12,7 +12,7 @@ from whybert.evaluation.bench import Evaluation
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import GROUPS, Metric
 from whybert.evaluation.statistics import Interval, bootstrap, differs
-from whybert.files import Rows, write_csv, write_json, write_parquet
+from whybert.files import Rows, write_json, write_tables
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -154,23 +154,17 @@ def write(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     scores: row, method, metric, value.  curves: row, method, metric, x, value.  agreement: row, first,
     second, metric, value.  A table without rows is not written.  NaN is empty in the CSV, null in Parquet.
 
-    Raises MissingExtraError if pyarrow is not installed.
+    Raises:
+        MissingExtraError: pyarrow is not installed.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, columns, rows in _tables(evaluation):
-        if rows:
-            written += [write_csv(place / f"{name}.csv", columns, rows)]
-            written += [write_parquet(place / f"{name}.parquet", columns, rows)]
-        else:  # what a run with other metrics left
-            (place / f"{name}.csv").unlink(missing_ok=True)
-            (place / f"{name}.parquet").unlink(missing_ok=True)
+    written = write_tables(place, _tables(evaluation))
     how = {"indent": 2, "ensure_ascii": False, "allow_nan": False}
     return [*written, write_json(place / RESULTS_FILE, to_dict(evaluation), **how)]
 
 
-def _tables(evaluation: Evaluation) -> tuple[tuple[str, tuple[str, ...], Rows], ...]:
+def _tables(evaluation: Evaluation) -> dict[str, tuple[tuple[str, ...], Rows]]:
     grids = {metric.name: metric.grid for metric in evaluation.metrics}
     points = [
         (value.row, value.method, value.metric, x, y)
@@ -178,11 +172,11 @@ def _tables(evaluation: Evaluation) -> tuple[tuple[str, tuple[str, ...], Rows], 
         if value.curve
         for x, y in zip(grids.get(value.metric) or range(1, len(value.curve) + 1), value.curve, strict=True)
     ]
-    return (
-        ("scores", ("row", "method", "metric", "value"), [value[:4] for value in evaluation.values]),
-        ("curves", ("row", "method", "metric", "x", "value"), points),
-        ("agreement", ("row", "first", "second", "metric", "value"), list(evaluation.pairs)),
-    )
+    return {
+        "scores": (("row", "method", "metric", "value"), [value[:4] for value in evaluation.values]),
+        "curves": (("row", "method", "metric", "x", "value"), points),
+        "agreement": (("row", "first", "second", "metric", "value"), list(evaluation.pairs)),
+    }
 
 
 # For the terminal.

@@ -18,7 +18,7 @@ from whybert.errors import MissingExtraError, require
 from whybert.evaluation.faithfulness import Deletion, FaithfulnessMetric, PerturbationCurve
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import Metric
-from whybert.files import write_bytes, write_csv, write_parquet
+from whybert.files import write_bytes, write_tables
 from whybert.render import shorten, visible
 from whybert.render.html import fragment
 from whybert.render.latex import escape as escape_latex
@@ -308,14 +308,7 @@ def write(study: Study, folder: str | Path, leave: Path | None = None) -> list[P
         data = content.encode("utf-8", "backslashreplace")
         if leave is None or (place / name).resolve() != leave.resolve():
             written.append(write_bytes(place / name, data))
-    for name, (columns, rows) in tables(facts).items():
-        for ending, write_table in (("csv", write_csv), ("parquet", write_parquet)):
-            path = place / "tables" / f"{name}.{ending}"
-            if rows:
-                written.append(write_table(path, columns, rows))
-            else:  # what a study with other runs left
-                path.unlink(missing_ok=True)
-    return written
+    return written + write_tables(place / "tables", tables(facts))
 
 
 def terminal(study: Study) -> Any:
