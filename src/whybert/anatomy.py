@@ -75,7 +75,7 @@ def embedding_block(model: nn.Module) -> nn.Module:
     )
 
 
-def reserved_positions(model: nn.Module) -> int:
+def _reserved_positions(model: nn.Module) -> int:
     """How many rows of the table of positions no token can have.
 
     A table with a row for padding numbers the tokens from the row after it, as RoBERTa's does.
@@ -98,7 +98,7 @@ def reserved_positions(model: nn.Module) -> int:
 def maximum_tokens(model: nn.Module) -> int | None:
     """The most tokens, special ones included, that the model has positions for; None if nothing limits it."""
     rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    reserved = reserved_positions(model)
+    reserved = _reserved_positions(model)
     return rows - reserved if isinstance(rows, int) and rows > reserved else None
 
 

@@ -22,7 +22,6 @@ from whybert.anatomy import (
     maximum_tokens,
     model_inputs,
     plain,
-    reserved_positions,
 )
 from whybert.encoding import EncodedText, Encoding, Text
 from whybert.errors import InputError, NonFiniteError, UnsupportedModelError, UsageError
@@ -108,17 +107,13 @@ class Classifier:
                 way = "Classifier.load takes names and folders"
             raise UnsupportedModelError(f"a sequence classifier of transformers is needed, not {kind}: {way}")
         encoding.check_tokenizer(self.tokenizer)
+        positions = maximum_tokens(self.model)
         if self.max_length is None:
-            reserved = reserved_positions(self.model)
-            limit = encoding.maximum_length(self.tokenizer, config, reserved)
-            object.__setattr__(self, "max_length", limit)
-        else:
-            positions = maximum_tokens(self.model)
-            if positions is not None and positions < self.max_length:
-                raise InputError(
-                    f"max_length must be at most {positions}, the positions of the model, "
-                    f"not {self.max_length}"
-                )
+            object.__setattr__(self, "max_length", encoding.maximum_length(self.tokenizer, positions))
+        elif positions is not None and positions < self.max_length:
+            raise InputError(
+                f"max_length must be at most {positions}, the positions of the model, not {self.max_length}"
+            )
         names = label_names(config)
         labels = label_names(config, label_count(self.model, len(names)))
         object.__setattr__(self, "labels", labels)

@@ -19,7 +19,7 @@ from whybert.words import Span, split_words
 
 if TYPE_CHECKING:
     from tokenizers import Encoding as BackendEncoding
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Text = str | tuple[str, str]
 
@@ -233,18 +233,12 @@ def collate(tokenizer: PreTrainedTokenizerBase, rows: Sequence[EncodedText]) -> 
     return Encoding(inputs, tuple(placed))
 
 
-def maximum_length(
-    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, reserved: int = 0
-) -> int | None:
+def maximum_length(tokenizer: PreTrainedTokenizerBase, positions: int | None) -> int | None:
     """The most tokens a text may have, special tokens included; None if nothing limits it.
 
-    `reserved` is the number of the model's positions that no token can have: models in the manner of
-    RoBERTa number their positions from `padding_idx + 1`.
+    positions: how many the model has for tokens, None for any number.
     """
-    limits = []
-    positions = getattr(config, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > reserved:
-        limits.append(positions - reserved)
+    limits = [] if positions is None else [positions]
     length = tokenizer.model_max_length
     if length is not None and 0 < length < _NO_LENGTH:
         limits.append(int(length))
