@@ -389,15 +389,11 @@ class Explanation:
             UnknownNameError: no such level or ranking.
             InputError: k is negative or no integer.
         """
-        if level not in LEVELS:
-            raise UnknownNameError("level", level, LEVELS)
+        units = units_of(self, level)
         if by not in RANKINGS:
             raise UnknownNameError("ranking", by, RANKINGS)
         if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise InputError(f"expected k to be an integer >= 0, got {k!r}; pass the number of words wanted")
-        units: list[Word | Token] = (
-            list(self.words()) if level == "word" else [token for token in self.tokens if not token.special]
-        )
         sign = -1 if by == "negative" else 1
 
         def strength(unit: Word | Token) -> float:
@@ -520,3 +516,16 @@ class Explanation:
         from whybert.render.terminal import terminal
 
         return terminal(self)
+
+
+def units_of(explanation: Explanation, level: Level) -> list[Word | Token]:
+    """The words, or the tokens that are not special, in order.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    if level not in LEVELS:
+        raise UnknownNameError("level", level, LEVELS)
+    if level == "word":
+        return list(explanation.words())
+    return [token for token in explanation.tokens if not token.special]

@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
-from whybert.cli.options import (
-    INPUT_PANEL,
-    DeviceOption,
-    DtypeOption,
-    MaxLengthOption,
-    MethodOption,
-    ReportFormat,
-    ReportFormatOption,
-    methods,
-    option,
-)
+from whybert.cli import options
+from whybert.cli.options import INPUT_PANEL, option
 from whybert.cli.output import show_result
 
 
@@ -31,11 +22,11 @@ def audit_command(
             "TEXT",
         ),
     ] = None,
-    method: MethodOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    max_length: MaxLengthOption = None,
-    format: ReportFormatOption = ReportFormat.TERMINAL,
+    method: options.MethodOption = None,
+    device: options.DeviceOption = None,
+    dtype: options.DtypeOption = None,
+    max_length: options.MaxLengthOption = None,
+    format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
 ) -> None:
     """Check that a model is explained rightly: what each method promises, on a few texts of your own or none.
 
@@ -45,8 +36,8 @@ def audit_command(
     from whybert.classifier import Classifier
     from whybert.methods import create_all
 
-    wanted = None if method is None else create_all(methods(method))
+    wanted = None if method is None else create_all(options.methods(method))
     found = audit(Classifier.load(model, device=device, dtype=dtype, max_length=max_length), text, wanted)
-    show_result(found, records=[found.to_dict()] if format is ReportFormat.JSON else None)
+    show_result(found, records=[found.to_dict()] if format is options.ReportFormat.JSON else None)
     if not found.passed:
         raise typer.Exit(1)

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.options import (
-    DataDirOption,
-    LabelColumnOption,
-    PairColumnOption,
-    ReportFormat,
-    ReportFormatOption,
-    TextColumnOption,
-)
+from whybert.cli import options
 from whybert.cli.output import note, show_result
 
 if TYPE_CHECKING:
@@ -47,7 +40,7 @@ RevisionOption = Annotated[
 
 
 @app.command("list")
-def list_command(format: ReportFormatOption = ReportFormat.TERMINAL) -> None:
+def list_command(format: options.ReportFormatOption = options.ReportFormat.TERMINAL) -> None:
     """List the data sets that are known by name; nothing is loaded."""
     from whybert.datasets import DATASETS
 
@@ -68,24 +61,24 @@ def list_command(format: ReportFormatOption = ReportFormat.TERMINAL) -> None:
         for spec in DATASETS.values()
     )
     table = _table(("name", "task and labels", "on the hub"), cells)
-    show_result(table, records=rows if format is ReportFormat.JSON else None)
-    if format is ReportFormat.TERMINAL and sys.stdout.isatty():
+    show_result(table, records=rows if format is options.ReportFormat.JSON else None)
+    if format is options.ReportFormat.TERMINAL and sys.stdout.isatty():
         note("the files that each may have in a folder: whybert datasets list --format json", dim=True)
 
 
 @app.command("show")
 def show_command(
     name: NameArgument,
-    data_dir: DataDirOption = None,
+    data_dir: options.DataDirOption = None,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="train, validation, test; else the first.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows to show.")] = 5,
-    text_column: TextColumnOption = None,
-    pair_column: PairColumnOption = None,
-    label_column: LabelColumnOption = None,
+    text_column: options.TextColumnOption = None,
+    pair_column: options.PairColumnOption = None,
+    label_column: options.LabelColumnOption = None,
     revision: RevisionOption = None,
-    format: ReportFormatOption = ReportFormat.TERMINAL,
+    format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
 ) -> None:
     """Show the first rows of a split."""
     from whybert.datasets import load
@@ -107,18 +100,18 @@ def show_command(
     ]
     heading = _line(f"{dataset.name}, {chosen}: {len(shown)} of {len(rows)} rows, {dataset.source}")
     table = _table(("row", "label", *texts_shown), cells)
-    show_result(heading, table, records=records if format is ReportFormat.JSON else None)
+    show_result(heading, table, records=records if format is options.ReportFormat.JSON else None)
 
 
 @app.command("stats")
 def stats_command(
     name: NameArgument,
-    data_dir: DataDirOption = None,
-    text_column: TextColumnOption = None,
-    pair_column: PairColumnOption = None,
-    label_column: LabelColumnOption = None,
+    data_dir: options.DataDirOption = None,
+    text_column: options.TextColumnOption = None,
+    pair_column: options.PairColumnOption = None,
+    label_column: options.LabelColumnOption = None,
     revision: RevisionOption = None,
-    format: ReportFormatOption = ReportFormat.TERMINAL,
+    format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
 ) -> None:
     """Count rows, labels, lengths, repeated texts, and texts that splits share."""
     from whybert.datasets import load
@@ -126,7 +119,7 @@ def stats_command(
     columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
     dataset = load(name, data_dir, revision=revision, **columns)
     found = statistics(dataset)
-    records = [found] if format is ReportFormat.JSON else None
+    records = [found] if format is options.ReportFormat.JSON else None
     show_result(*_statistics_tables(dataset, found), records=records)
 
 

@@ -7,30 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whybert.cli.options import (
-    INPUT_PANEL,
-    METHOD_PANEL,
-    OUTPUT_PANEL,
-    BatchSizeOption,
-    DataDirOption,
-    DataOption,
-    DeviceOption,
-    DtypeOption,
-    LabelColumnOption,
-    LabelMapOption,
-    MaxLengthOption,
-    MethodOption,
-    ModelOption,
-    PairColumnOption,
-    ReportFormat,
-    ReportFormatOption,
-    SplitOption,
-    TextColumnOption,
-    listed,
-    methods,
-    option,
-    read_label_map,
-)
+from whybert.cli import options
+from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, option
 from whybert.cli.output import note, show_result
 from whybert.cli.progress import bars
 from whybert.errors import UsageError
@@ -41,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def evaluate_command(
-    model: ModelOption = "builtin",
-    data: DataOption = None,
-    data_dir: DataDirOption = None,
-    split: SplitOption = None,
-    text_column: TextColumnOption = None,
-    pair_column: PairColumnOption = None,
-    label_column: LabelColumnOption = None,
-    label_map: LabelMapOption = None,
+    model: options.ModelOption = "builtin",
+    data: options.DataOption = None,
+    data_dir: options.DataDirOption = None,
+    split: options.SplitOption = None,
+    text_column: options.TextColumnOption = None,
+    pair_column: options.PairColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    label_map: options.LabelMapOption = None,
     annotations: Annotated[
         str | None,
         option(
@@ -76,7 +54,7 @@ def evaluate_command(
     seed: Annotated[
         int, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", min=0)
     ] = 0,
-    method: MethodOption = None,
+    method: options.MethodOption = None,
     explanations: Annotated[
         list[str] | None,
         option(
@@ -106,11 +84,11 @@ def evaluate_command(
             show_default="twelve of faithfulness",
         ),
     ] = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    max_length: MaxLengthOption = None,
-    batch_size: BatchSizeOption = 32,
-    format: ReportFormatOption = ReportFormat.TERMINAL,
+    device: options.DeviceOption = None,
+    dtype: options.DtypeOption = None,
+    max_length: options.MaxLengthOption = None,
+    batch_size: options.BatchSizeOption = 32,
+    format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
     output: Annotated[
         Path | None,
         option(
@@ -128,7 +106,7 @@ def evaluate_command(
     if (data is None) == (annotations is None):
         raise UsageError("expected --data or --annotations, one of them (see whybert evaluate --help)")
     given = _given(explanations)
-    mapping = read_label_map(label_map)
+    mapping = options.read_label_map(label_map)
     columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
 
     from whybert.classifier import Classifier
@@ -138,9 +116,9 @@ def evaluate_command(
     from whybert.evaluation.metrics import resolve_metrics
     from whybert.methods import create_all
 
-    metrics = DEFAULT_METRICS if metric is None else listed(metric)
+    metrics = DEFAULT_METRICS if metric is None else options.listed(metric)
     resolve_metrics(metrics)  # a wrong name is found before anything is loaded
-    wanted = create_all(methods(method)) if method is not None else [] if given else None
+    wanted = create_all(options.methods(method)) if method is not None else [] if given else None
     classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
     found = find_target(classifier, target, None)
     rows = _rows(classifier, annotations, data, data_dir, split, columns, mapping)
@@ -165,7 +143,7 @@ def evaluate_command(
         )
     if output is not None:
         results.write(evaluation, output)
-    records = [results.to_dict(evaluation)] if format is ReportFormat.JSON else None
+    records = [results.to_dict(evaluation)] if format is options.ReportFormat.JSON else None
     show_result(results.terminal(evaluation), records=records)
 
 

@@ -7,31 +7,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TextIO
 
+from whybert.cli import options
 from whybert.cli.data import source_of
-from whybert.cli.options import (
-    METHOD_PANEL,
-    OUTPUT_PANEL,
-    BatchSizeOption,
-    DataDirOption,
-    DataOption,
-    DeviceOption,
-    DtypeOption,
-    LimitOption,
-    MaxLengthOption,
-    MethodOption,
-    ModelOption,
-    OutputOption,
-    PairColumnOption,
-    PairOption,
-    SplitOption,
-    TabPairsOption,
-    TextColumnOption,
-    TextOption,
-    TextsArgument,
-    format_option,
-    methods,
-    option,
-)
+from whybert.cli.options import METHOD_PANEL, OUTPUT_PANEL, option
 from whybert.cli.output import console_for, opened, show
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
@@ -53,22 +31,22 @@ class LevelOption(StrEnum):
 
 
 def explain_command(
-    texts: TextsArgument = None,
-    text: TextOption = None,
-    pair: PairOption = None,
-    tab_pairs: TabPairsOption = False,
-    data: DataOption = None,
-    data_dir: DataDirOption = None,
-    split: SplitOption = None,
-    text_column: TextColumnOption = None,
-    pair_column: PairColumnOption = None,
-    limit: LimitOption = None,
-    model: ModelOption = "builtin",
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    max_length: MaxLengthOption = None,
-    batch_size: BatchSizeOption = 32,
-    method: MethodOption = None,
+    texts: options.TextsArgument = None,
+    text: options.TextOption = None,
+    pair: options.PairOption = None,
+    tab_pairs: options.TabPairsOption = False,
+    data: options.DataOption = None,
+    data_dir: options.DataDirOption = None,
+    split: options.SplitOption = None,
+    text_column: options.TextColumnOption = None,
+    pair_column: options.PairColumnOption = None,
+    limit: options.LimitOption = None,
+    model: options.ModelOption = "builtin",
+    device: options.DeviceOption = None,
+    dtype: options.DtypeOption = None,
+    max_length: options.MaxLengthOption = None,
+    batch_size: options.BatchSizeOption = 32,
+    method: options.MethodOption = None,
     target: Annotated[
         str | None,
         option(
@@ -78,8 +56,8 @@ def explain_command(
     contrast: Annotated[
         tuple[str, str] | None, option(METHOD_PANEL, "--contrast", "Why label A rather than B.", "A B")
     ] = None,
-    format: Annotated[str | None, format_option(sinks.EXPLANATIONS)] = None,
-    output: OutputOption = None,
+    format: Annotated[str | None, options.format_option(sinks.EXPLANATIONS)] = None,
+    output: options.OutputOption = None,
     level: Annotated[
         LevelOption, option(OUTPUT_PANEL, "--level", "Whole words, or tokens.")
     ] = LevelOption.WORD,
@@ -111,7 +89,7 @@ def explain_command(
         from whybert.explaining import explain_batches
         from whybert.methods import create_all
 
-        chosen = create_all([DEFAULT_METHOD] if method is None else methods(method))
+        chosen = create_all([DEFAULT_METHOD] if method is None else options.methods(method))
         classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
         wanted = find_target(classifier, target, contrast)
 

@@ -6,31 +6,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
+from whybert.cli import options
 from whybert.cli.data import source_of
-from whybert.cli.options import (
-    OUTPUT_PANEL,
-    BatchSizeOption,
-    DataDirOption,
-    DataOption,
-    DeviceOption,
-    DtypeOption,
-    LabelColumnOption,
-    LabelMapOption,
-    LimitOption,
-    MaxLengthOption,
-    ModelOption,
-    OutputOption,
-    PairColumnOption,
-    PairOption,
-    SplitOption,
-    TabPairsOption,
-    TextColumnOption,
-    TextOption,
-    TextsArgument,
-    format_option,
-    option,
-    read_label_map,
-)
+from whybert.cli.options import OUTPUT_PANEL, option
 from whybert.cli.output import console_for, note, opened, show, show_result
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
@@ -45,37 +23,37 @@ _Predictions = Iterator[list[tuple[Item, "Prediction"]]]
 
 
 def predict_command(
-    texts: TextsArgument = None,
-    text: TextOption = None,
-    pair: PairOption = None,
-    tab_pairs: TabPairsOption = False,
-    data: DataOption = None,
-    data_dir: DataDirOption = None,
-    split: SplitOption = None,
-    text_column: TextColumnOption = None,
-    pair_column: PairColumnOption = None,
-    label_column: LabelColumnOption = None,
-    label_map: LabelMapOption = None,
-    limit: LimitOption = None,
-    model: ModelOption = "builtin",
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    max_length: MaxLengthOption = None,
-    batch_size: BatchSizeOption = 32,
+    texts: options.TextsArgument = None,
+    text: options.TextOption = None,
+    pair: options.PairOption = None,
+    tab_pairs: options.TabPairsOption = False,
+    data: options.DataOption = None,
+    data_dir: options.DataDirOption = None,
+    split: options.SplitOption = None,
+    text_column: options.TextColumnOption = None,
+    pair_column: options.PairColumnOption = None,
+    label_column: options.LabelColumnOption = None,
+    label_map: options.LabelMapOption = None,
+    limit: options.LimitOption = None,
+    model: options.ModelOption = "builtin",
+    device: options.DeviceOption = None,
+    dtype: options.DtypeOption = None,
+    max_length: options.MaxLengthOption = None,
+    batch_size: options.BatchSizeOption = 32,
     report: Annotated[
         bool,
         option(
             OUTPUT_PANEL, "--report", "Accuracy, F1 and confusions on --data; -o writes the predictions too."
         ),
     ] = False,
-    format: Annotated[str | None, format_option(sinks.PREDICTIONS)] = None,
-    output: OutputOption = None,
+    format: Annotated[str | None, options.format_option(sinks.PREDICTIONS)] = None,
+    output: options.OutputOption = None,
 ) -> None:
     """Show what the classifier says, without explaining it.
 
     Of a data set, the file of -o and the formats json and csv hold a row for each text, its own label too.
     """
-    mapping = read_label_map(label_map)
+    mapping = options.read_label_map(label_map)
     reported = report and output is None  # instead of the predictions
     # The report goes to stdout, where --format is about it; then the file's name alone says what it holds.
     wanted = sinks.chosen(sinks.PREDICTIONS, None if report and output else format, output)

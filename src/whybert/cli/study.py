@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.options import (
-    INPUT_PANEL,
-    METHOD_PANEL,
-    MODEL_PANEL,
-    OUTPUT_PANEL,
-    MethodOption,
-    listed,
-    methods,
-    option,
-)
+from whybert.cli import options
+from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, MODEL_PANEL, OUTPUT_PANEL, option
 from whybert.cli.output import note, show_result
 from whybert.errors import UsageError
 
@@ -59,7 +51,7 @@ def study_command(
     seed: Annotated[
         int | None, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", "N", min=0)
     ] = None,
-    method: MethodOption = None,
+    method: options.MethodOption = None,
     metric: Annotated[
         list[str] | None,
         option(
@@ -93,8 +85,8 @@ def study_command(
         "limit": limit,
         "word_limit": word_limit,
         "seed": seed,
-        "methods": tuple(methods(method)) if method else None,
-        "metrics": tuple(listed(metric)) if metric else None,
+        "methods": tuple(options.methods(method)) if method else None,
+        "metrics": tuple(options.listed(metric)) if metric else None,
         "batch_size": batch_size,
         "title": title,
     }

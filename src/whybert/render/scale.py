@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from whybert.errors import UnknownNameError
-from whybert.explanation import LEVELS, Explanation, Level
+from whybert.explanation import Explanation, Level, units_of
 
 # White to the end of ColorBrewer's RdBu (colour-blind safe); red supports the target, blue speaks against it.
 SUPPORTS = ("#ffffff", "#fddbc7", "#f4a582", "#d6604d", "#b2182b")
@@ -48,13 +47,7 @@ class Scale:
         Raises:
             UnknownNameError: no such level.
         """
-        if level not in LEVELS:
-            raise UnknownNameError("level", level, LEVELS)
-        scores = (
-            [word.score for word in explanation.words()]
-            if level == "word"
-            else [token.score for token in explanation.tokens if not token.special]
-        )
+        scores = [unit.score for unit in units_of(explanation, level)]
         maximum = max((abs(score) for score in scores if math.isfinite(score)), default=0.0)
         return cls(float(maximum), explanation.signed)
 
