@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,32 +168,20 @@ def _explanation_lines(chunks: Explained, level: Level, top: int | None, stream:
         stream.flush()
 
 
-def _html(explanations: list[Explanation], level: Level) -> str:
-    from whybert.render.html import html
-
-    return html(explanations, level)
-
-
-def _latex(explanations: list[Explanation], level: Level) -> str:
-    from whybert.render.latex import latex
-
-    return latex(explanations, level)
-
-
-def _document(render: Callable[[list[Explanation], Level], str]) -> Callable[..., None]:
-    """One document of all explanations."""
+def _document(name: str) -> Callable[..., None]:
+    """One document of all explanations, by the renderer of that name."""
 
     def write(chunks: Explained, level: Level, top: int | None, stream: TextIO) -> None:
         found = [explanation for chunk in chunks for _, listed in chunk for explanation in listed]
         if not found:
             raise InputError("there is no text to explain; give at least one")
-        stream.write(render(found, level))
+        stream.write(getattr(importlib.import_module(f"whybert.render.{name}"), name)(found, level))
 
     return write
 
 
 EXPLANATIONS: Final[Mapping[str, Format]] = {
-    "html": Format((".html", ".htm"), _document(_html)),
+    "html": Format((".html", ".htm"), _document("html")),
     "json": Format((".jsonl", ".json", ".ndjson"), _explanation_lines, shows_top=True),
-    "latex": Format((".tex",), _document(_latex)),
+    "latex": Format((".tex",), _document("latex")),
 }

@@ -232,7 +232,8 @@ class _Sided(PlausibilityMetric):
         self, subject: Subject, explanation: Explanation, scores: Sequence[float], marks: Sequence[float]
     ) -> float:
         side = side_of(explanation.target.label)
-        return math.nan if side == 0 else self.compare_leanings(explanation, scores, _times(side, marks))
+        leanings = [side * mark for mark in marks]
+        return self.compare_leanings(explanation, scores, leanings) if side else math.nan
 
     @abstractmethod
     def compare_leanings(
@@ -245,10 +246,6 @@ def side_of(label: str) -> int:
     """1 for a label that names the positive side, -1 for the negative one, 0 for others."""
     name = label.casefold()
     return ("positive" in name) - ("negative" in name)
-
-
-def _times(side: int, marks: Sequence[float]) -> list[float]:
-    return [side * mark for mark in marks]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ def html(facts: Facts) -> str:
         "findings": findings_grid(facts),
         "samples": _samples(study),
         "versions": _versions(study),
-        "settings": _settings_lines(study),
+        "settings": settings_text(study.settings).rstrip("\n").split("\n"),
         "notes": [(run.run.name, note) for run in study.runs for note in run.notes],
         "BEST": BEST,
         "TIED": TIED,
@@ -202,10 +202,6 @@ def _versions(study: Study) -> str:
     for run in study.runs:
         found.update(run.evaluation.settings["versions"])
     return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def _settings_lines(study: Study) -> list[str]:
-    return settings_text(study.settings).rstrip("\n").split("\n")
 
 
 # LaTeX.
