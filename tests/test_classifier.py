@@ -36,6 +36,7 @@ from transformers import (
 import tiny
 from whybert import Explanation, attribute, builtin, explain
 from whybert.classifier import Classifier, Prediction, batches, normalise_texts
+from whybert.encoding import collate
 from whybert.errors import (
     PLACE,
     InputError,
@@ -127,10 +128,9 @@ def test_long_texts_are_cut_and_marked() -> None:
 
 def test_left_padding_leaves_a_single_row_as_it_is() -> None:
     tokenizer = tiny.byte_level(padding_side="left")
-    (_, batch), *rest = batches(Classifier(tiny.roberta(tokenizer), tokenizer), TEXTS)
-    assert rest == []
+    batch = collate(tokenizer, Classifier(tiny.roberta(tokenizer), tokenizer).tokenize(TEXTS))
     assert batch.inputs["attention_mask"][:, -1].tolist() == [1] * 5
-    assert batch.inputs["attention_mask"][-1, 0].item() == 0
+    assert batch.inputs["attention_mask"][:, 0].sum().item() == 1  # the longest has no padding
 
 
 def test_predicting_leaves_the_model_as_it_was() -> None:
@@ -232,15 +232,33 @@ def test_no_padding_token_means_one_by_one() -> None:
     assert explain(other, TEXTS) == [explain(ours, text)[0] for text in TEXTS]
 
 
-def test_texts_padded_on_the_left_do_not_depend_on_their_neighbours() -> None:
-    """A model that counts positions by columns would say something else of each text but the longest."""
-    tokenizer = tiny.wordpiece(padding_side="left")
-    ours = Classifier(tiny.bert(tokenizer), tokenizer)
-    assert [indices for indices, _ in batches(ours, TEXTS)] == [(1,), (3,), (0, 4), (2,)]
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_texts_padded_on_the_left_do_not_depend_on_their_neighbours(family: str) -> None:
+    """Positions that are counted by columns would move, and the first token that is read would be padding."""
+    make, tokenizer = {
+        "bert": (tiny.bert, tiny.wordpiece(padding_side="left")),
+        "roberta": (tiny.roberta, tiny.byte_level(padding_side="left")),
+    }[family]
+    ours = Classifier(make(tokenizer), tokenizer)
+    assert any(len(indices) > 1 for indices, _ in batches(ours, [*TEXTS, *TEXTS]))
     for found, text in zip(ours.predict(TEXTS), TEXTS, strict=True):
         assert found.logits == pytest.approx(ours.predict(text)[0].logits, abs=1e-6)
-    roberta = Classifier(tiny.roberta(byte := tiny.byte_level(padding_side="left")), byte)
-    assert len(list(batches(roberta, TEXTS))) == 1  # counts tokens
+
+
+class _Careless(BertForSequenceClassification):
+    """Attends to padding."""
+
+    def forward(self, input_ids, attention_mask=None, **inputs):
+        return super().forward(input_ids)
+
+
+def test_a_model_that_reads_padding_is_warned_about() -> None:
+    tokenizer = tiny.wordpiece()
+    careless = Classifier(_Careless(tiny.bert(tokenizer).config).eval(), tokenizer)
+    for method in ("gs", "attnlrp"):
+        with pytest.warns(PaddingWarning, match="_Careless reads padding.*batch_size=1"):
+            explain(careless, TEXTS, method)
+        explain(careless, TEXTS, method, batch_size=1)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -16,7 +16,6 @@ from whybert.anatomy import (
     check_finite,
     check_model,
     forward,
-    has_position_table,
     input_filter,
     label_count,
     maximum_tokens,
@@ -325,8 +324,9 @@ def batches(
     comes first.  The tensors are on the CPU, and hold only what the model's forward takes.
 
     What a model says of a text does not depend on the texts beside it: without a token for padding each text
-    is a batch, and only texts of one length share one where padding on the left would move the positions, or
-    where the model takes another token for padding (a decoder would read its answer there).
+    is a batch, and only texts of one length share one where padding would stand on the left (it moves the
+    positions, and what is read from the first one), or where the model takes another token for padding (a
+    decoder would read its answer there).
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
@@ -336,7 +336,7 @@ def batches(
     order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
     tokenizer = classifier.tokenizer
     size = 1 if tokenizer.pad_token_id is None else batch_size
-    unpadded = (tokenizer.padding_side == "left" and has_position_table(classifier.model)) or getattr(
+    unpadded = tokenizer.padding_side == "left" or getattr(
         classifier.model.config, "pad_token_id", None
     ) not in (None, tokenizer.pad_token_id)
     for _, group in groupby(order, lambda index: rows[index].token_count if unpadded else 0):

@@ -148,7 +148,7 @@ def quoted(value: object, limit: int = 60) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= limit else value[: limit - 3] + "...")
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split("\n"))  # an array's has a line a row
     except RecursionError:  # lists in lists in lists
         text = f"a {type(value).__name__} nested too deeply"
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
+
+from torch import Tensor
 
 from whybert.anatomy import check_model
 from whybert.attribution import Attribution, attribute_all
 from whybert.classifier import BATCH_SIZE, Classifier, batches, check_classifier, normalise_texts
 from whybert.encoding import EncodedText, Text
-from whybert.errors import NonFiniteError
+from whybert.errors import NonFiniteError, PaddingWarning
 from whybert.explanation import Completeness, Explanation
 from whybert.methods import Method, create_all
 from whybert.targets import TargetLike, per_row
@@ -105,10 +108,25 @@ def explain_batches(
                 raise
             text = indices[error.index]
             raise error.at(f"text {text}", text) from error
+        mask = batch.inputs.get("attention_mask")
+        if mask is not None and any(_reads_padding(each, mask) for each in attributions.values()):
+            warnings.warn(
+                f"{classifier.name} reads padding, so its answer to a text depends on the texts beside it; "
+                "explain its texts one by one, with batch_size=1",
+                PaddingWarning,
+                stacklevel=3,
+            )
         yield (
             indices,
             {spec: _explanations(classifier, batch.rows, each) for spec, each in attributions.items()},
         )
+
+
+def _reads_padding(attribution: Attribution, mask: Tensor) -> bool:
+    """Whether relevance arrives at padding; a method that has none may score it as it likes."""
+    return attribution.relevance is not None and bool(
+        attribution.scores[mask.to(attribution.scores.device) == 0].any()
+    )
 
 
 def _explanations(
