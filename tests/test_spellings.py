@@ -367,6 +367,8 @@ def check_combination(network: Network, how: dict[Any, str]) -> None:
     found = verdicts(network, how, methods)
     assert bad(found) == {}
     together = [m for m in methods if found[m] == "equal"]
+    if not together:
+        return
     with model.spelled(how):
         try:
             several = attribute(model, batch(network), together, TARGET)
@@ -374,6 +376,13 @@ def check_combination(network: Network, how: dict[Any, str]) -> None:
             pytest.fail(f"{together} are answered one by one and refused together: {error}")
     for method in together:
         assert verdict(network, method, several[method]) == "equal"
+
+
+@pytest.mark.parametrize("where", ["0", "1"])
+@pytest.mark.parametrize("name", SPELLINGS["residual"])
+def test_one_block_with_another_residual(name: str, where: str) -> None:
+    """The released rule needs all blocks: one that it does not see must not be passed by without a word."""
+    assert bad(verdicts(Network(post=True), {("residual", where): name}, ["lrp"])) == {}
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -53,6 +53,7 @@ Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
 # Notes kept on tensors of this forward pass (never on the model's).  One that was written before its tensor
 # was changed in place, under whatever name, no longer holds: see `_noted`.
 _DESCENT: Final = "_whybert_descent"  # the tensor descends from the embedding of this very forward pass
+_READ: Final = "_whybert_read"  # that the tensor is, in another shape, what a layer reads
 _LOST: Final = "_whybert_lost"  # the name of the operation at which the tensor lost its gradient
 _WEIGHT: Final = "_whybert_weight"  # (sweep, whether the model's weights went into this constant)
 _SCORES: Final = "_whybert_scores"  # numbers of the products and softmaxes that it holds, see `open`
@@ -884,6 +885,8 @@ class Interception(TorchFunctionMode):
         elif self._has_rule("linear") and self._is_weight(other):
             strides = other.expand(y.shape).stride()
             _note(y, _WEIGHTED, frozenset(i - y.dim() for i, stride in enumerate(strides) if stride))
+        if self._keep_sub_layers and self._is_read(tracked):
+            _note(y, _READ, True)
         return self._carried([tracked], y)
 
     def _sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -895,13 +898,14 @@ class Interception(TorchFunctionMode):
             )
         y = func(*args, **kwargs)
         (x_a, scale_a), (x_b, scale_b) = _origin(a), _origin(b)
-        if func not in ops.DIFFERENCES:
-            if x_a is x_b:
-                # `add(a, b, alpha=2)` would scale b: then only that it is element-wise is known
-                known = scale_a is not None and scale_b is not None and not kwargs
-                _note_elementwise(y, x_a, (scale_a or 0.0) + (scale_b or 0.0) if known else None)
-            elif self._keep_sub_layers:
-                self._residual_sum(a, b, y)
+        if func in ops.DIFFERENCES:
+            self._joined(func, [a, b])
+        elif x_a is x_b:
+            # `add(a, b, alpha=2)` would scale b: then only that it is element-wise is known
+            known = scale_a is not None and scale_b is not None and not kwargs
+            _note_elementwise(y, x_a, (scale_a or 0.0) + (scale_b or 0.0) if known else None)
+        elif self._keep_sub_layers:
+            self._residual_sum(a, b, y)
         return self._carried([a, b], y)
 
     def _sum_with_constant(
@@ -984,7 +988,7 @@ class Interception(TorchFunctionMode):
         """x += y and the like; a note of x no longer holds, see `_noted`."""
         x = args[0]
         operands = [operand for operand in args if self.tracked(operand)]
-        if self._keep_sub_layers and any(id(operand) in self._linear_inputs for operand in operands):
+        if self._keep_sub_layers and any(map(self._is_read, operands)):
             self.not_post_norm = "it adds to a layer's input in place"
         if _noted(x, _LINEAR) is not None and len(operands) == 1:
             return self._refuse(func, args, kwargs)
@@ -1016,6 +1020,18 @@ class Interception(TorchFunctionMode):
         elif a_is_input != b_is_input:
             x, dense = (a, b) if a_is_input else (b, a)
             self.sub_layers.append(SubLayer(x, dense, total))
+        else:
+            self._joined(torch.add, [a, b])
+
+    def _is_read(self, x: Tensor) -> bool:
+        """Whether x is what a layer reads, but for its scale or its shape."""
+        source = _origin(x)[0]
+        return id(source) in self._linear_inputs or bool(_noted(source, _READ))
+
+    def _joined(self, func: Any, operands: Sequence[Tensor]) -> None:
+        """Note that a sub-layer may have been closed in a way that `_residual_sum` does not know."""
+        if self._keep_sub_layers and any(self._is_read(x) for x in operands):
+            self.not_post_norm = f"what a layer reads goes past it into {name_of(func)}, and not a plain sum"
 
     # --- attention -----------------------------------------------------------------------------------
 
@@ -1031,12 +1047,17 @@ class Interception(TorchFunctionMode):
         tracked = [tensor for tensor in _tensors([args, kwargs]) if self.tracked(tensor)]
         if func in ops.REDUCTIONS and _noted(tracked[0], _WEIGHTED):
             self._check_weighted_sum(func, tracked[0], args, kwargs)
+        if len(tracked) > 1:
+            self._joined(func, tracked)
+        is_read = self._keep_sub_layers and any(map(self._is_read, tracked))
         joins = self.books is not None and func in ops.JOINING
         if joins:
             args = _mapped(
                 args, lambda t: t if self.tracked(t) or not t.is_floating_point() else self._booked(t)
             )
         y = func(*args, **kwargs)
+        for moved in _tensors(y) if is_read else ():
+            _note(moved, _READ, True)
         if self.books is not None and func in ops.FILLING:
             fill = func(
                 *_mapped(args, lambda t: torch.zeros_like(t) if t.is_floating_point() else t), **kwargs
