@@ -392,7 +392,7 @@ def test_combinations(drawn: tuple[Network, dict[Any, str]]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(combinations())
 def test_many_combinations(drawn: tuple[Network, dict[Any, str]]) -> None:
     check_combination(*drawn)

@@ -53,7 +53,7 @@ Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
 # Notes kept on tensors of this forward pass (never on the model's).  One that was written before its tensor
 # was changed in place, under whatever name, no longer holds: see `_noted`.
 _DESCENT: Final = "_whybert_descent"  # the tensor descends from the embedding of this very forward pass
-_READ: Final = "_whybert_read"  # that the tensor is, in another shape, what a layer reads
+_DEPTH: Final = "_whybert_depth"  # (least, most): linear layers on the ways to it from the last sub-layer
 _LOST: Final = "_whybert_lost"  # the name of the operation at which the tensor lost its gradient
 _WEIGHT: Final = "_whybert_weight"  # (sweep, whether the model's weights went into this constant)
 _SCORES: Final = "_whybert_scores"  # numbers of the products and softmaxes that it holds, see `open`
@@ -306,6 +306,8 @@ class Interception(TorchFunctionMode):
         self._keep_sub_layers = sub_layers
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._linear_inputs: dict[int, Tensor] = {}
+        self._values: Tensor | None = None  # those of the attention that is at work
+        self._entered = False  # whether the call that is at work is a linear layer
         self._closed = next((c for c in self.composites if c.closed), None)
         self._inputs = {id(tensor) for tensor in inputs}
         self._reordered: str | None = None  # an operation that may have put positions into another order
@@ -395,15 +397,30 @@ class Interception(TorchFunctionMode):
         if func in ops.OPAQUE_ATTENTION and self.untraceable is None:
             self.untraceable = f"{name_of(func)} keeps its attention weights to itself"
         scores = self._scores_among(func, given)
+        depths = (
+            [getattr(t, _DEPTH, (0, 0)) for t in given if self.tracked(t)] if self._keep_sub_layers else []
+        )
         handler = self._handlers.get(func)
         if handler is not None:
             output = handler(self, func, self._constants(args), self._constants(kwargs))
         else:
             output = self._plain(func, args, kwargs)
         self._settle(func, args, output)
+        if depths:
+            self._deepen(args, output, depths)
         for tensor in _tensors(output) if scores else ():
             _note(tensor, _SCORES, scores | (_noted(tensor, _SCORES) or frozenset()))
         return output
+
+    def _deepen(self, args: tuple[Any, ...], output: Any, depths: Sequence[tuple[int, int]]) -> None:
+        """Note by how many linear layers since the last sub-layer the result was come to: least and most."""
+        entered, self._entered = int(self._entered), False
+        if self._values is not None:  # an attention is as deep as its values; scores come in several ways
+            depths, self._values = [getattr(self._values, _DEPTH, (0, 0))], None
+        depth = min(low for low, _ in depths) + entered, max(high for _, high in depths) + entered
+        for tensor in _tensors(output if output is not None else args[:1]):
+            is_total = bool(self.sub_layers) and tensor is self.sub_layers[-1].total
+            setattr(tensor, _DEPTH, (0, 0) if is_total else depth)
 
     def _scores_among(self, func: Any, given: Iterable[Tensor]) -> frozenset[int]:
         """Which products of activations the result of a call still is, on their way into a softmax."""
@@ -599,6 +616,7 @@ class Interception(TorchFunctionMode):
     def _enters_linear(self, x: Tensor) -> None:
         if self._keep_sub_layers:
             self._linear_inputs[id(x)] = x
+            self._entered = True
             if self.sub_layers and not self.sub_layers[-1].normalised:
                 self.not_post_norm = "a residual sum enters the next layer without a LayerNorm"
 
@@ -653,6 +671,7 @@ class Interception(TorchFunctionMode):
         axis = self._keep(a if first else b, axes, first) if self._keep_attention else None
         weights, values = (0, 1) if first else (1, 0)
         y = call(self._share(a, ("attention_values", weights)), self._share(b, ("attention_values", values)))
+        self._values = b if first else a
         self._attended(y, axis)
         return y
 
@@ -751,6 +770,7 @@ class Interception(TorchFunctionMode):
                 "a convolution with a kernel that depends on the input", self._name()
             )
         plain = all(s in (d, (d,), None) for s, d in zip(settings, (1, 0, 1, 1), strict=True))
+        self._enters_linear(x)
         if plain and weight.shape[-1] == 1 and x.dim() == 3 and self._has_rule("linear"):
             # (batch, channels, seq): a linear layer of each position's channels
             y = self._layer(
@@ -885,8 +905,6 @@ class Interception(TorchFunctionMode):
         elif self._has_rule("linear") and self._is_weight(other):
             strides = other.expand(y.shape).stride()
             _note(y, _WEIGHTED, frozenset(i - y.dim() for i, stride in enumerate(strides) if stride))
-        if self._keep_sub_layers and self._is_read(tracked):
-            _note(y, _READ, True)
         return self._carried([tracked], y)
 
     def _sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -898,13 +916,11 @@ class Interception(TorchFunctionMode):
             )
         y = func(*args, **kwargs)
         (x_a, scale_a), (x_b, scale_b) = _origin(a), _origin(b)
-        if func in ops.DIFFERENCES:
-            self._joined(func, [a, b])
-        elif x_a is x_b:
+        if func not in ops.DIFFERENCES and x_a is x_b:
             # `add(a, b, alpha=2)` would scale b: then only that it is element-wise is known
             known = scale_a is not None and scale_b is not None and not kwargs
             _note_elementwise(y, x_a, (scale_a or 0.0) + (scale_b or 0.0) if known else None)
-        elif self._keep_sub_layers:
+        elif self._keep_sub_layers and func not in ops.DIFFERENCES and not kwargs:
             self._residual_sum(a, b, y)
         return self._carried([a, b], y)
 
@@ -988,7 +1004,7 @@ class Interception(TorchFunctionMode):
         """x += y and the like; a note of x no longer holds, see `_noted`."""
         x = args[0]
         operands = [operand for operand in args if self.tracked(operand)]
-        if self._keep_sub_layers and any(map(self._is_read, operands)):
+        if self._keep_sub_layers and any(id(operand) in self._linear_inputs for operand in operands):
             self.not_post_norm = "it adds to a layer's input in place"
         if _noted(x, _LINEAR) is not None and len(operands) == 1:
             return self._refuse(func, args, kwargs)
@@ -1019,19 +1035,15 @@ class Interception(TorchFunctionMode):
             self.not_post_norm = "its residual stream has no LayerNorm behind the sum (pre-norm)"
         elif a_is_input != b_is_input:
             x, dense = (a, b) if a_is_input else (b, a)
+            self.check_depth(x)
+            self.check_depth(dense)
             self.sub_layers.append(SubLayer(x, dense, total))
-        else:
-            self._joined(torch.add, [a, b])
 
-    def _is_read(self, x: Tensor) -> bool:
-        """Whether x is what a layer reads, but for its scale or its shape."""
-        source = _origin(x)[0]
-        return id(source) in self._linear_inputs or bool(_noted(source, _READ))
-
-    def _joined(self, func: Any, operands: Sequence[Tensor]) -> None:
-        """Note that a sub-layer may have been closed in a way that `_residual_sum` does not know."""
-        if self._keep_sub_layers and any(self._is_read(x) for x in operands):
-            self.not_post_norm = f"what a layer reads goes past it into {name_of(func)}, and not a plain sum"
+    def check_depth(self, tensor: Tensor) -> None:
+        """All ways to a tensor pass as many linear layers, or one goes around some: a residual not seen."""
+        least, most = getattr(tensor, _DEPTH, (0, 0))
+        if least != most:
+            self.not_post_norm = "a way goes around some of its layers that is not seen to be a residual sum"
 
     # --- attention -----------------------------------------------------------------------------------
 
@@ -1047,17 +1059,12 @@ class Interception(TorchFunctionMode):
         tracked = [tensor for tensor in _tensors([args, kwargs]) if self.tracked(tensor)]
         if func in ops.REDUCTIONS and _noted(tracked[0], _WEIGHTED):
             self._check_weighted_sum(func, tracked[0], args, kwargs)
-        if len(tracked) > 1:
-            self._joined(func, tracked)
-        is_read = self._keep_sub_layers and any(map(self._is_read, tracked))
         joins = self.books is not None and func in ops.JOINING
         if joins:
             args = _mapped(
                 args, lambda t: t if self.tracked(t) or not t.is_floating_point() else self._booked(t)
             )
         y = func(*args, **kwargs)
-        for moved in _tensors(y) if is_read else ():
-            _note(moved, _READ, True)
         if self.books is not None and func in ops.FILLING:
             fill = func(
                 *_mapped(args, lambda t: torch.zeros_like(t) if t.is_floating_point() else t), **kwargs
@@ -1141,6 +1148,7 @@ class Interception(TorchFunctionMode):
                     f"attention of queries {tuple(query.shape)} to keys {tuple(key.shape)} is not over the "
                     f"{positions} positions (prefix or folded attention)"
                 )
+        self._values = value
         # A product with a constant is linear, and nothing of it is shared.
         q, k, v = (self.tracked(operand) for operand in (query, key, value))
         through_scores: tuple[tuple[str, int], ...] = (("attention_values", 0),) if v else ()
@@ -1296,6 +1304,8 @@ def run(
             "derivative (is it run under no_grad, or detached?); scores would all be zero"
         )
     mode.check_graph(logits)
+    if sub_layers:
+        mode.check_depth(logits)
     own = None
     if "input_ids" in inputs:
         words = getattr(word_embeddings(model), "weight", None)
