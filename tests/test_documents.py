@@ -57,7 +57,9 @@ def test_there_are_command_lines() -> None:
     assert len(command_lines()) > 25
 
 
-def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reviews.csv").write_text("text\na good film\na bad film\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     tokenizer = tiny.wordpiece()
     labels = {"id2label": {0: "entailment", 1: "contradiction"}}
     model = tiny.bert(tokenizer, 0, **labels, label2id={"entailment": 0, "contradiction": 1}).eval()
@@ -69,6 +71,7 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for block in found:
         exec(compile(block, "README.md", "exec"), names)
     assert isinstance(names["explanation"], whybert.Explanation)
+    assert {value.method for value in names["found"].values} > {"attnlrp", "gi"}
 
 
 def public() -> dict[str, Callable[..., Any]]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Name -> module.  Loaded on first use: torch and transformers take seconds to import, and neither
-# `whybert --help` nor reading a saved explanation needs them.
+# Name -> module, or module:name there.  Loaded on first use: torch and transformers take seconds to import,
+# and neither `whybert --help` nor reading a saved explanation needs them.
 _PUBLIC = {
     "Attribution": "attribution",
     "Audit": "auditing",
@@ -27,6 +27,7 @@ _PUBLIC = {
     "Explanation": "explanation",
     "InputError": "errors",
     "METHODS": "methods",
+    "METRICS": "evaluation.metrics",
     "MissingExtraError": "errors",
     "ModelError": "errors",
     "ModelLoadError": "errors",
@@ -44,13 +45,16 @@ _PUBLIC = {
     "Word": "explanation",
     "attribute": "attribution",
     "audit": "auditing",
+    "evaluate": "evaluation.bench",
     "explain": "explaining",
+    "load_data": "datasets:load",
 }
 
 if TYPE_CHECKING:
     from whybert.attribution import Attribution, attribute
     from whybert.auditing import Audit, audit
     from whybert.classifier import Classifier, Prediction
+    from whybert.datasets import load as load_data
     from whybert.errors import (
         InputError,
         MissingExtraError,
@@ -65,12 +69,15 @@ if TYPE_CHECKING:
         UsageError,
         WhybertError,
     )
+    from whybert.evaluation.bench import evaluate
+    from whybert.evaluation.metrics import METRICS
     from whybert.explaining import explain
     from whybert.explanation import Completeness, Explanation, Target, Token, Word
     from whybert.methods import METHODS
 
 __all__ = [
     "METHODS",
+    "METRICS",
     "Attribution",
     "Audit",
     "Classifier",
@@ -95,7 +102,9 @@ __all__ = [
     "__version__",
     "attribute",
     "audit",
+    "evaluate",
     "explain",
+    "load_data",
 ]
 
 
@@ -103,7 +112,8 @@ def __getattr__(name: str) -> Any:
     module = _PUBLIC.get(name)
     if module is None:
         raise AttributeError(f"module 'whybert' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    place, _, attribute = module.partition(":")
+    value = getattr(importlib.import_module(f".{place}", __name__), attribute or name)
     globals()[name] = value
     return value
 

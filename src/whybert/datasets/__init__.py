@@ -82,7 +82,7 @@ def load(
 
     Raises:
         UnknownNameError: the name is neither.
-        DatasetError: it cannot be loaded; one line that names file and row.
+        WhybertError: it cannot be loaded; a `DatasetError` of one line that names file and row.
         UsageError: the arguments contradict each other.
         MissingExtraError: the library `datasets` is not installed.
     """

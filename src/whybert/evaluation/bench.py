@@ -234,7 +234,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 def evaluate(
     classifier: Classifier,
-    data: EvaluationData,
+    data: EvaluationData | TextDataset,
     *,
     methods: Sequence[str | Method] | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
@@ -253,7 +253,7 @@ def evaluate(
     """Judge explanations of a classifier's decisions.
 
     Args:
-        classifier, data: what decides, and on which texts.
+        classifier, data: what decides, and on which texts: of a data set, its split "test", or the only one.
         methods: names of `whybert.METHODS`, with options "gi:reduction=sum", or objects; None takes all.
         metrics: names, groups or "all", see `resolve_metrics`.
         limit: how many texts, drawn by `seed`; None for all.
@@ -276,6 +276,8 @@ def evaluate(
         InputError: texts, annotations or given explanations; the row is named.
         WhybertError: what `explain` raises.
     """
+    if not isinstance(data, EvaluationData):
+        data = EvaluationData.of_dataset(data, None, classifier)
     wanted = METHODS if methods is None else methods
     own = create_all(wanted, options) if wanted else []
     names = (*(each.spec for each in own), *given, *([RANDOM] if control else []))
