@@ -423,7 +423,7 @@ def test_pairs(explain: Run) -> None:
 def test_pairs_of_lines(explain: Run) -> None:
     lines = b"a film\tthe actors\nno pair\nb\tc\td\nb\t \nb\tc"
     result = explain("-", "--tab-pairs", "--format", "json", stdin=lines)
-    assert result.code == 1
+    assert result.code == 3
     assert [(r["index"], r["text"], r["pair"]) for r in result.records] == [
         (0, "a film", "the actors"),
         (4, "b", "c"),
@@ -432,6 +432,7 @@ def test_pairs_of_lines(explain: Run) -> None:
         "line 2: expected one tab, text<TAB>pair, found 0",
         "line 3: expected one tab, text<TAB>pair, found 2",
         "line 4: the second part of text is empty; leave this pair out",
+        "3 of 5 lines failed",
         "",
     ]
 
@@ -467,23 +468,23 @@ def test_only_newlines_end_lines_and_a_bom_is_removed(explain: Run) -> None:
 
 def test_unusable_lines_cost_nothing_but_themselves(explain: Run) -> None:
     result = explain("-", "--format", "json", stdin=b"good\n\nbad\n  \t\n\xff\xfe\n\xe2\x80\x8b\nfilm\n")
-    assert result.code == 1
+    assert result.code == 3
     assert [(r["index"], r["text"]) for r in result.records] == [(0, "good"), (2, "bad"), (6, "film")]
     assert result.err.split("\n") == [
-        "line 2: text is empty; leave it out",
-        "line 4: text is empty; leave it out",
         "line 5: not UTF-8: byte 0xff at position 0; convert it first (iconv)",
         "line 6: text has no character that the tokenizer knows as a token; leave it out",
+        "2 blank lines skipped",
+        "2 of 5 lines failed",
         "",
     ]
 
 
 @pytest.mark.parametrize("form", ["terminal", "html", "latex"])
-def test_unusable_lines_in_other_formats(explain: Run, form: str) -> None:
+def test_blank_lines_are_skipped_and_counted(explain: Run, form: str) -> None:
     result = explain("-", "--format", form, stdin=b"\ngood\n")
-    assert result.code == 1
+    assert result.code == 0
     assert "good" in result.out
-    assert result.err == "line 1: text is empty; leave it out\n"
+    assert result.err == "1 blank line skipped\n"
 
 
 def test_a_bad_argument_is_wrong_use(explain: Run) -> None:
@@ -502,8 +503,7 @@ def test_a_file_is_read_line_by_line(explain: Run, tmp_path: Path) -> None:
     ]
     assert result.err.split("\n") == [
         "reading the lines of 'lines.txt'",
-        "lines.txt: line 2: text is empty; leave it out",
-        "stdin: line 1: text is empty; leave it out",
+        "2 blank lines skipped",
         "",
     ]
 
@@ -524,9 +524,11 @@ def test_a_named_pipe_is_read_too(explain: Run, tmp_path: Path) -> None:
 
 
 def test_no_lines_are_no_results(explain: Run, predict: Run) -> None:
-    assert explain("-", "--format", "json", stdin=b"") == Result(0, "", "")
-    assert explain("-", stdin=b"") == Result(0, "", "")
-    assert predict("-", stdin=b"") == Result(0, "", "")
+    said = "there is no text in stdin\n"
+    assert explain("-", "--format", "json", stdin=b"") == Result(0, "", said)
+    assert explain("-", stdin=b"") == Result(0, "", said)
+    assert predict("-", stdin=b"") == Result(0, "", said)
+    assert predict("-", stdin=b"\n \n") == Result(0, "", f"2 blank lines skipped\n{said}")
     assert predict("-", "--format", "csv", stdin=b"").out.count("\n") == 1
     one_error(explain("-", "--format", "html", stdin=b""), 2, "no text to explain")
 
@@ -645,7 +647,7 @@ def test_a_failure_leaves_the_old_file(explain: Run, tmp_path: Path) -> None:
 
 
 def test_unusable_lines_do_not_lose_the_output(explain: Run, tmp_path: Path) -> None:
-    assert explain("-", "-o", "out", stdin=b"\ngood\n").code == 1
+    assert explain("-", "-o", "out", stdin=b"\xff\ngood\n").code == 3
     assert "good" in (tmp_path / "out").read_text(encoding="utf-8")
 
 
@@ -703,7 +705,7 @@ def test_predictions_as_a_table(predict: Run) -> None:
 def test_a_table_goes_on_over_chunks(predict: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "CHUNK", 2)
     result = predict("-", "--batch-size", "2", stdin=b"a good film\nb\nc\n\nthe film was great\n")
-    assert result.code == 1
+    assert result.code == 0
     lines = result.out.rstrip("\n").split("\n")
     assert len(lines) == 2 + 4
     assert result.out.count("probability") == 1
@@ -738,9 +740,9 @@ def test_predictions_as_csv(predict: Run, tmp_path: Path) -> None:
 
 def test_predict_reports_like_explain(predict: Run) -> None:
     result = predict("-", "--format", "json", stdin=b"good\n\n\xe2\x80\x8b\nfilm")
-    assert result.code == 1
+    assert result.code == 3
     assert [record["index"] for record in result.records] == [0, 3]
-    assert result.err.count("\n") == 2
+    assert result.err.split("\n")[1:] == ["1 blank line skipped", "1 of 3 lines failed", ""]
     one_error(predict(""), 2, "text 1 is empty")
     one_error(predict("x", "--max-length", "1"), 2, "max_length")
 

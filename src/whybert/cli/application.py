@@ -14,10 +14,8 @@ from typing import Annotated, Any, Final, NoReturn, cast
 import typer
 
 from whybert import __version__
-from whybert.cli.output import note
+from whybert.cli.output import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, SIGNAL, WRONG_USE, note
 from whybert.errors import UsageError, WhybertError
-
-INTERRUPTED, PIPE_CLOSED, SIGNAL = 130, 141, 128  # 128 + SIGINT, 128 + SIGPIPE, as shells count them
 
 
 @dataclass(frozen=True)
@@ -133,6 +131,11 @@ def _application(
     """Say why a BERT-style text classifier decided as it did."""
 
 
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done (blank lines are skipped), 1 failed, 2 wrong usage, 3 some texts failed."
+)
+
+
 def application() -> typer.Typer:
     """The commands of COMMANDS as one application."""
     settings = {"help_option_names": ["-h", "--help"]}
@@ -142,7 +145,7 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings=settings,
-        epilog=_epilog(COMMANDS[0].examples[:1]),
+        epilog=f"{_EXIT_CODES}\n\n{_epilog(COMMANDS[0].examples[:1])}",
     )
     app.callback()(_application)
     for command, found in _available():
@@ -191,13 +194,13 @@ def run(arguments: Sequence[str]) -> int:
     except _WrongUse as error:
         return _wrong_use(error)
     except UsageError as error:
-        return _failed(f"error: {error}", 2)
+        return _failed(f"error: {error}", WRONG_USE)
     except WhybertError as error:
-        return _failed(f"error: {error}", 1)
+        return _failed(f"error: {error}", FAILED)
     except OSError as error:
         _abandon_stdout()
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)!r}: "
-        return _failed(f"error: {place}{error.strerror or error}", 1)
+        return _failed(f"error: {place}{error.strerror or error}", FAILED)
     return code
 
 
@@ -208,16 +211,18 @@ def _invoke(arguments: Sequence[str]) -> int:
             command.invoke(context)
     except typer.Exit as leave:
         return leave.exit_code
-    return 0
+    return DONE
 
 
 def _wrong_use(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
-        return 2
+        return WRONG_USE
     message = str(cast(Any, error).format_message()).strip().replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = "whybert" if context is None else context.command_path
-    return _failed(f"error: {message[:1].lower()}{message[1:].removesuffix('.')} (see {command} --help)", 2)
+    return _failed(
+        f"error: {message[:1].lower()}{message[1:].removesuffix('.')} (see {command} --help)", WRONG_USE
+    )
 
 
 def _failed(message: str, code: int) -> int:

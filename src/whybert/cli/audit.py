@@ -8,7 +8,7 @@ import typer
 
 from whybert.cli import options
 from whybert.cli.options import INPUT_PANEL, option
-from whybert.cli.output import show_result
+from whybert.cli.output import FAILED, show_result
 
 
 def audit_command(
@@ -40,4 +40,4 @@ def audit_command(
     found = audit(Classifier.load(model, device=device, dtype=dtype, max_length=max_length), text, wanted)
     show_result(found, records=[found.to_dict()] if format is options.ReportFormat.JSON else None)
     if not found.passed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

@@ -16,6 +16,8 @@ from whybert.files import json_line, writing
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+DONE, FAILED, WRONG_USE, FAILED_TEXTS = 0, 1, 2, 3  # exit codes
+INTERRUPTED, PIPE_CLOSED, SIGNAL = 130, 141, 128  # 128 + SIGINT, 128 + SIGPIPE, as shells count them
 PLAIN_WIDTH = 100  # of what is printed for people, where there is no terminal to ask
 
 
@@ -83,6 +85,11 @@ def _without_pipe_handling(console: Console) -> Console:
 
     console.on_broken_pipe = reraise  # type: ignore[method-assign]
     return console
+
+
+def counted(count: int, unit: str) -> str:
+    """A number of things, `unit` being the name of one."""
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def note(message: str, dim: bool = False) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from whybert.cli.output import note, notes_console
+from whybert.cli.output import FAILED_TEXTS, counted, note, notes_console
 from whybert.corpus.sources import Inputs, Item, Rows
 from whybert.corpus.work import Ask, answers
 
@@ -28,7 +28,7 @@ class Answering:
 
     def __init__(self, source: Inputs | Rows, classifier: Classifier, batch_size: int, show: bool) -> None:
         self.source, self.classifier, self.batch_size, self.show = source, classifier, batch_size, show
-        self.failed = 0
+        self.done = self.failed = self.blank = 0
 
     def answers(self, ask: Ask[Answer]) -> Iterator[list[tuple[Item, Answer]]]:
         """The usable items with their answers, see `whybert.corpus.work.answers`."""
@@ -43,16 +43,27 @@ class Answering:
                 done += count
                 update("texts", done, total)
 
-            yield from answers(self.source, self.classifier, ask, self.batch_size, self._reject, advance)
+            for chunk in answers(self.source, self.classifier, ask, self.batch_size, self._reject, advance):
+                self.done += len(chunk)
+                yield chunk
 
     def _reject(self, item: Item, problem: str) -> None:
+        if item.is_blank:
+            self.blank += 1
+            return
         self.failed += 1
         note(f"{item.place}: {problem}")
 
     def finish(self) -> None:
-        """Exit with 1 if an item was left out."""
+        """Say what was left out; exit with FAILED_TEXTS if a text was that could not be used."""
+        if self.blank:
+            note(f"{counted(self.blank, 'blank line')} skipped", dim=True)
+        asked = self.done + self.failed
+        if not asked:
+            note(f"there is no text in {self.source.name}")
         if self.failed:
-            raise typer.Exit(1)
+            note(f"{self.failed} of {counted(asked, self.source.unit)} failed")
+            raise typer.Exit(FAILED_TEXTS)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Item:
         index: counts all texts and lines from 0, the unusable ones too.
         place: how messages name it.
         text: or pair; None where it is none.
-        problem: what is wrong where there is no text.
+        problem: what is wrong where there is no text; empty where the line is blank.
         label: of a row the index of its label among those of the data set; None where it has none.
     """
 
@@ -45,6 +45,11 @@ class Item:
     text: Text | None
     problem: str = ""
     label: int | None = None
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it is a line with nothing on it."""
+        return self.text is None and not self.problem
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,16 @@ class Inputs:
                 except InputError as error:
                     raise error.at(f"text {number}") from error
 
+    @property
+    def unit(self) -> str:
+        """What its items are called."""
+        return "line" if len(self._lines) == len(self.sources) else "text"
+
+    @property
+    def name(self) -> str:
+        """What messages call all of it."""
+        return ", ".join("stdin" if each.path is None else each.path for each in self._lines) or "the texts"
+
     def is_typed(self) -> bool:
         """Whether lines come from a person at a terminal."""
         return any(s.path is None for s in self._lines) and sys.stdin is not None and sys.stdin.isatty()
@@ -151,7 +166,7 @@ class Inputs:
             problem = f"not UTF-8: byte 0x{byte:02x} at position {line.start}; convert it first (iconv)"
             return Item(index, place, None, problem)
         if not line.strip():
-            return Item(index, place, None, "text is empty; leave it out")
+            return Item(index, place, None)
         if not self.tab_pairs:
             return Item(index, place, line)
         parts = line.split("\t")
@@ -196,6 +211,13 @@ class Rows:
     def leave_out_labels(self) -> None:
         """For a model that answers a number."""
         self.has_labels, self._labels = False, [None] * len(self._labels)
+
+    unit = "row"
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.data.name
 
     def check(self, classifier: Classifier) -> None:
         """Nothing is known before the rows are read."""

@@ -34,7 +34,8 @@ def answers(
         classifier: that is asked.
         ask: gives the answers.
         batch_size: texts in one forward pass; a chunk holds at least so many.
-        reject: is called with each item that has no answer, in order, and with the reason.
+        reject: is called with each item that has no answer, in order, and with the reason; that of a blank
+            line is empty.
         advance: is called with a number of items that are done.
 
     Raises:
