@@ -1280,12 +1280,6 @@ def test_errors_are_one_line(run: Callable[..., SimpleNamespace], tmp_path: Path
     assert done.err.count("\n") == 1
 
 
-def test_help_has_both_spellings(run: Callable[..., SimpleNamespace]) -> None:
-    done = run("--help")
-    for spelling in ("--tf-checkpoint-path", "--tf_checkpoint_path", "--no_do_lower_case", "--vocab_file"):
-        assert spelling in done.out
-
-
 @pytest.mark.slow
 def test_the_command_does_not_import_torch_before_it_runs() -> None:
     code = "import sys, whybert.cli.convert; print('torch' in sys.modules, 'transformers' in sys.modules)"

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,7 @@ import tiny
 import whybert
 from whybert import Classifier
 from whybert.cli import run
+from whybert.cli.convert import convert_command
 from whybert.cli.finetune import finetune_command
 from whybert.errors import (
     InputError,
@@ -718,17 +720,30 @@ def test_the_command_with_either_spelling(
     assert "already done" in capsys.readouterr().out
 
 
-def test_each_setting_is_an_option_in_both_spellings() -> None:
+@pytest.mark.parametrize(
+    ("command", "module"), [(finetune_command, "finetune"), (convert_command, "convert")]
+)
+def test_each_option_can_be_read_in_the_help(
+    command: Callable[..., None],
+    module: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([module, "--help"]) == 0
+    shown = re.findall(r"--?[a-z0-9][a-z0-9-]*", capsys.readouterr().out.partition("Examples:")[0])
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    for option in typer.main.get_command(app).params:
+        assert {*option.opts, *option.secondary_opts} <= set(shown)
+
+
+def test_each_setting_is_an_option() -> None:
     app = typer.Typer(add_completion=False)
     app.command()(finetune_command)
     options = {option.name: option for option in typer.main.get_command(app).params}
     assert set(options) == {field.name for field in fields(Settings)} | {"overwrite"}
     for field in fields(Settings):
-        names = options[field.name].opts
-        assert {name.replace("_", "-") for name in names} <= set(names)
-        for name in names:
-            if name.startswith("--"):
-                assert f"--{name[2:].replace('-', '_')}" in names
         given = field.default if field.default is not MISSING else None
         assert options[field.name].default in (given, None)
         assert options[field.name].required == (field.default is MISSING)

@@ -10,7 +10,8 @@ from whybert.typed import check
 
 LARGEST_SEED: Final = 2**32 - 1  # that numpy takes
 _WITHOUT_EFFECT: Final = ("output_dir", "eval_batch_size")  # on what comes out
-_DATA, _RUN, _MODEL = "Data", "Training", "Model"
+_DATA, _MODEL, _RUN, _SCORES, _OUTPUT = "Data", "Model", "Training", "Scores", "Output"
+SWITCHES: Final = "Switches"  # apart, since their two names each take much room
 
 
 def _field(panel: str, help_: str, default: Any = dataclasses.MISSING, *names: str, **bounds: float) -> Any:
@@ -45,7 +46,7 @@ class Settings:
         "task",
         "task-name",
     )
-    output_dir: str = _field(_RUN, "The folder of the result.")
+    output_dir: str = _field(_OUTPUT, "The folder of the result.")
     data_dir: str | None = _field(_DATA, "The data set's folder; without it, the hub.", None)
     text_column: str | None = _field(_DATA, "The column of the text.", None)
     pair_column: str | None = _field(_DATA, "The column of a second text.", None)
@@ -64,11 +65,11 @@ class Settings:
         "m",
     )
     max_seq_length: int = _field(_MODEL, "Tokens a text, special ones included.", 128, least=1)
-    do_lower_case: bool | None = _field(_MODEL, "Lower-case texts; default: as the tokenizer says.", None)
-    lora: bool = _field(_MODEL, "Train low-rank changes only; the result is merged.", False)
+    do_lower_case: bool | None = _field(SWITCHES, "Lower-case texts; default: as the tokenizer says.", None)
+    lora: bool = _field(SWITCHES, "Train low-rank changes only; the result is merged.", False)
     lora_rank: int = _field(_MODEL, "The rank of these changes.", 16, least=1)
     train_batch_size: int = _field(_RUN, "Texts a step, over all devices.", 32, least=1)
-    eval_batch_size: int = _field(_RUN, "Texts a batch when scoring.", 64, least=1)
+    eval_batch_size: int = _field(_SCORES, "Texts a batch when scoring.", 64, least=1)
     learning_rate: float | None = _field(_RUN, "Default: 5e-5, with --lora 6e-4.", None, above=0)
     num_train_epochs: float = _field(_RUN, "Passes over the data.", 3.0, above=0)
     warmup_ratio: float = _field(
@@ -83,15 +84,15 @@ class Settings:
     weight_decay: float = _field(_RUN, "AdamW's weight decay.", 0.01, least=0)
     gradient_accumulation_steps: int = _field(_RUN, "Parts in which a batch is computed.", 1, least=1)
     evaluations_per_epoch: int = _field(
-        _RUN, "Scored checkpoints an epoch; the best one is kept.", 1, least=1
+        _SCORES, "Scored checkpoints an epoch; the best one is kept.", 1, least=1
     )
     early_stopping: int | None = _field(
-        _RUN, "Stop after so many evaluations without a better macro-F1.", None, least=1
+        _SCORES, "Stop after so many evaluations without a better macro-F1.", None, least=1
     )
     seed: int = _field(_RUN, "For weights, order and dropout.", 42, least=0, most=LARGEST_SEED)
-    bf16: bool | None = _field(_RUN, "bfloat16; default: on a GPU that has it.", None)
-    group_by_length: bool = _field(_RUN, "Texts of like length share a batch.", True)
-    eval_test: bool = _field(_RUN, "Score the test split at the end.", False)
+    bf16: bool | None = _field(SWITCHES, "bfloat16; default: on a GPU that has it.", None)
+    group_by_length: bool = _field(SWITCHES, "Texts of like length share a batch.", True)
+    eval_test: bool = _field(SWITCHES, "Score the test split at the end.", False)
 
     def __post_init__(self) -> None:
         check(self)

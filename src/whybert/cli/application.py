@@ -138,7 +138,7 @@ _EXIT_CODES: Final = (
 
 def application() -> typer.Typer:
     """The commands of COMMANDS as one application."""
-    settings = {"help_option_names": ["-h", "--help"]}
+    settings = {"help_option_names": ["-h", "--help"], "token_normalize_func": _hyphenated}
     app = typer.Typer(
         add_completion=False,
         no_args_is_help=True,
@@ -154,6 +154,11 @@ def application() -> typer.Typer:
         else:
             app.command(command.name, epilog=_epilog(command.examples))(found)
     return app
+
+
+def _hyphenated(name: str) -> str:
+    """An option as the help spells it; the scripts of 2020 write the same ones with underscores."""
+    return name.replace("_", "-")
 
 
 def _available() -> Iterator[tuple[Command, Any]]:

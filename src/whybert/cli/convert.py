@@ -1,31 +1,22 @@
-"""The command `whybert convert`: an old checkpoint as a folder that the other commands read.
-
-Every option has the spelling of the scripts of 2020 as well, with underscores.
-"""
+"""The command `whybert convert`: an old checkpoint as a folder that the other commands read."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from whybert.cli.options import option
 from whybert.cli.output import note, show_result
 from whybert.errors import UsageError
 
-_SOURCE, _OUTPUT = "Checkpoint", "Output"  # the panels of the help
-
-
-def _option(name: str, help: str, metavar: str | None = None, panel: str = _SOURCE, **how: Any) -> Any:
-    """An option, under its name with underscores too."""
-    names = dict.fromkeys((name, re.sub(r"(?<=\w)-", "_", name)))
-    return option(panel, " ".join(names), help, metavar, **how)
+_SOURCE, _OUTPUT, _SWITCHES = "Checkpoint", "Output", "Switches"  # the panels of the help
 
 
 def convert_command(
     tf_checkpoint_path: Annotated[
         Path | None,
-        _option(
+        option(
+            _SOURCE,
             "--tf-checkpoint-path",
             "A TensorFlow checkpoint with Google's names: bert_model.ckpt, its .index or its folder.",
             "PREFIX|FOLDER",
@@ -33,13 +24,17 @@ def convert_command(
     ] = None,
     pytorch_checkpoint_path: Annotated[
         Path | None,
-        _option(
-            "--pytorch-checkpoint-path", "Or a PyTorch state dict: pytorch_model.bin, checkpoint.bin.", "FILE"
+        option(
+            _SOURCE,
+            "--pytorch-checkpoint-path",
+            "Or a PyTorch state dict: pytorch_model.bin, checkpoint.bin.",
+            "FILE",
         ),
     ] = None,
     bert_config_file: Annotated[
         Path | None,
-        _option(
+        option(
+            _SOURCE,
             "--bert-config-file",
             "The sizes of the model; bert_config.json beside the checkpoint unless given.",
             "FILE",
@@ -47,7 +42,8 @@ def convert_command(
     ] = None,
     vocab_file: Annotated[
         Path | None,
-        _option(
+        option(
+            _SOURCE,
             "--vocab-file",
             "The tokens, one in each line; vocab.txt beside the checkpoint unless given.",
             "FILE",
@@ -55,13 +51,17 @@ def convert_command(
     ] = None,
     labels: Annotated[
         str | None,
-        _option(
-            "--labels", "The names of a fine-tuned model's labels, in the order of its training.", "A,B,..."
+        option(
+            _SOURCE,
+            "--labels",
+            "The names of a fine-tuned model's labels, in the order of its training.",
+            "A,B,...",
         ),
     ] = None,
     do_lower_case: Annotated[
         bool | None,
-        _option(
+        option(
+            _SWITCHES,
             "--do-lower-case/--no-do-lower-case",
             "Whether the model is an uncased one; by its name and its vocabulary unless given.",
             show_default=False,
@@ -69,20 +69,20 @@ def convert_command(
     ] = None,
     output_dir: Annotated[
         Path | None,
-        _option("--output-dir", "The folder to write; it must be new or empty.", "FOLDER", _OUTPUT),
+        option(_OUTPUT, "--output-dir", "The folder to write; it must be new or empty.", "FOLDER"),
     ] = None,
     pytorch_dump_path: Annotated[
         Path | None,
-        _option(
+        option(
+            _OUTPUT,
             "--pytorch-dump-path",
             "The same; of FOLDER/pytorch_model.bin the FOLDER, or FOLDER/pytorch_model if that holds "
             "other files.",
             "PATH",
-            _OUTPUT,
         ),
     ] = None,
     overwrite: Annotated[
-        bool, _option("--overwrite", "Replace the folder of an earlier conversion.", None, _OUTPUT)
+        bool, option(_SWITCHES, "--overwrite", "Replace the folder of an earlier conversion.")
     ] = False,
 ) -> None:
     """Turn a checkpoint of Google's BERT, or of PyTorch code of its time, into a Hugging Face folder."""

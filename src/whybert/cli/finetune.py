@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.recipe import Settings
-from whybert.typed import hinted
+from whybert.recipe import SWITCHES, Settings
+from whybert.typed import alternatives, hinted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -20,22 +20,19 @@ if TYPE_CHECKING:
 
 
 def _parameters() -> Iterator[Parameter]:
-    """An option for each field of the settings, under its names with hyphens and with underscores."""
+    """An option for each field of the settings."""
     for field, hint in hinted(Settings):
-        spelt: dict[str, None] = {}
-        for name in field.metadata["names"] or (field.name.replace("_", "-"),):
-            plain = f"-{name}" if len(name) == 1 else f"--{name}"
-            switch = bool in (hint, *getattr(hint, "__args__", ()))
-            spelt |= {f"{plain}/--no-{name}" if switch else plain: None}
-            if "-" in name:
-                spelt |= {f"--{name.replace('-', '_')}": None}
+        names = field.metadata["names"] or (field.name.replace("_", "-"),)
+        spelt = [f"-{name}" if len(name) == 1 else f"--{name}" for name in names]
+        if bool in alternatives(hint):
+            spelt = [f"{name}/--no-{name[2:]}" for name in spelt]
         option = typer.Option(*spelt, help=field.metadata["help"], rich_help_panel=field.metadata["panel"])
         default = Parameter.empty if field.default is MISSING else field.default
         yield _parameter(field.name, hint, default, option)
     begin = typer.Option(
         "--overwrite/--no-overwrite",
         help="Begin anew in an output folder of an earlier run.",
-        rich_help_panel="Training",
+        rich_help_panel=SWITCHES,
     )
     yield _parameter("overwrite", bool, False, begin)
 
