@@ -303,14 +303,17 @@ def test_left_padding_of_ones_own_is_warned_about() -> None:
 
 def test_probabilities_by_problem_type() -> None:
     logits = torch.tensor([[1.0, -2.0, 0.5]])
-    ours = classifier(num_labels=3)
-    for kind in (None, "single_label_classification"):
-        ours.model.config.problem_type = kind
-        assert torch.equal(ours.probabilities(logits), logits.softmax(-1))
-    ours.model.config.problem_type = "multi_label_classification"
-    assert torch.equal(ours.probabilities(logits), logits.sigmoid())
-    ours.model.config.problem_type = "regression"
-    assert torch.equal(ours.probabilities(logits), logits)
+    expected = {
+        None: logits.softmax(-1),
+        "single_label_classification": logits.softmax(-1),
+        "multi_label_classification": logits.sigmoid(),
+        "regression": logits,
+    }
+    for kind, probabilities in expected.items():
+        ours = classifier(num_labels=3, problem_type=kind)
+        assert torch.equal(ours.probabilities(logits), probabilities)
+        said = Classifier(classifier(num_labels=3).model, ours.tokenizer, problem_type=kind)
+        assert torch.equal(said.probabilities(logits), probabilities)
 
 
 @pytest.mark.parametrize(("outputs", "kind"), [(1, None), (1, "regression"), (3, "regression")])

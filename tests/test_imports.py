@@ -15,11 +15,11 @@ SOURCE: Final = Path(whybert.__file__).parent
 
 LAYERS: Final = (
     "errors",
-    "words files typed",
+    "words files typed progress",
     "encoding schema",
     "explanation targets anatomy recipe",
     "render datasets lrp builtin positions",
-    "interception loading",
+    "interception loading holders",
     "classifier",
     "perturbation store",
     "methods",

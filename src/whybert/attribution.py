@@ -115,8 +115,14 @@ def attribute_all(
     *,
     at: Change | None = None,
     tokenizer: Any = None,
+    labels: Sequence[str] | None = None,
 ) -> dict[str, Attribution]:
-    """`attribute` for methods that are made, by spec.  at, tokenizer: see `Question`."""
+    """`attribute` for methods that are made, by spec.
+
+    Args:
+        at, tokenizer: see `Question`.
+        labels: their names in the order of the logits; None asks the model's configuration.
+    """
     check_model(model)
     tensors = model_inputs(model, inputs)
     with plain(model, backward=True):
@@ -130,7 +136,8 @@ def attribute_all(
         )
         logits = prepared.forward.logits.detach()
         check_finite(model, logits)
-        resolved = resolve(target, logits, label_names(getattr(model, "config", None), logits.shape[-1]))
+        names = labels or label_names(getattr(model, "config", None), logits.shape[-1])
+        resolved = resolve(target, logits, names)
         question = Question(model, MappingProxyType(tensors), resolved, prepared, at, tokenizer)
         return {method.spec: _attribution(method, question) for method in methods}
 

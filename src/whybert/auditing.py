@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from whybert.anatomy import FAILURES, check_finite, check_model, device_of, forward, model_inputs, plain
 from whybert.attribution import Attribution, attribute_all
-from whybert.classifier import Classifier, batches, check_classifier, normalise_texts
+from whybert.classifier import Classifier, ClassifierLike, batches, normalise_texts
 from whybert.encoding import Encoding, Text
 from whybert.errors import InputError, ModelError, NonFiniteError, WhybertError, one_line
 from whybert.explaining import Texts
@@ -26,6 +26,7 @@ from whybert.interception import name_of, run
 from whybert.lrp.composites import CP_LRP, GRADIENT
 from whybert.methods import METHODS, Method, create_all
 from whybert.methods.relevance import CPLRP, ReleasedLRP
+from whybert.progress import reported
 from whybert.schema import write
 from whybert.targets import resolve
 
@@ -150,18 +151,21 @@ class Audit:
 
 
 def audit(
-    classifier: Classifier,
+    classifier: ClassifierLike,
     texts: Texts | None = None,
     methods: str | Method | Sequence[str | Method] | None = None,
+    *,
+    progress: bool = False,
 ) -> Audit:
     """Check on a few texts that the methods keep their promises on this model.
 
     Copies of the model in float64 and bfloat16 are made where they fit; the model itself is only asked.
 
     Args:
-        classifier: the model and its tokenizer.
+        classifier: the model and its tokenizer; anything that `Classifier.of` takes.
         texts: as `explain` takes them; None stands for a few neutral sentences.
         methods: specs or `Method`s; None stands for all.
+        progress: whether a bar on stderr shows how many methods are done.
 
     Returns:
         An `Audit`.  A method that refuses the model by name does not fail; numbers that are wrong do.
@@ -171,20 +175,25 @@ def audit(
         InputError: no text, or one that cannot be encoded.
         ModelError: the model cannot be asked at all.
     """
-    check_classifier(classifier)
+    classifier = Classifier.of(classifier)
     check_model(classifier.model)
     listed, _ = normalise_texts(list(TEXTS) if texts is None else texts)
     if not listed:
         raise InputError("expected at least one text, found none; leave texts out for some of whybert's own")
     wanted = create_all(list(METHODS) if methods is None else methods)
     examined = _Examined(classifier, listed)
+    checks: list[Check] = []
+    with reported(progress) as report:
+        for done, method in enumerate(wanted, 1):
+            checks += examined.checks(method)
+            report("methods", done, len(wanted))
     return Audit(
         model=classifier.name,
         dtype=str(examined.dtype).removeprefix("torch."),
         device=str(device_of(classifier.model)),
         methods=tuple(method.spec for method in wanted),
         lengths=tuple(batch.rows[0].token_count for batch in examined.alone),
-        checks=tuple(check for method in wanted for check in examined.checks(method)),
+        checks=tuple(checks),
     )
 
 

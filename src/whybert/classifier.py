@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import torch
 
@@ -23,14 +23,21 @@ from whybert.anatomy import (
     plain,
 )
 from whybert.encoding import EncodedText, Encoding, Text
-from whybert.errors import InputError, NonFiniteError, UnsupportedModelError, UsageError
+from whybert.errors import InputError, NonFiniteError, UnknownNameError, UnsupportedModelError, quoted
+from whybert.holders import held
 from whybert.loading import load_classifier
+from whybert.progress import reported
 from whybert.targets import label_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH_SIZE = 32
+
+PROBLEM_TYPES: Final = ("single_label_classification", "multi_label_classification", "regression")
+
+ClassifierLike: TypeAlias = "Classifier | str | os.PathLike[str] | tuple[Any, Any] | Any"
+"""What `Classifier.of` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,36 +73,54 @@ class Prediction:
         return {name: list(each) if isinstance(each, tuple) else each for name, each in asdict(self).items()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Classifier:
     """A sequence classifier of transformers with its tokenizer.
 
-    `Classifier(model, tokenizer)` takes both as they are; `Classifier.load` finds them.
+    `Classifier(model, tokenizer)` takes both as they are, `Classifier.load` finds them, and `Classifier.of`
+    takes them out of whatever holds them.
 
     Args:
         model, tokenizer: of transformers.
         max_length: the most tokens a text may have, special tokens included; None asks the tokenizer and
             the model, and stays None if neither has a limit.
         name: what reports call it; empty for the class of the model.
+        labels: the names of the labels in the order of the logits; None asks the model's configuration.
+        problem_type: "single_label_classification" (a softmax over the logits), "multi_label_classification"
+            (a sigmoid of each) or "regression" (the numbers as they are); None asks the model's
+            configuration, and else takes one output for a regression and several for labels of a softmax.
 
     Raises:
         UnsupportedModelError: the model has no configuration, or the tokenizer is a slow one.
-        InputError: `max_length` is more than the model has positions for.
+        InputError: `max_length` is more than the model has positions for, or `labels` are not as many as the
+            model has.
     """
 
     model: PreTrainedModel = field(repr=False)
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
-    max_length: int | None = None
-    name: str = field(default="", kw_only=True)
+    max_length: int | None
+    name: str
     """The folder's name, the hub id or "builtin"; otherwise the class of the model."""
-    labels: tuple[str, ...] = field(init=False)
+    labels: tuple[str, ...]
     """The names of the model's labels in the order of its logits."""
+    problem_type: str | None
+    """What the logits are; None where nothing says it."""
 
-    def __post_init__(self) -> None:
-        config = getattr(self.model, "config", None)
-        if not isinstance(self.model, torch.nn.Module) or config is None:
-            kind, is_module = type(self.model).__name__, isinstance(self.model, torch.nn.Module)
-            if is_module and isinstance(getattr(self.model, "module", None), torch.nn.Module):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int | None = None,
+        *,
+        name: str = "",
+        labels: Sequence[str] | None = None,
+        problem_type: str | None = None,
+    ) -> None:
+        config = getattr(model, "config", None)
+        kind = type(model).__name__
+        if not isinstance(model, torch.nn.Module) or config is None:
+            is_module = isinstance(model, torch.nn.Module)
+            if is_module and isinstance(getattr(model, "module", None), torch.nn.Module):
                 way = "it is wrapped: pass the model inside, model.module"
             elif is_module:
                 way = (
@@ -105,19 +130,54 @@ class Classifier:
             else:
                 way = "Classifier.load takes names and folders"
             raise UnsupportedModelError(f"a sequence classifier of transformers is needed, not {kind}: {way}")
-        encoding.check_tokenizer(self.tokenizer)
-        positions = maximum_tokens(self.model)
-        if self.max_length is None:
-            object.__setattr__(self, "max_length", encoding.maximum_length(self.tokenizer, positions))
-        elif positions is not None and positions < self.max_length:
+        encoding.check_tokenizer(tokenizer)
+        positions = maximum_tokens(model)
+        if max_length is None:
+            max_length = encoding.maximum_length(tokenizer, positions)
+        elif positions is not None and positions < max_length:
             raise InputError(
-                f"max_length must be at most {positions}, the positions of the model, not {self.max_length}"
+                f"max_length must be at most {positions}, the positions of the model, not {max_length}"
             )
-        names = label_names(config)
-        labels = label_names(config, label_count(self.model, len(names)))
-        object.__setattr__(self, "labels", labels)
-        if not self.name:
-            object.__setattr__(self, "name", type(self.model).__name__)
+        if problem_type is None:
+            problem_type = getattr(config, "problem_type", None)
+        elif problem_type not in PROBLEM_TYPES:
+            raise UnknownNameError("problem_type", problem_type, PROBLEM_TYPES)
+        names = label_names(config) if labels is None else _names(labels)
+        count = label_count(model, len(names))
+        if labels is not None and count != len(names):
+            raise InputError(
+                f"expected a label for each of the {count} logits of {kind}, found {len(names)}: "
+                f"{', '.join(names[:20])}"
+            )
+        given = names if labels is not None else label_names(config, count)
+        for attribute, value in (
+            ("model", model),
+            ("tokenizer", tokenizer),
+            ("max_length", max_length),
+            ("name", name or kind),
+            ("labels", given),
+            ("problem_type", problem_type),
+        ):
+            object.__setattr__(self, attribute, value)
+
+    @classmethod
+    def of(cls, value: ClassifierLike) -> Classifier:
+        """The classifier in what people hold it in; every function that takes a classifier calls this.
+
+        Args:
+            value: a `Classifier`, which comes back as it is; "builtin", a folder or a hub id, which is
+                loaded; a `transformers.pipeline("text-classification")`; or a pair `(model, tokenizer)`.
+
+        Raises:
+            UsageError: it is something else, or has settings that would be lost.
+            WhybertError: what the class and `load` raise.
+        """
+        if isinstance(value, Classifier):
+            return value
+        if isinstance(value, str | os.PathLike):
+            return cls.load(os.fspath(value))
+        found = held(value)
+        return cls(found.model, found.tokenizer, **found.options)
 
     @classmethod
     def load(
@@ -154,13 +214,18 @@ class Classifier:
         return cls(model, tokenizer, max_length, name=name)
 
     def predict(
-        self, texts: Text | Sequence[str] | Sequence[tuple[str, str]], batch_size: int = BATCH_SIZE
+        self,
+        texts: Text | Sequence[str] | Sequence[tuple[str, str]],
+        batch_size: int = BATCH_SIZE,
+        *,
+        progress: bool = False,
     ) -> list[Prediction]:
         """Classify one text, one `(text, pair)` or a list of either; one prediction for each, in order.
 
         Args:
             texts: also whatever else gives one text or pair after another, such as a column of a table.
             batch_size: texts in one forward pass.
+            progress: whether a bar on stderr shows how many are done.
 
         Raises:
             InputError: a text cannot be encoded.
@@ -169,8 +234,10 @@ class Classifier:
         """
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
-        for indices, predictions in predict_batches(self, listed, batch_size):
-            found.update(zip(indices, predictions, strict=True))
+        with reported(progress) as report:
+            for indices, predictions in predict_batches(self, listed, batch_size):
+                found.update(zip(indices, predictions, strict=True))
+                report("texts", len(found), len(listed))
         return [found[index] for index in range(len(listed))]
 
     def tokenize(self, texts: Sequence[Text]) -> tuple[EncodedText, ...]:
@@ -225,7 +292,7 @@ class Classifier:
     @property
     def is_regression(self) -> bool:
         """Whether the model answers numbers: it says so, or has one output and is no multi-label model."""
-        kind = getattr(self.model.config, "problem_type", None)
+        kind = self.problem_type
         return kind == "regression" or (len(self.labels) == 1 and kind != "multi_label_classification")
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
@@ -242,22 +309,15 @@ class Classifier:
         """
         if self.is_regression:
             return logits
-        kind = getattr(self.model.config, "problem_type", None)
-        return logits.sigmoid() if kind == "multi_label_classification" else logits.softmax(dim=-1)
+        many = self.problem_type == "multi_label_classification"
+        return logits.sigmoid() if many else logits.softmax(dim=-1)
 
 
-def check_classifier(value: object) -> None:
-    """Raise UsageError, with the way out, for what is no Classifier."""
-    if isinstance(value, Classifier):
-        return
-    kind = type(value).__name__
-    if isinstance(value, str | os.PathLike):
-        way = f"load it: Classifier.load({str(value)!r})"
-    elif hasattr(value, "model") and hasattr(value, "tokenizer"):
-        way = "take its parts: Classifier(pipeline.model, pipeline.tokenizer)"
-    else:
-        way = "make one of a model and its tokenizer: Classifier(model, tokenizer)"
-    raise UsageError(f"expected a Classifier, found {kind}; {way}")
+def _names(labels: object) -> tuple[str, ...]:
+    names = () if isinstance(labels, str | bytes | Mapping | Set) else tuple(cast(Any, labels))
+    if not names or not all(isinstance(each, str) for each in names):
+        raise InputError(f"expected labels as names in the order of the logits, found {quoted(labels)}")
+    return names
 
 
 def normalise_texts(texts: object) -> tuple[list[Text], bool]:

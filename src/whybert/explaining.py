@@ -10,11 +10,12 @@ from torch import Tensor
 
 from whybert.anatomy import check_model
 from whybert.attribution import Attribution, attribute_all
-from whybert.classifier import BATCH_SIZE, Classifier, batches, check_classifier, normalise_texts
+from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike, batches, normalise_texts
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, PaddingWarning
 from whybert.explanation import Completeness, Explanation
 from whybert.methods import Method, create_all
+from whybert.progress import reported
 from whybert.targets import TargetLike, per_row
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
@@ -22,47 +23,51 @@ Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
 
 @overload
 def explain(
-    classifier: Classifier,
+    classifier: ClassifierLike,
     texts: Texts,
     method: str | Method = "attnlrp",
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
+    progress: bool = False,
     **options: Any,
 ) -> list[Explanation]: ...
 
 
 @overload
 def explain(
-    classifier: Classifier,
+    classifier: ClassifierLike,
     texts: Texts,
     method: Sequence[str | Method],
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
+    progress: bool = False,
     **options: Any,
 ) -> dict[str, list[Explanation]]: ...
 
 
 def explain(
-    classifier: Classifier,
+    classifier: ClassifierLike,
     texts: Texts,
     method: str | Method | Sequence[str | Method] = "attnlrp",
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
+    progress: bool = False,
     **options: Any,
 ) -> list[Explanation] | dict[str, list[Explanation]]:
     """Say which tokens and words made the classifier decide as it did.
 
     Args:
-        classifier: the model and its tokenizer.
+        classifier: the model and its tokenizer; anything that `Classifier.of` takes.
         texts: a str, a list of str, a tuple `(text, pair)`, or a list of such tuples.
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share each forward pass.
         target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
             logit[a] - logit[b], or a list with one of these for each text.
         batch_size: texts in one forward pass.
+        progress: whether a bar on stderr shows how many texts are done.
         options: of the method, see `attribute`.
 
     Returns:
@@ -72,13 +77,19 @@ def explain(
         InputError: a text that cannot be encoded.
         WhybertError: what `attribute` raises.  Errors about a text name it and have its `index`.
     """
-    check_classifier(classifier)
+    classifier = Classifier.of(classifier)
     listed, _ = normalise_texts(texts)
     methods = create_all(method, options)
     found: dict[str, dict[int, Explanation]] = {each.spec: {} for each in methods}
-    for indices, explanations in explain_batches(classifier, listed, methods, target, batch_size=batch_size):
-        for spec, rows in explanations.items():
-            found[spec].update(zip(indices, rows, strict=True))
+    done = 0
+    with reported(progress) as report:
+        for indices, explanations in explain_batches(
+            classifier, listed, methods, target, batch_size=batch_size
+        ):
+            for spec, rows in explanations.items():
+                found[spec].update(zip(indices, rows, strict=True))
+            done += len(indices)
+            report("texts", done, len(listed))
     ordered = {spec: [rows[i] for i in range(len(listed))] for spec, rows in found.items()}
     return next(iter(ordered.values())) if isinstance(method, str | Method) else ordered
 
@@ -101,7 +112,12 @@ def explain_batches(
         wanted = target if targets is None else [targets[i] for i in indices]
         try:
             attributions = attribute_all(
-                classifier.model, batch.inputs, methods, wanted, tokenizer=classifier.tokenizer
+                classifier.model,
+                batch.inputs,
+                methods,
+                wanted,
+                tokenizer=classifier.tokenizer,
+                labels=classifier.labels,
             )
         except NonFiniteError as error:
             if error.index is None:

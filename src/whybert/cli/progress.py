@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +11,8 @@ import typer
 from whybert.cli.output import FAILED_TEXTS, counted, note, notes_console
 from whybert.corpus.sources import Inputs, Item, Rows
 from whybert.corpus.work import Ask, answers
+from whybert.progress import Progress, silent
+from whybert.progress import bars as shown_on
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -67,31 +69,10 @@ class Answering:
 
 
 @contextmanager
-def bars(show: bool = True) -> Iterator[Callable[[str, int, int | None], None]]:
+def bars(show: bool = True) -> Iterator[Progress]:
     """A function that is told what is done, how much of it, and of how much; it shows that on a terminal."""
     if not (show and notes_console().is_interactive):
-        yield lambda what, done, total: None
+        yield silent
         return
-    from rich import progress
-
-    shown = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
-        console=notes_console(),
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    tasks = {}
-
-    def update(what: str, done: int, total: int | None) -> None:
-        if what not in tasks:
-            tasks[what] = shown.add_task(what, total=total)
-        shown.update(tasks[what], completed=done, total=total)
-
-    with shown:
+    with shown_on(notes_console()) as update:
         yield update

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from whybert.classifier import BATCH_SIZE
+from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike
 from whybert.datasets.annotated import AnnotatedTexts, Annotation
 from whybert.encoding import Text
 from whybert.errors import InputError, NonFiniteError, UsageError
@@ -36,11 +36,11 @@ from whybert.evaluation.walks import run
 from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.methods import METHODS, Method, create_all
+from whybert.progress import Progress, reported
 from whybert.store import VERSIONS, Store, file_digest, model_digest, versions
 from whybert.targets import match_labels, named_label
 
 if TYPE_CHECKING:
-    from whybert.classifier import Classifier
     from whybert.datasets import TextDataset
 
 DEFAULT_METRICS: Final = (
@@ -224,16 +224,8 @@ class Evaluation:
         return self._cells.get((method, metric), [])
 
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    return None
-
-
 def evaluate(
-    classifier: Classifier,
+    classifier: ClassifierLike,
     data: EvaluationData | TextDataset,
     *,
     methods: Sequence[str | Method] | None = None,
@@ -248,12 +240,13 @@ def evaluate(
     folder: str | Path | None = None,
     overwrite: bool = False,
     batch_size: int = BATCH_SIZE,
-    progress: Progress = silent,
+    progress: bool | Progress = False,
 ) -> Evaluation:
     """Judge explanations of a classifier's decisions.
 
     Args:
-        classifier, data: what decides, and on which texts: of a data set, its split "test", or the only one.
+        classifier: what decides; anything that `Classifier.of` takes.
+        data: on which texts: of a data set, its split "test", or the only one.
         methods: names of `whybert.METHODS`, with options "gi:reduction=sum", or objects; None takes all.
         metrics: names, groups or "all", see `resolve_metrics`.
         limit: how many texts, drawn by `seed`; None for all.
@@ -266,7 +259,8 @@ def evaluate(
         folder: where parts are kept, so that the same call goes on after a stop; None keeps nothing.
         overwrite: begin anew in the folder of a run with other settings.
         batch_size: texts of 64 tokens that a batch is as large as.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        progress: True shows a bar on stderr; a function is called with what is being done, how much of it is
+            done, and how much there is.
 
     Returns:
         What was found; methods go by their specs.
@@ -276,6 +270,7 @@ def evaluate(
         InputError: texts, annotations or given explanations; the row is named.
         WhybertError: what `explain` raises.
     """
+    classifier = Classifier.of(classifier)
     if not isinstance(data, EvaluationData):
         data = EvaluationData.of_dataset(data, None, classifier)
     wanted = METHODS if methods is None else methods
@@ -305,8 +300,9 @@ def evaluate(
     read = {name: read_explanations(path, subjects, classifier.labels, name) for name, path in given.items()}
     settings = _settings(classifier, data, rows, names, chosen, seed, target, given)
     store = Store(None if folder is None else Path(folder), settings, overwrite)
-    job = _Run(classifier, data, chosen, own, read, control, batch_size, store, progress)
-    values, pairs, ties, seconds = job.run(subjects)
+    with reported(progress) as report:
+        job = _Run(classifier, data, chosen, own, read, control, batch_size, store, report)
+        values, pairs, ties, seconds = job.run(subjects)
     known = [subject for subject in subjects if subject.label is not None]
     right = sum(subject.label == subject.prediction for subject in known)
     return Evaluation(

@@ -22,11 +22,12 @@ import numpy as np
 from whybert.encoding import Text
 from whybert.evaluation import results
 from whybert.evaluation.agreement import Normalise, WordScore, word_scores
-from whybert.evaluation.bench import Evaluation, EvaluationData, Progress, evaluate, silent
+from whybert.evaluation.bench import Evaluation, EvaluationData, evaluate
 from whybert.evaluation.given import RANDOM, random_explanations
 from whybert.evaluation.metric import Subject
 from whybert.explaining import explain
 from whybert.explanation import Explanation
+from whybert.progress import Progress, silent
 from whybert.store import Store, model_digest
 from whybert.study.settings import StudyRun, StudySettings
 
