@@ -956,13 +956,48 @@ def test_a_table_is_read_with_data(explain: Run, tmp_path: Path) -> None:
     (tmp_path / "reviews.csv").write_text('text,label\n"A good, long film",pos\nbad,neg\n')
     one_error(explain("reviews.csv"), 2, "--data reviews.csv")
     result = explain("--data", "reviews.csv", "--format", "json")
-    assert (result.code, result.err) == (0, "")
+    assert result.code == 0
+    assert result.err.startswith("the labels of reviews are not those of the model, and are shown as the")
+    assert result.err.count("\n") == 1
     assert [(r["index"], r["text"]) for r in result.records] == [(0, "A good, long film"), (1, "bad")]
     assert len(explain("--data", "reviews.csv", "--format", "json", "--limit", "1").records) == 1
     one_error(explain("good", "--data", "reviews.csv"), 2, "exclude each other")
     one_error(explain("good", "--limit", "1"), 2, "--limit is for data sets")
     one_error(explain("nosuchfile.txt"), 2, "nosuchfile.txt", "--text")
     assert explain("--text", "nosuchfile.txt", "--format", "json").records[0]["text"] == "nosuchfile.txt"
+
+
+def test_the_columns_of_a_table_go_along(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("id,review,kind,score\na7,a good film,good,1\na8,bad,[red],2\n")
+    where = ("--data", "reviews.csv", "--text-column", "review", "--label-column", "kind")
+    records = explain(*where, "--columns", "id,score", "--format", "json", "--method", "gi,lat").records
+    assert [(r["index"], r["id"], r["score"], r["method"]) for r in records] == [
+        (0, "a7", "1", "gi"),
+        (0, "a7", "1", "lat"),
+        (1, "a8", "2", "gi"),
+        (1, "a8", "2", "lat"),
+    ]
+    assert all(Explanation.from_dict(record).text for record in records)
+    one_error(explain(*where, "--columns", "id,key"), 1, "'key'", "id, review, kind, score")
+    one_error(explain("--data", "reviews.csv", "--text-column", "txt"), 1, "'txt'", "id, review, kind, score")
+    wrong = ("--data", "reviews.csv", "--text-column", "review", "--label-column", "label")
+    one_error(explain(*wrong), 1, "'label'", "id, review, kind, score")
+    one_error(explain("a", "--columns", "id"), 2, "--columns is for data sets")
+
+
+def test_columns_called_like_ours_are_told_apart(explain: Run, tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("index,text,tokens,data_text\n7,good,3,x\n")
+    where = ("explain", "--data", "reviews.csv", "--format", "json")
+    [record] = explain(*where[1:], "--columns", "index,tokens").records
+    assert (record["index"], record["data_index"], record["data_tokens"]) == (0, "7", "3")
+    assert len(record["tokens"]) > 1
+    one_error(explain(*where[1:], "--columns", "text,data_text"), 2, "'data_text'", "rename it")
+
+
+def test_all_methods(explain: Run) -> None:
+    records = explain("a good film", "--method", "all", "--format", "json").records
+    assert [record["method"] for record in records] == list(METHODS)
+    one_error(explain("a good film", "--method", "all,gi"), 2, "'all'")
 
 
 def test_a_format_costs_one_row_of_a_table(

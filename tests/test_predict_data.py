@@ -182,13 +182,22 @@ def test_a_known_data_set(predict: Call, tmp_path: Path) -> None:
     assert [json.loads(line)["label"] for line in out.splitlines()] == ["LABEL_1", "LABEL_0"]  # by index
     assert err.count("\n") == 1
     assert "matched by index: negative is LABEL_0, positive is LABEL_1" in err
-    assert predict(*arguments)[0] == 2
+    code, out, err = predict(*arguments)
+    assert (code, err.count("\n")) == (0, 1)
+    assert [json.loads(line)["label"] for line in out.splitlines()] == ["positive", "negative"]
+    assert predict(*arguments, "--report")[0] == 2
 
 
 def test_labels_with_other_names_are_never_matched_by_their_order(
     predict: Call, data: str, tmp_path: Path
 ) -> None:
-    code, out, err = predict("--data", data, model=save(tmp_path / "model", ("negative", "positive")))
+    model = save(tmp_path / "model", ("negative", "positive"))
+    code, out, err = predict("--data", data, "--format", "json", model=model)
+    assert code == 0
+    assert [json.loads(line)["label"] for line in out.splitlines()] == [label for _, label in ROWS]
+    assert err.startswith("the labels of mine are not those of the model")
+    assert predict("--data", data, "--label-map", "good=0", model=model)[0] == 2
+    code, out, err = predict("--data", data, "--report", model=model)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "the labels of mine (bad, good) are not those of the model (negative, positive)" in err
@@ -230,7 +239,7 @@ def test_a_model_that_answers_a_number(predict: Call, data: str, tmp_path: Path)
     model = str(tiny.save(tmp_path / "model", tiny.bert(tokenizer, **names), tokenizer))
     code, out, err = predict("--data", data, "--format", "json", model=model)
     assert (code, err) == (0, "")
-    assert {json.loads(line)["label"] for line in out.splitlines()} == {None}
+    assert [json.loads(line)["label"] for line in out.splitlines()] == [label for _, label in ROWS]
     code, out, err = predict("--data", data, "--report", model=model)
     assert (code, out) == (2, "")
     assert "this one answers a number" in err
@@ -304,3 +313,51 @@ def test_the_numbers_of_a_regression(predict: Call, tmp_path: Path) -> None:
     [row] = csv.DictReader(io.StringIO(predict("--format", "csv", "a film", model=folder)[1]))
     assert float(row["number"]) == prediction.answer
     assert "probability" not in row
+
+
+def test_the_columns_of_a_table_go_along(predict: Call, tmp_path: Path) -> None:
+    lines = [
+        {"id": 7, "text": "a good film", "label": "good", "stars": 4.5, "tags": ["a"], "index": "x"},
+        {"id": 8, "text": "a bad film", "label": "bad", "stars": None, "tags": None, "index": "y"},
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = ("--data", str(path), "--columns", "id,stars", "--columns", "tags,index")
+    code, out, err = predict(*given, "--format", "json")
+    assert (code, err) == (0, "")
+    found = [json.loads(line) for line in out.splitlines()]
+    names = ("id", "stars", "tags", "data_index")
+    assert [[row[name] for name in names] for row in found] == [[7, 4.5, ["a"], "x"], [8, None, None, "y"]]
+    assert predict(*given, "-o", str(tmp_path / "out.parquet"))[0] == 0
+    rows = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [[row[name] for name in names] for row in rows] == [[7, 4.5, '["a"]', "x"], [8, None, None, "y"]]
+    code, out, err = predict(*given, "--format", "csv", "--limit", "1")
+    [row] = csv.DictReader(io.StringIO(out))
+    assert [row[name] for name in names] == ["7", "4.5", '["a"]', "x"]
+    code, out, err = predict("--data", "sst2", "--data-dir", str(tmp_path), "--columns", "id")
+    assert (code, out) == (1, "")
+
+
+def test_a_column_of_labels_that_is_not_there(predict: Call, tmp_path: Path) -> None:
+    """Also in a test split, which may have none."""
+    path = write(tmp_path / "test.csv")
+    code, out, err = predict("--data", path, "--label-column", "stars")
+    assert (code, out) == (1, "")
+    assert "no column 'stars' for the label; found text, label" in err
+
+
+def test_a_data_set_that_is_no_table_has_no_more_columns(predict: Call, tmp_path: Path) -> None:
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\na good film\t1\na bad film\t0\n")
+    code, out, err = predict("--data", "sst2", "--data-dir", str(tmp_path), "--columns", "label")
+    assert (code, out) == (2, "")
+    assert "sst2 is no table" in err
+
+
+def test_labels_of_one_name_are_shown_with_their_index(predict: Call, tmp_path: Path) -> None:
+    model = save(tmp_path / "model", ("same", "same"))
+    out = predict("a good film", model=model)[1]
+    assert "same (0)" in out or "same (1)" in out
+    path = write(tmp_path / "texts.csv", ("text",), [("a good film",)])
+    record = json.loads(predict("--data", path, "--format", "json", model=model)[1])
+    assert record["predicted"] in ("same (0)", "same (1)")
+    assert {"probability_same_0", "probability_same_1"} <= set(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -11,8 +12,16 @@ from whybert.cli.options import INPUT_PANEL, option
 from whybert.cli.output import FAILED, show_result
 
 
+@dataclass(frozen=True)
+class AuditedOptions(options.ModelOptions):
+    """The model, which is an argument."""
+
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="builtin, a folder or a hub id.")] = "builtin"
+
+
+@options.spread
 def audit_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="builtin, a folder or a hub id.")] = "builtin",
+    model: AuditedOptions,
     text: Annotated[
         list[str] | None,
         option(
@@ -23,9 +32,6 @@ def audit_command(
         ),
     ] = None,
     method: options.MethodOption = None,
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    max_length: options.MaxLengthOption = None,
     format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
 ) -> None:
     """Check that a model is explained rightly: what each method promises, on a few texts of your own or none.
@@ -33,11 +39,10 @@ def audit_command(
     The exit code is 1 if something fails.  A method that refuses the model by name does not fail.
     """
     from whybert.auditing import audit
-    from whybert.classifier import Classifier
     from whybert.methods import create_all
 
     wanted = None if method is None else create_all(options.methods(method))
-    found = audit(Classifier.load(model, device=device, dtype=dtype, max_length=max_length), text, wanted)
+    found = audit(model.load(), text, wanted)
     show_result(found, records=[found.to_dict()] if format is options.ReportFormat.JSON else None)
     if not found.passed:
         raise typer.Exit(FAILED)

@@ -2,47 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from whybert.cli.options import INPUT_PANEL, listed, option
 from whybert.cli.output import note
 from whybert.corpus.sources import Inputs, Rows
-from whybert.errors import UsageError
+from whybert.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
+    from whybert.datasets import TextDataset
 
 
-def source_of(
-    command: str,
-    arguments: Sequence[str] | None,
-    texts: Sequence[str] | None,
-    pairs: Sequence[str] | None,
-    tab_pairs: bool,
-    data: str | None,
-    **for_data: Any,
-) -> Inputs | Rows:
-    """The texts and lines that are given, or the rows of `--data`.
+@dataclass(frozen=True)
+class ColumnOptions:
+    """Where the rows of a data set are, which another option or argument names."""
 
-    Args:
-        command: its name.
-        arguments: TEXT.
-        texts: --text.
-        pairs: --pair.
-        tab_pairs: --tab-pairs.
-        data: --data; what else belongs to it is in `for_data`, None where it is not given.
+    data_dir: Annotated[
+        str | None,
+        option(INPUT_PANEL, "--data-dir", "The files of a known data set; else the hub is asked.", "FOLDER"),
+    ] = None
+    text_column: Annotated[
+        str | None, option(INPUT_PANEL, "--text-column", "Of a table: the texts.", "NAME")
+    ] = None
+    pair_column: Annotated[
+        str | None, option(INPUT_PANEL, "--pair-column", "Of a table: the second texts.", "NAME")
+    ] = None
+    label_column: Annotated[
+        str | None, option(INPUT_PANEL, "--label-column", "Of a table: the labels, if it has some.", "NAME")
+    ] = None
 
-    Raises:
-        UsageError: both are given, or none; and what `Inputs`, `load` and `Rows` raise.
-    """
-    if data is not None:
-        if arguments or texts or pairs or tab_pairs:
-            raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
+    def load(self, name: str, **more: Any) -> TextDataset:
+        """The data set of that name or path; `more` as for `whybert.datasets.load`."""
         from whybert.datasets import load
 
-        columns = {name: value for name, value in for_data.items() if name.endswith("_column")}
-        return Rows(load(data, for_data["data_dir"], **columns), for_data["split"], for_data["limit"])
-    for name, value in for_data.items():
-        if value is not None:
-            option = "--" + name.replace("_", "-")
-            raise UsageError(f"{option} is for data sets; give --data NAME_OR_FILE, or leave it out")
-    if not (arguments or texts):
-        raise UsageError(f"missing argument 'TEXT', or --data (see whybert {command} --help)")
-    return Inputs(arguments or [], pairs or [], tab_pairs, texts or [], lambda line: note(line, dim=True))
+        columns = {each: getattr(self, each) for each in ("text_column", "pair_column", "label_column")}
+        return load(name, self.data_dir, **columns, **more)
+
+
+@dataclass(frozen=True)
+class DataOptions(ColumnOptions):
+    """A data set, and how its labels are those of a model."""
+
+    data: Annotated[
+        str | None,
+        option(INPUT_PANEL, "--data", "A known data set, or a table: .csv, .tsv, .jsonl, .parquet.", "NAME"),
+    ] = None
+    split: Annotated[
+        str | None,
+        option(INPUT_PANEL, "--split", "Of the data set; default: test, or the only one.", "NAME"),
+    ] = None
+    limit: Annotated[
+        int | None, option(INPUT_PANEL, "--limit", "Only the first rows of --data.", "N", min=1)
+    ] = None
+    label_map: Annotated[
+        list[str] | None,
+        option(
+            INPUT_PANEL,
+            "--label-map",
+            "Label A of the data is B of the model (a name or an index); repeatable.",
+            "A=B,...",
+        ),
+    ] = None
+
+    @property
+    def mapping(self) -> dict[str, str] | None:
+        """What --label-map says, or None if it is not there."""
+        if self.label_map is None:
+            return None
+        found: dict[str, str] = {}
+        for entry in listed(self.label_map):
+            label, equals, target = (part.strip() for part in entry.partition("="))
+            if not (label and equals and target):
+                raise UsageError(f"expected --label-map LABEL=MODEL_LABEL,..., found {entry!r}")
+            if found.setdefault(label, target) != target:
+                raise UsageError(f"expected each label in --label-map once, found {label!r} twice")
+        return found
+
+
+@dataclass(frozen=True)
+class InputOptions(DataOptions):
+    """Texts and lines, or the rows of a data set."""
+
+    columns: Annotated[
+        list[str] | None,
+        option(
+            INPUT_PANEL, "--columns", "Of a table: columns that the output has too, such as id.", "NAME,..."
+        ),
+    ] = None
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT]...",
+            help="A text; - reads lines from stdin; the name of a file reads its lines.",
+            show_default=False,
+        ),
+    ] = None
+    text: Annotated[
+        list[str] | None,
+        option(
+            INPUT_PANEL,
+            "--text",
+            "A text, even if it looks like the name of a file; after those given as arguments.",
+            "TEXT",
+        ),
+    ] = None
+    pair: Annotated[
+        list[str] | None,
+        option(INPUT_PANEL, "--pair", "The second text of a pair, one for each TEXT.", "TEXT"),
+    ] = None
+    tab_pairs: Annotated[bool, option(INPUT_PANEL, "--tab-pairs", "Each line is text<TAB>pair.")] = False
+
+    def source(self, command: str) -> Inputs | Rows:
+        """The texts and lines that are given, or the rows of `--data`.
+
+        Raises:
+            UsageError: both are given, or none; and what `Inputs`, `load` and `Rows` raise.
+        """
+        if self.data is not None:
+            if self.texts or self.text or self.pair or self.tab_pairs:
+                raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
+            return Rows(self.load(self.data), self.split, self.limit, listed(self.columns))
+        for field in fields(self):
+            if field.name in _FOR_DATA and getattr(self, field.name) is not None:
+                option = "--" + field.name.replace("_", "-")
+                raise UsageError(f"{option} is for data sets; give --data NAME_OR_FILE, or leave it out")
+        if not (self.texts or self.text):
+            raise UsageError(f"missing argument 'TEXT', or --data (see whybert {command} --help)")
+        texts, pairs = self.texts or [], self.pair or []
+        return Inputs(texts, pairs, self.tab_pairs, self.text or [], lambda line: note(line, dim=True))
+
+
+_FOR_DATA = {*(field.name for field in fields(DataOptions)), "columns"}
+
+
+def match(
+    source: Inputs | Rows, classifier: Classifier, mapping: dict[str, str] | None, needed: bool = False
+) -> tuple[int, ...]:
+    """Which label of the data is which of the model's, by index; the rows' labels get the model's names.
+
+    Where they cannot be matched they keep the names of the data, which is said, and nothing is returned.
+
+    Args:
+        source: rows, unless there is nothing to match.
+        classifier: the model.
+        mapping: what --label-map says.
+        needed: whether it is an error where they cannot be matched.
+
+    Raises:
+        InputError: a label of the data is none of the model's, and that is needed or --label-map given.
+    """
+    if not isinstance(source, Rows) or not source.has_labels or classifier.is_regression:
+        return ()
+    from whybert.targets import match_labels
+
+    data = source.data
+    try:
+        found, message = match_labels(
+            classifier.labels, data.labels, data.name, mapping, ordered=data.labels_are_ordered
+        )
+    except InputError:
+        if needed or mapping is not None:
+            raise
+        note(
+            f"the labels of {data.name} are not those of the model, and are shown as the data has them; "
+            "--label-map says which is which",
+            dim=True,
+        )
+        return ()
+    if message:
+        note(message, dim=True)
+    source.label_names = tuple(classifier.labels[index] for index in found)
+    return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whybert.cli import options
+from whybert.cli.data import ColumnOptions
 from whybert.cli.output import note, show_result
 
 if TYPE_CHECKING:
@@ -67,24 +68,19 @@ def list_command(format: options.ReportFormatOption = options.ReportFormat.TERMI
 
 
 @app.command("show")
+@options.spread
 def show_command(
     name: NameArgument,
-    data_dir: options.DataDirOption = None,
+    columns: ColumnOptions,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="train, validation, test; else the first.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows to show.")] = 5,
-    text_column: options.TextColumnOption = None,
-    pair_column: options.PairColumnOption = None,
-    label_column: options.LabelColumnOption = None,
     revision: RevisionOption = None,
     format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
 ) -> None:
     """Show the first rows of a split."""
-    from whybert.datasets import load
-
-    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
-    dataset = load(name, data_dir, revision=revision, **columns)
+    dataset = columns.load(name, revision=revision)
     chosen = split or next(iter(dataset.splits))
     rows = dataset.split(chosen)
     shown = rows.select(range(min(limit, len(rows))))
@@ -104,20 +100,15 @@ def show_command(
 
 
 @app.command("stats")
+@options.spread
 def stats_command(
     name: NameArgument,
-    data_dir: options.DataDirOption = None,
-    text_column: options.TextColumnOption = None,
-    pair_column: options.PairColumnOption = None,
-    label_column: options.LabelColumnOption = None,
+    columns: ColumnOptions,
     revision: RevisionOption = None,
     format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
 ) -> None:
     """Count rows, labels, lengths, repeated texts, and texts that splits share."""
-    from whybert.datasets import load
-
-    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
-    dataset = load(name, data_dir, revision=revision, **columns)
+    dataset = columns.load(name, revision=revision)
     found = statistics(dataset)
     records = [found] if format is options.ReportFormat.JSON else None
     show_result(*_statistics_tables(dataset, found), records=records)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whybert.cli import options
+from whybert.cli.data import DataOptions
 from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, option
 from whybert.cli.output import note, show_result
 from whybert.cli.progress import bars
@@ -18,15 +20,19 @@ if TYPE_CHECKING:
     from whybert.evaluation.bench import EvaluationData
 
 
+@dataclass(frozen=True)
+class JudgedOptions(DataOptions):
+    """The data of which some is drawn."""
+
+    limit: Annotated[
+        int | None, option(INPUT_PANEL, "--limit", "So many texts, drawn by the seed.", "N", min=1)
+    ] = None
+
+
+@options.spread
 def evaluate_command(
-    model: options.ModelOption = "builtin",
-    data: options.DataOption = None,
-    data_dir: options.DataDirOption = None,
-    split: options.SplitOption = None,
-    text_column: options.TextColumnOption = None,
-    pair_column: options.PairColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    label_map: options.LabelMapOption = None,
+    given_data: JudgedOptions,
+    model: options.ModelOptions,
     annotations: Annotated[
         str | None,
         option(
@@ -36,9 +42,6 @@ def evaluate_command(
             "JSON lines with text and rationale.",
             "PATH",
         ),
-    ] = None,
-    limit: Annotated[
-        int | None, option(INPUT_PANEL, "--limit", "So many texts, drawn by the seed.", "N", min=1)
     ] = None,
     slow_limit: Annotated[
         int | None,
@@ -84,9 +87,6 @@ def evaluate_command(
             show_default="twelve of faithfulness",
         ),
     ] = None,
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    max_length: options.MaxLengthOption = None,
     batch_size: options.BatchSizeOption = 32,
     format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
     output: Annotated[
@@ -103,13 +103,11 @@ def evaluate_command(
     ] = False,
 ) -> None:
     """Judge attribution methods on a model and data: faithfulness, plausibility, sanity, agreement, cost."""
-    if (data is None) == (annotations is None):
+    if (given_data.data is None) == (annotations is None):
         raise UsageError("expected --data or --annotations, one of them (see whybert evaluate --help)")
     given = _given(explanations)
-    mapping = options.read_label_map(label_map)
-    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    mapping = given_data.mapping
 
-    from whybert.classifier import Classifier
     from whybert.cli.explain import find_target
     from whybert.evaluation import results
     from whybert.evaluation.bench import DEFAULT_METRICS, evaluate
@@ -119,9 +117,9 @@ def evaluate_command(
     metrics = DEFAULT_METRICS if metric is None else options.listed(metric)
     resolve_metrics(metrics)  # a wrong name is found before anything is loaded
     wanted = create_all(options.methods(method)) if method is not None else [] if given else None
-    classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
+    classifier = model.load()
     found = find_target(classifier, target, None)
-    rows = _rows(classifier, annotations, data, data_dir, split, columns, mapping)
+    rows = _rows(classifier, annotations, given_data, mapping)
     for line in rows.notes:
         note(line, dim=True)
     with bars() as progress:
@@ -130,7 +128,7 @@ def evaluate_command(
             rows,
             methods=wanted,
             metrics=metrics,
-            limit=limit,
+            limit=given_data.limit,
             slow_limit=slow_limit,
             seed=seed,
             target=found if isinstance(found, int | str) else None,
@@ -162,16 +160,12 @@ def _given(explanations: list[str] | None) -> dict[str, str]:
 def _rows(
     classifier: Classifier,
     annotations: str | None,
-    data: str | None,
-    data_dir: str | None,
-    split: str | None,
-    columns: dict[str, str | None],
-    label_map: dict[str, str] | None,
+    given: DataOptions,
+    mapping: dict[str, str] | None,
 ) -> EvaluationData:
-    from whybert.datasets import load
     from whybert.datasets.annotated import load_annotations
     from whybert.evaluation.bench import EvaluationData
 
     if annotations is not None:
-        return EvaluationData.of_annotations(load_annotations(annotations, split), classifier, label_map)
-    return EvaluationData.of_dataset(load(data or "", data_dir, **columns), split, classifier, label_map)
+        return EvaluationData.of_annotations(load_annotations(annotations, given.split), classifier, mapping)
+    return EvaluationData.of_dataset(given.load(given.data or ""), given.split, classifier, mapping)

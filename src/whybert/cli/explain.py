@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 from whybert.cli import options
-from whybert.cli.data import source_of
+from whybert.cli.data import InputOptions, match
 from whybert.cli.options import METHOD_PANEL, OUTPUT_PANEL, option
 from whybert.cli.output import console_for, opened, show
 from whybert.cli.progress import Answering
@@ -30,21 +30,10 @@ class LevelOption(StrEnum):
     TOKEN = "token"  # noqa: S105 - no password
 
 
+@options.spread
 def explain_command(
-    texts: options.TextsArgument = None,
-    text: options.TextOption = None,
-    pair: options.PairOption = None,
-    tab_pairs: options.TabPairsOption = False,
-    data: options.DataOption = None,
-    data_dir: options.DataDirOption = None,
-    split: options.SplitOption = None,
-    text_column: options.TextColumnOption = None,
-    pair_column: options.PairColumnOption = None,
-    limit: options.LimitOption = None,
-    model: options.ModelOption = "builtin",
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    max_length: options.MaxLengthOption = None,
+    given: InputOptions,
+    model: options.ModelOptions,
     batch_size: options.BatchSizeOption = 32,
     method: options.MethodOption = None,
     target: Annotated[
@@ -80,17 +69,15 @@ def explain_command(
     if top is not None and sink is not None and not sink.shows_top:
         others = [sinks.TERMINAL, *(name for name, each in sinks.EXPLANATIONS.items() if each.shows_top)]
         raise UsageError(f"--top is for the formats {', '.join(others)}, not {wanted_format}; leave it out")
-    columns = {"text_column": text_column, "pair_column": pair_column}
-    where = {"data_dir": data_dir, "split": split, **columns, "limit": limit}
-    source = source_of("explain", texts, text, pair, tab_pairs, data, **where)
+    mapping, source = given.mapping, given.source("explain")
 
     with opened(output) as stream:
-        from whybert.classifier import Classifier
         from whybert.explaining import explain_batches
         from whybert.methods import create_all
 
         chosen = create_all([DEFAULT_METHOD] if method is None else options.methods(method))
-        classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
+        classifier = model.load()
+        match(source, classifier, mapping)
         wanted = find_target(classifier, target, contrast)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, list[Explanation]]]:

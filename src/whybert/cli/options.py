@@ -1,17 +1,22 @@
-"""The arguments and options that commands share."""
+"""The arguments and options that commands share: one by one, and in groups, which are dataclasses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from whybert.errors import UsageError
+if TYPE_CHECKING:
+    from whybert.classifier import Classifier
 
 MODEL_PANEL, INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL = "Model", "Input", "Method", "Output"  # of the help
+ALL = "all"  # as the name of a method
 
 
 def option(panel: str, names: str, help: str, metavar: str | None = None, **how: Any) -> Any:
@@ -19,38 +24,62 @@ def option(panel: str, names: str, help: str, metavar: str | None = None, **how:
     return typer.Option(*names.split(), metavar=metavar, help=help, rich_help_panel=panel, **how)
 
 
-TextsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[TEXT]...",
-        help="A text; - reads lines from stdin; the name of a file reads its lines.",
-        show_default=False,
-    ),
-]
-TextOption = Annotated[
-    list[str] | None,
-    option(
-        INPUT_PANEL,
-        "--text",
-        "A text, even if it looks like the name of a file; after those given as arguments.",
-        "TEXT",
-    ),
-]
-PairOption = Annotated[
-    list[str] | None, option(INPUT_PANEL, "--pair", "The second text of a pair, one for each TEXT.", "TEXT")
-]
-TabPairsOption = Annotated[bool, option(INPUT_PANEL, "--tab-pairs", "Each line is text<TAB>pair.")]
-ModelOption = Annotated[
-    str, option(MODEL_PANEL, "--model -m", "builtin, a folder or a hub id; see whybert list models.", "MODEL")
-]
-DeviceOption = Annotated[str | None, option(MODEL_PANEL, "--device", "cpu, cuda, cuda:1, mps ...", "DEVICE")]
-DtypeOption = Annotated[
-    str | None, option(MODEL_PANEL, "--dtype", "float32, float64, bfloat16 or float16.", "DTYPE")
-]
-MaxLengthOption = Annotated[
-    int | None,
-    option(MODEL_PANEL, "--max-length", "The most tokens a text may have; longer ones are cut.", "N", min=1),
-]
+def spread(function: Callable[..., None]) -> Callable[..., None]:
+    """A command of which each parameter that is a dataclass stands for the options that are its fields."""
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters = []
+    for name, given in signature(function).parameters.items():
+        if name not in groups:
+            parameters.append(given.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
+            continue
+        own = get_type_hints(groups[name], include_extras=True)
+        for field in fields(groups[name]):
+            default = Parameter.empty if field.default is MISSING else field.default
+            parameters.append(
+                Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=own[field.name])
+            )
+
+    @wraps(function)
+    def command(**values: Any) -> None:
+        made = {
+            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
+        }
+        function(**made, **values)
+
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # for Typer
+    return command
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """A classifier, and how it is loaded."""
+
+    model: Annotated[
+        str,
+        option(MODEL_PANEL, "--model -m", "builtin, a folder or a hub id; see whybert list models.", "MODEL"),
+    ] = "builtin"
+    device: Annotated[str | None, option(MODEL_PANEL, "--device", "cpu, cuda, cuda:1, mps ...", "DEVICE")] = (
+        None
+    )
+    dtype: Annotated[
+        str | None, option(MODEL_PANEL, "--dtype", "float32, float64, bfloat16 or float16.", "DTYPE")
+    ] = None
+    max_length: Annotated[
+        int | None,
+        option(
+            MODEL_PANEL, "--max-length", "The most tokens a text may have; longer ones are cut.", "N", min=1
+        ),
+    ] = None
+
+    def load(self) -> Classifier:
+        """The classifier."""
+        from whybert.classifier import Classifier
+
+        return Classifier.load(self.model, device=self.device, dtype=self.dtype, max_length=self.max_length)
+
+
 BatchSizeOption = Annotated[int, option(MODEL_PANEL, "--batch-size", "Texts at a time.", "N", min=1)]
 OutputOption = Annotated[
     Path | None,
@@ -79,60 +108,11 @@ MethodOption = Annotated[
     option(
         METHOD_PANEL,
         "--method",
-        "See whybert list methods; several options, and several methods, with commas: gi:reduction=sum,lat.",
+        "See whybert list methods; several options, and several methods, with commas: gi:reduction=sum,lat; "
+        "all of them: all.",
         "NAME[:OPTION=VALUE]",
     ),
 ]
-
-
-DataOption = Annotated[
-    str | None,
-    option(
-        INPUT_PANEL, "--data", "The rows of a data set: a known name or a table; instead of TEXT.", "NAME"
-    ),
-]
-DataDirOption = Annotated[
-    str | None,
-    option(INPUT_PANEL, "--data-dir", "The files of a known data set; else the hub is asked.", "FOLDER"),
-]
-SplitOption = Annotated[
-    str | None, option(INPUT_PANEL, "--split", "Of the data set; default: test, or the only one.", "NAME")
-]
-TextColumnOption = Annotated[
-    str | None, option(INPUT_PANEL, "--text-column", "Of a table: the texts.", "NAME")
-]
-PairColumnOption = Annotated[
-    str | None, option(INPUT_PANEL, "--pair-column", "Of a table: the second texts.", "NAME")
-]
-LimitOption = Annotated[
-    int | None, option(INPUT_PANEL, "--limit", "Only the first rows of --data.", "N", min=1)
-]
-LabelColumnOption = Annotated[
-    str | None, option(INPUT_PANEL, "--label-column", "Of a table: the labels.", "NAME")
-]
-LabelMapOption = Annotated[
-    list[str] | None,
-    option(
-        INPUT_PANEL,
-        "--label-map",
-        "Label A of the data is B of the model (a name or an index); repeatable.",
-        "A=B,...",
-    ),
-]
-
-
-def read_label_map(given: list[str] | None) -> dict[str, str] | None:
-    """What --label-map says, or None if it is not there."""
-    if given is None:
-        return None
-    found: dict[str, str] = {}
-    for entry in listed(given):
-        label, equals, target = (part.strip() for part in entry.partition("="))
-        if not (label and equals and target):
-            raise UsageError(f"expected --label-map LABEL=MODEL_LABEL,..., found {entry!r}")
-        if found.setdefault(label, target) != target:
-            raise UsageError(f"expected each label in --label-map once, found {label!r} twice")
-    return found
 
 
 def listed(given: list[str] | None) -> list[str]:
@@ -142,6 +122,7 @@ def listed(given: list[str] | None) -> list[str]:
 
 def methods(given: list[str] | None) -> list[str]:
     """The values of an option that can be repeated and holds several methods with commas between them."""
-    from whybert.methods import split
+    from whybert.methods import METHODS, split
 
-    return [spec for entry in given or [] for spec in split(entry)]
+    found = [spec for entry in given or [] for spec in split(entry)]
+    return list(METHODS) if ALL in found and len(found) == 1 else found

@@ -7,13 +7,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 from whybert.cli import options
-from whybert.cli.data import source_of
+from whybert.cli.data import InputOptions, match
 from whybert.cli.options import OUTPUT_PANEL, option
-from whybert.cli.output import console_for, note, opened, show, show_result
+from whybert.cli.output import console_for, opened, show, show_result
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
 from whybert.corpus.sources import Item, Rows
-from whybert.errors import InputError
+from whybert.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier, Prediction
@@ -22,23 +22,10 @@ if TYPE_CHECKING:
 _Predictions = Iterator[list[tuple[Item, "Prediction"]]]
 
 
+@options.spread
 def predict_command(
-    texts: options.TextsArgument = None,
-    text: options.TextOption = None,
-    pair: options.PairOption = None,
-    tab_pairs: options.TabPairsOption = False,
-    data: options.DataOption = None,
-    data_dir: options.DataDirOption = None,
-    split: options.SplitOption = None,
-    text_column: options.TextColumnOption = None,
-    pair_column: options.PairColumnOption = None,
-    label_column: options.LabelColumnOption = None,
-    label_map: options.LabelMapOption = None,
-    limit: options.LimitOption = None,
-    model: options.ModelOption = "builtin",
-    device: options.DeviceOption = None,
-    dtype: options.DtypeOption = None,
-    max_length: options.MaxLengthOption = None,
+    given: InputOptions,
+    model: options.ModelOptions,
     batch_size: options.BatchSizeOption = 32,
     report: Annotated[
         bool,
@@ -53,35 +40,25 @@ def predict_command(
 
     Of a data set, the file of -o and the formats json and csv hold a row for each text, its own label too.
     """
-    mapping = options.read_label_map(label_map)
+    mapping = given.mapping
     reported = report and output is None  # instead of the predictions
     # The report goes to stdout, where --format is about it; then the file's name alone says what it holds.
     wanted = sinks.chosen(sinks.PREDICTIONS, None if report and output else format, output)
-    columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
-    where = {"data_dir": data_dir, "split": split, **columns, "label_map": label_map or None, "limit": limit}
-    source = source_of("predict", texts, text, pair, tab_pairs, data, **where, report=report or None)
+    if report and given.data is None:
+        raise UsageError("--report is for data sets; give --data NAME_OR_FILE, or leave it out")
+    source = given.source("predict")
     if report and isinstance(source, Rows) and not source.has_labels:
         raise InputError(
             f"expected labels in the {source.split} split of {source.data.name} for --report, found none; "
             "name another --split, or leave --report out"
         )
     with nullcontext() if reported else opened(output) as stream:
-        from whybert.classifier import Classifier, predict_batches
-        from whybert.targets import match_labels
+        from whybert.classifier import predict_batches
 
-        classifier = Classifier.load(model, device=device, dtype=dtype, max_length=max_length)
-        truth: tuple[int, ...] = ()
+        classifier = model.load()
         if report and classifier.is_regression:
             raise InputError("expected a model that tells labels for --report; this one answers a number")
-        if isinstance(source, Rows) and classifier.is_regression:
-            source.leave_out_labels()
-        if isinstance(source, Rows) and source.has_labels:
-            rows = source.data
-            truth, message = match_labels(
-                classifier.labels, rows.labels, rows.name, mapping, ordered=rows.labels_are_ordered
-            )
-            if message:
-                note(message)
+        truth = match(source, classifier, mapping, needed=report)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
             for indices, predictions in predict_batches(classifier, batch, batch_size):
@@ -93,7 +70,7 @@ def predict_command(
         def counted(chunks: _Predictions) -> _Predictions:
             for chunk in chunks:
                 for item, found in chunk:
-                    if item.label is not None:
+                    if report and item.label is not None:
                         true.append(truth[item.label])
                         predicted.append(found.predicted)
                 yield chunk
@@ -108,8 +85,8 @@ def predict_command(
         elif wanted == sinks.TERMINAL:
             _show(chunks, classifier, answer, stream)
         elif isinstance(source, Rows):
-            records = sinks.records_of_rows(chunks, labels, truth, answer)
-            sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_rows(labels, answer), stream)
+            columns = sinks.columns_of_rows(labels, answer, source.columns)
+            sinks.PREDICTIONS[wanted].write(sinks.records_of_rows(chunks, labels, answer), columns, stream)
         else:
             records = sinks.records_of_texts(chunks, labels, answer)
             sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_texts(answer), stream)
@@ -134,7 +111,7 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: Tex
         return shorten(visible(" ".join(text[:1000].split())), 200)
 
     console = console_for(stream)
-    names = [shown(label) for label in classifier.labels]
+    names = [shown(label) for label in sinks.told_apart(classifier.labels)]
     label_width = min(max(cell_len(name) for name in [*names, "label"]), 24)
     widths: list[int] = []
     for chunk in chunks:
@@ -158,7 +135,7 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: Tex
         table.add_column("label", width=label_width, no_wrap=True, overflow="ellipsis")
         table.add_column(answer, min_width=11, justify="right", no_wrap=True)
         for parts, prediction in rows:
-            cells = [*parts, shown(prediction.label), f"{prediction.answer:.3f}"]
+            cells = [*parts, names[prediction.predicted], f"{prediction.answer:.3f}"]
             table.add_row(*map(RichText, cells))
         show(console, table)
         stream.flush()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from whybert.corpus.sources import Item
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 TERMINAL: Final = "terminal"  # what people read; it is up to the caller
 PROBABILITY: Final = "probability"
 NUMBER: Final = "number"  # of a regression
+DATA: Final = "data_"  # before the name of a column that a row brings along, where that is taken
 _ROW_GROUP: Final = 8192
 
 Records = Iterable[list[dict[str, Any]]]
@@ -92,28 +95,61 @@ def columns_of_texts(answer: str) -> dict[str, type]:
 
 
 def records_of_rows(
-    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], truth: Sequence[int], answer: str
+    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], answer: str
 ) -> Iterator[list[dict[str, Any]]]:
     """A record of each prediction on a row, its own label beside the one that is predicted.
 
-    truth: for each label of the data set the index of the model's.  answer: as for `records_of_texts`.
+    answer: as for `records_of_texts`.
     """
-    columns = columns_of_rows(labels, answer)
+    columns, names = columns_of_rows(labels, answer), told_apart(labels)
     for chunk in chunks:
         records = []
         for item, found in chunk:
-            label = None if item.label is None else labels[truth[item.label]]
-            cells = (item.index, found.text, found.pair, label, found.label, found.answer)
-            records.append(dict(zip(columns, (*cells, *(found.probabilities or found.logits)), strict=True)))
+            cells = (item.index, found.text, found.pair, item.truth, names[found.predicted], found.answer)
+            record = dict(zip(columns, (*cells, *(found.probabilities or found.logits)), strict=True))
+            records.append(record | beside(columns, item.columns))
         yield records
 
 
-def columns_of_rows(labels: Sequence[str], answer: str) -> dict[str, type]:
-    """The columns of `records_of_rows`; labels of one name are told apart by their index."""
+def columns_of_rows(
+    labels: Sequence[str], answer: str, more: Mapping[str, Sequence[Any]] = MappingProxyType({})
+) -> dict[str, type]:
+    """The columns of `records_of_rows`; labels of one name are told apart by their index.
+
+    more: the columns that rows bring along, with their cells.
+    """
     names = [label if labels.count(label) == 1 else f"{label}_{index}" for index, label in enumerate(labels)]
     texts = dict.fromkeys(("text", "pair", "label", "predicted"), str)
     numbers = dict.fromkeys((answer, *(f"{answer}_{name}" for name in names)), float)
-    return {"index": int, **texts, **numbers}
+    own: dict[str, type] = {"index": int, **texts, **numbers}
+    return own | beside(own, {name: _kind(cells) for name, cells in more.items()})
+
+
+def told_apart(labels: Sequence[str]) -> list[str]:
+    """The labels, with the index of each whose name another has too."""
+    return [label if labels.count(label) == 1 else f"{label} ({index})" for index, label in enumerate(labels)]
+
+
+def beside(own: Iterable[str], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a row brings along; one that is called like one of ours is DATA_ and its name.
+
+    Raises:
+        UsageError: that name is taken too.
+    """
+    taken = set(own)
+    found: dict[str, Any] = {}
+    for name, value in more.items():
+        free = f"{DATA}{name}" if name in taken else name
+        if free in taken or free in found:
+            raise UsageError(f"the column {name!r} is called like one of the output; rename it")
+        found[free] = value
+    return found
+
+
+def _kind(cells: Sequence[Any]) -> type:
+    """The type of a column of a table: that of its cells, or else text."""
+    kinds = {type(cell) for cell in cells if cell is not None}
+    return kinds.pop() if len(kinds) == 1 and kinds <= {int, float, bool, str} else str
 
 
 def _lines(records: Records, columns: Mapping[str, type], stream: TextIO) -> None:
@@ -126,8 +162,15 @@ def _csv(records: Records, columns: Mapping[str, type], stream: TextIO) -> None:
     csv_row(stream, list(columns))
     for chunk in records:
         for record in chunk:
-            csv_row(stream, [record[name] for name in columns])
+            csv_row(stream, [_cell(record[name], kind) for name, kind in columns.items()])
         stream.flush()
+
+
+def _cell(value: Any, kind: type) -> Any:
+    """A cell of a column of that type."""
+    if kind is not str or value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _parquet(records: Records, columns: Mapping[str, type], stream: TextIO) -> None:
@@ -137,7 +180,9 @@ def _parquet(records: Records, columns: Mapping[str, type], stream: TextIO) -> N
     with parquet.ParquetWriter(cast(Any, stream).buffer, schema) as writer:
         group: list[dict[str, Any]] = []
         for chunk in records:
-            group += [{name: plain(record[name]) for name in columns} for record in chunk]
+            group += [
+                {name: plain(_cell(record[name], kind)) for name, kind in columns.items()} for record in chunk
+            ]
             if len(group) >= _ROW_GROUP:
                 writer.write_table(arrow.Table.from_pylist(group, schema))
                 group = []
@@ -159,7 +204,9 @@ def _explanation_lines(chunks: Explained, level: Level, top: int | None, stream:
     for chunk in chunks:
         for item, explanations in chunk:
             for explanation in explanations:
-                record: dict[str, Any] = {"index": item.index, **explanation.to_dict()}
+                own = explanation.to_dict()
+                record: dict[str, Any] = {"index": item.index, "label": item.truth}
+                record |= {**beside((*own, *record, "top"), item.columns), **own}
                 if top is not None:
                     names = ("text", "start", "end", "sequence", "score")
                     units = explanation.top(top, level)

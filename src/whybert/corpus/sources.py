@@ -7,11 +7,11 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from whybert.errors import FileError, InputError, UsageError
 
@@ -38,6 +38,8 @@ class Item:
         text: or pair; None where it is none.
         problem: what is wrong where there is no text; empty where the line is blank.
         label: of a row the index of its label among those of the data set; None where it has none.
+        truth: what that label is called.
+        columns: what else of the row goes into the output, by the names of its columns.
     """
 
     index: int
@@ -45,6 +47,8 @@ class Item:
     text: Text | None
     problem: str = ""
     label: int | None = None
+    truth: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_blank(self) -> bool:
@@ -193,26 +197,34 @@ class Rows:
         data: the data set.
         split: the name of one of its splits; None takes "test", or the only one.
         limit: only so many, the first; None for all.
+        columns: the names of more columns of its table, which each item has.
 
     Raises:
-        UnknownNameError: there is no such split.
+        UnknownNameError: there is no such split, or no such column.
+        UsageError: columns are asked of a data set that is no table.
     """
 
-    def __init__(self, data: TextDataset, split: str | None = None, limit: int | None = None) -> None:
+    unit = "row"
+
+    def __init__(
+        self,
+        data: TextDataset,
+        split: str | None = None,
+        limit: int | None = None,
+        columns: Sequence[str] = (),
+    ) -> None:
         from whybert.datasets import texts
+        from whybert.datasets.tabular import read_columns
 
         self.data, self.split = data, split or data.default_split
         rows = data.split(self.split)
         rows = rows.select(range(min(limit or len(rows), len(rows))))
         self._texts: Sequence[Text] = texts(rows)
+        self.columns = read_columns(data, self.split, columns) if columns else {}
         self.has_labels = "label" in rows.column_names
+        self.label_names = data.labels
+        """What its labels are called; a caller may have other names for them."""
         self._labels = rows["label"][:] if self.has_labels else [None] * len(rows)
-
-    def leave_out_labels(self) -> None:
-        """For a model that answers a number."""
-        self.has_labels, self._labels = False, [None] * len(self._labels)
-
-    unit = "row"
 
     @property
     def name(self) -> str:
@@ -232,7 +244,9 @@ class Rows:
 
     def __iter__(self) -> Iterator[Item]:
         for index, label in enumerate(self._labels):
-            yield Item(index, f"row {index + 1}", self._texts[index], label=label)
+            truth = None if label is None else self.label_names[label]
+            more = {name: cells[index] for name, cells in self.columns.items()}
+            yield Item(index, f"row {index + 1}", self._texts[index], label=label, truth=truth, columns=more)
 
 
 def _source(argument: str, tab_pairs: bool) -> _Source:

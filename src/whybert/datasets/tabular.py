@@ -371,6 +371,8 @@ def load_table(
     """
     paths = _split_files(place)
     tables = {split: reader_for(path)(path) for split, path in paths.items()}
+    if label_column is not None and not any(_position(table, label_column) for table in tables.values()):
+        _find(next(iter(tables.values())), "label", (), label_column)  # which says so
     is_labelled = label_column is not None or any(
         _position(table, name) for table in tables.values() for name in LABEL_COLUMNS
     )
@@ -407,6 +409,30 @@ def load_table(
         for split, rows in splits.items()
     }
     return build(place.stem, labels, Loaded(examples), str(place), labels_are_ordered=are_ordered)
+
+
+def read_columns(data: TextDataset, split: str, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns of the table that a data set was read from, as they stand there, a cell for each of its rows.
+
+    Args:
+        data: what `load_table` read.
+        split: the name of one of its splits.
+        names: of the columns.
+
+    Raises:
+        DatasetError: there is no such column; it lists those that there are.
+        UsageError: the data set is no table.
+    """
+    place = Path(data.source)
+    paths = _split_files(place) if place.exists() else {}
+    if split not in paths or paths[split].suffix.lower() not in READERS:
+        raise UsageError(f"{data.name} is no table, so it has no columns to take along; leave --columns out")
+    table = reader_for(paths[split])(paths[split])
+    positions = {name: _find(table, "output", (), name) for name in names}
+    rows = [cells for _, cells in table.rows]
+    if len(rows) != data.splits[split].num_rows:
+        raise DatasetError(f"{str(paths[split])!r} was changed while it was read; leave it as it is")
+    return {name: [cells[index] for cells in rows] for name, index in positions.items()}
 
 
 def _split_files(place: Path) -> dict[str, Path]:
