@@ -16,6 +16,7 @@ SOURCE: Final = Path(whybert.__file__).parent
 LAYERS: Final = (
     "errors",
     "words files typed progress",
+    "sentences",
     "encoding schema",
     "explanation targets anatomy recipe",
     "render datasets lrp builtin positions",

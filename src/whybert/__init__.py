@@ -33,6 +33,7 @@ _PUBLIC = {
     "ModelLoadError": "errors",
     "NonFiniteError": "errors",
     "Prediction": "classifier",
+    "Sentence": "explanation",
     "Target": "explanation",
     "TargetError": "errors",
     "Token": "explanation",
@@ -42,6 +43,7 @@ _PUBLIC = {
     "UnsupportedOperationError": "errors",
     "UsageError": "errors",
     "WhybertError": "errors",
+    "Window": "explanation",
     "Word": "explanation",
     "attribute": "attribution",
     "audit": "auditing",
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     from whybert.evaluation.bench import evaluate
     from whybert.evaluation.metrics import METRICS
     from whybert.explaining import explain
-    from whybert.explanation import Completeness, Explanation, Target, Token, Word
+    from whybert.explanation import Completeness, Explanation, Sentence, Target, Token, Window, Word
     from whybert.methods import METHODS
 
 __all__ = [
@@ -89,6 +91,7 @@ __all__ = [
     "ModelLoadError",
     "NonFiniteError",
     "Prediction",
+    "Sentence",
     "Target",
     "TargetError",
     "Token",
@@ -98,6 +101,7 @@ __all__ = [
     "UnsupportedOperationError",
     "UsageError",
     "WhybertError",
+    "Window",
     "Word",
     "__version__",
     "attribute",

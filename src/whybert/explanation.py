@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 from whybert.errors import InputError, UnknownNameError, quoted
 from whybert.schema import read, write
+from whybert.sentences import words_of_sentences
 from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
@@ -27,16 +28,19 @@ __all__ = [
     "OptionValue",
     "Options",
     "Ranking",
+    "Sentence",
     "Target",
     "Token",
+    "Unit",
+    "Window",
     "Word",
 ]
 
-Level: TypeAlias = Literal["word", "token"]
+Level: TypeAlias = Literal["word", "token", "sentence"]
 Ranking: TypeAlias = Literal["absolute", "positive", "negative"]
 OptionValue: TypeAlias = str | int | float | bool | None
 
-LEVELS: tuple[str, ...] = ("word", "token")
+LEVELS: tuple[str, ...] = ("word", "token", "sentence")
 RANKINGS: tuple[str, ...] = ("absolute", "positive", "negative")
 SCHEMA = 1
 
@@ -81,6 +85,50 @@ class Word:
     sequence: int
     tokens: tuple[int, ...]
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of the original text, as far as the model read it; see ``whybert.sentences``.
+
+    Fields:
+        text: the slice ``[start:end]`` of the text of its sequence.
+        start, end: character offsets, of its first word and its last.
+        sequence: 0 for the text, 1 for the pair.
+        words: indices into ``Explanation.words()``.
+        tokens: indices into ``Explanation.tokens``.
+        score: sum of the scores of these tokens.
+    """
+
+    text: str
+    start: int
+    end: int
+    sequence: int
+    words: tuple[int, ...]
+    tokens: tuple[int, ...]
+    score: float
+
+
+Unit: TypeAlias = Word | Token | Sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One part of a text that is too long for the model to read at once; see ``whybert.windows``.
+
+    Fields:
+        start, end: the tokens it holds of what is cut, of a pair the longer part, as a range of indices into
+            ``Explanation.tokens``.  Special tokens, and the other part of a pair, are in every window.
+        size: the number of tokens that the model read, those in every window included.
+        weight: its share in the logits and scores of the whole; the weights sum to 1.
+        logits: what the model says of this window.
+    """
+
+    start: int
+    end: int
+    size: int
+    weight: float
+    logits: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +251,8 @@ class Explanation:
         completeness: relevance sum against the explained output; None for methods that promise none.
         predicted: the index of the prediction, which tells labels of one name apart; where it is not given,
             of the labels with that name it is the one with the highest logit.
+        windows: the parts in which a long text was read, in order; none where it was read at once.  The
+            logits, scores and books are then the weighted sums over the windows.
 
     Raises:
         InputError: the fields contradict each other.
@@ -223,9 +273,10 @@ class Explanation:
     truncated: bool
     completeness: Completeness | None
     predicted: int = -1
+    windows: tuple[Window, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "probabilities", "logits", "labels"):
+        for name in ("tokens", "probabilities", "logits", "labels", "windows"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         spans = tuple((sequence, start, end) for sequence, start, end in self.word_spans)
         object.__setattr__(self, "word_spans", spans)
@@ -363,6 +414,23 @@ class Explanation:
             words.append(Word(texts[sequence][start:end], start, end, sequence, members[word], score))
         return tuple(words)
 
+    def sentences(self) -> tuple[Sentence, ...]:
+        """The sentences that have words, in order; each word is in exactly one.
+
+        A sentence's score is the sum of its tokens' scores: the sentences together carry what the words do.
+        """
+        words = self.words()
+        texts = (self.text,) if self.pair is None else (self.text, self.pair)
+        sentences = []
+        for members in words_of_sentences(texts, [(word.sequence, word.start, word.end) for word in words]):
+            sequence, start = words[members[0]].sequence, words[members[0]].start
+            end = max(words[index].end for index in members)
+            tokens = tuple(token for index in members for token in words[index].tokens)
+            score = float(sum(self.tokens[token].score for token in tokens))
+            text = texts[sequence][start:end]
+            sentences.append(Sentence(text, start, end, sequence, members, tokens, score))
+        return tuple(sentences)
+
     @overload
     def top(self, k: int = ..., level: Literal["word"] = ..., by: Ranking = ...) -> tuple[Word, ...]: ...
 
@@ -370,18 +438,21 @@ class Explanation:
     def top(self, k: int = ..., *, level: Literal["token"], by: Ranking = ...) -> tuple[Token, ...]: ...
 
     @overload
-    def top(self, k: int = ..., level: Level = ..., by: Ranking = ...) -> tuple[Word | Token, ...]: ...
+    def top(self, k: int = ..., *, level: Literal["sentence"], by: Ranking = ...) -> tuple[Sentence, ...]: ...
+
+    @overload
+    def top(self, k: int = ..., level: Level = ..., by: Ranking = ...) -> tuple[Unit, ...]: ...
 
     def top(
         self, k: int = 5, level: Level = "word", by: Ranking = "absolute"
-    ) -> tuple[Word, ...] | tuple[Token, ...] | tuple[Word | Token, ...]:
-        """The k words or tokens that matter most, highest first; ties keep their order in the text.
+    ) -> tuple[Word, ...] | tuple[Token, ...] | tuple[Sentence, ...] | tuple[Unit, ...]:
+        """The k words, tokens or sentences that matter most, highest first; ties keep their order.
 
         Special tokens are left out.  NaN counts as 0.
 
         Args:
             k: how many; there may be fewer.
-            level: "word" or "token".
+            level: "word", "token" or "sentence".
             by: "absolute", or "positive" for scores above 0 only, or "negative" for those below 0 only, the
                 most negative first.
 
@@ -396,7 +467,7 @@ class Explanation:
             raise InputError(f"expected k to be an integer >= 0, got {k!r}; pass the number of words wanted")
         sign = -1 if by == "negative" else 1
 
-        def strength(unit: Word | Token) -> float:
+        def strength(unit: Unit) -> float:
             score = 0.0 if math.isnan(unit.score) else unit.score
             return abs(score) if by == "absolute" else sign * score
 
@@ -438,6 +509,7 @@ class Explanation:
         options: Mapping[str, OptionValue],
         signed: bool,
         completeness: Completeness | None = None,
+        windows: Sequence[Window] = (),
     ) -> Explanation:
         """The explanation of a text as the model reads it; the prediction is the class of the highest logit.
 
@@ -446,7 +518,7 @@ class Explanation:
             scores: one for each of its tokens, special ones included.
             labels, logits, probabilities: as the fields of these names.
             target: the class that is explained, and the one that it is held against, or None.
-            method, options, signed, completeness: as the fields of these names.
+            method, options, signed, completeness, windows: as the fields of these names.
 
         Raises:
             InputError: there is not one score for each token, or what else contradicts itself.
@@ -479,13 +551,14 @@ class Explanation:
             truncated=row.truncated,
             completeness=completeness,
             predicted=predicted,
+            windows=tuple(windows),
         )
 
     def to_html(self, level: Level = "word") -> str:
         """A self-contained HTML document with the heat map (``whybert.render.html``).
 
         Args:
-            level: "word" or "token".
+            level: "word", "token" or "sentence".
 
         Raises:
             UnknownNameError: no such level.
@@ -498,7 +571,7 @@ class Explanation:
         """A LaTeX snippet with the heat map; it needs xcolor (``whybert.render.latex``).
 
         Args:
-            level: "word" or "token".
+            level: "word", "token" or "sentence".
 
         Raises:
             UnknownNameError: no such level.
@@ -518,8 +591,8 @@ class Explanation:
         return terminal(self)
 
 
-def units_of(explanation: Explanation, level: Level) -> list[Word | Token]:
-    """The words, or the tokens that are not special, in order.
+def units_of(explanation: Explanation, level: Level) -> list[Unit]:
+    """The words, the sentences, or the tokens that are not special, in order.
 
     Raises:
         UnknownNameError: no such level.
@@ -528,4 +601,6 @@ def units_of(explanation: Explanation, level: Level) -> list[Word | Token]:
         raise UnknownNameError("level", level, LEVELS)
     if level == "word":
         return list(explanation.words())
+    if level == "sentence":
+        return list(explanation.sentences())
     return [token for token in explanation.tokens if not token.special]

@@ -28,6 +28,7 @@ DEFAULT_METHOD = "attnlrp"
 class LevelOption(StrEnum):
     WORD = "word"
     TOKEN = "token"  # noqa: S105 - no password
+    SENTENCE = "sentence"
 
 
 @options.spread
@@ -48,14 +49,14 @@ def explain_command(
     format: Annotated[str | None, options.format_option(sinks.EXPLANATIONS)] = None,
     output: options.OutputOption = None,
     level: Annotated[
-        LevelOption, option(OUTPUT_PANEL, "--level", "Whole words, or tokens.")
+        LevelOption, option(OUTPUT_PANEL, "--level", "Whole words, tokens, or sentences.")
     ] = LevelOption.WORD,
     top: Annotated[
         int | None,
         option(
             OUTPUT_PANEL,
             "--top",
-            "List only the K strongest words or tokens; in JSON, add them as top.",
+            "List only the K strongest words, tokens or sentences; in JSON, add them as top.",
             "K",
             min=1,
         ),

@@ -15,6 +15,7 @@ from whybert.encoding import EncodedText, Text
 from whybert.errors import PLACE, InputError
 from whybert.explanation import Explanation, Level
 from whybert.methods import Method, create_all
+from whybert.sentences import words_of_sentences
 from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Subject:
         return zlib.crc32(words.encode("utf-8", "surrogatepass"))
 
     def units(self, level: Level) -> tuple[tuple[int, ...], ...]:
-        """The tokens of each word, or each token by itself; special tokens are in none."""
+        """The tokens of each word or sentence, or each token by itself; special tokens are in none."""
         if level not in self._units:
             self._units[level] = _units(self.row, level)
         return self._units[level]
@@ -142,7 +143,13 @@ class Subject:
 def _units(row: EncodedText, level: Level) -> tuple[tuple[int, ...], ...]:
     if level == "token":
         return tuple((token,) for token, special in enumerate(row.special) if not special)
-    return tuple(tokens_of_words(row.word_ids, row.special).values())
+    words = tokens_of_words(row.word_ids, row.special)
+    if level == "word":
+        return tuple(words.values())
+    texts = (row.text,) if row.pair is None else (row.text, row.pair)
+    listed = list(words)
+    groups = words_of_sentences(texts, [row.word_spans[word] for word in listed])
+    return tuple(tuple(token for each in group for token in words[listed[each]]) for group in groups)
 
 
 def check_explanation(subject: Subject, explanation: Explanation) -> None:

@@ -10,9 +10,10 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from whybert.errors import InputError, UnknownNameError
-from whybert.explanation import LEVELS, Completeness, Explanation, Level, Token, Word
+from whybert.explanation import LEVELS, Completeness, Explanation, Level, Sentence, Token, Unit, Word
 
 # They reorder the text around them, or, as tags, carry a text that nobody sees.
 _INVISIBLE = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") | {
@@ -43,8 +44,8 @@ def pieces(
 ) -> tuple[tuple[Piece, ...], ...]:
     """What to show, in reading order: one tuple for the text, and one for the pair where there is one.
 
-    White space between words becomes one blank; tokens always have a blank between them.  A run of
-    uncovered text is cut after uncovered_limit characters.
+    White space between words and in sentences becomes one blank; tokens always have a blank between them.
+    A run of uncovered text is cut after uncovered_limit characters.
 
     Raises:
         UnknownNameError: no such level.
@@ -53,9 +54,9 @@ def pieces(
         raise UnknownNameError("level", level, LEVELS)
     texts = (explanation.text,) if explanation.pair is None else (explanation.text, explanation.pair)
     lines = [_Line(text, uncovered_limit) for text in texts]
-    if level == "word":
-        for word in explanation.words():
-            lines[word.sequence].word(word)
+    if level != "token":
+        for unit in explanation.words() if level == "word" else explanation.sentences():
+            lines[unit.sequence].passage(unit)
     else:
         current = 0  # a special token has no sequence: it is shown with the text before it
         for token in explanation.tokens:
@@ -72,14 +73,14 @@ class _Line:
         self.pieces: list[Piece] = []
         self.position, self.pending = 0, False
 
-    def word(self, word: Word) -> None:
-        self.uncovered(word.start)
-        raw = self.text[max(word.start, self.position) : word.end]
-        self.position = max(self.position, word.end)
-        if not raw:  # an earlier word covers it already
+    def passage(self, unit: Word | Sentence) -> None:
+        self.uncovered(unit.start)
+        raw = self.text[max(unit.start, self.position) : unit.end]
+        self.position = max(self.position, unit.end)
+        if not raw:  # an earlier one covers it already
             return
         shown = " ".join(raw.split()) or _VISIBLE_BLANK
-        self.add(shown, word.score, False, self.pending or raw[0].isspace())
+        self.add(shown, unit.score, False, self.pending or raw[0].isspace())
         self.pending = raw[-1].isspace()
 
     def token(self, token: Token) -> None:
@@ -178,7 +179,18 @@ def notes(explanation: Explanation) -> tuple[str, ...]:
         lines.append(_account(explanation, explanation.completeness))
     if explanation.truncated:
         lines.append(f"text was cut to {len(explanation.tokens)} tokens")
+    if explanation.windows:
+        lines.append(windows_line(explanation))
     return tuple(lines)
+
+
+def windows_line(explanation: Explanation) -> str:
+    """How a long text was read: "read in 4 windows of up to 512 tokens that overlap by up to 127"."""
+    windows = explanation.windows
+    size = max(window.size for window in windows)
+    overlap = max((a.end - b.start for a, b in pairwise(windows)), default=0)
+    tail = f" that overlap by up to {overlap}" if overlap > 0 else ""
+    return f"read in {len(windows)} windows of up to {size} tokens{tail}"
 
 
 def _account(explanation: Explanation, found: Completeness) -> str:
@@ -209,10 +221,8 @@ def ends(explanation: Explanation) -> tuple[str, str]:
     return f"against {name}", f"supports {name}"
 
 
-def top_units(
-    explanation: Explanation, level: Level, k: int = 5
-) -> tuple[tuple[str, tuple[Word | Token, ...]], ...]:
-    """The strongest words or tokens under a heading each: for and against, or relevant."""
+def top_units(explanation: Explanation, level: Level, k: int = 5) -> tuple[tuple[str, tuple[Unit, ...]], ...]:
+    """The strongest words, tokens or sentences under a heading each: for and against, or relevant."""
     if not explanation.signed:
         return (("relevant", explanation.top(k, level, "positive")),)
     return (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from whybert.explanation import Explanation, Level, Token, Word
+from whybert.explanation import Explanation, Level, Unit, units_of
 from whybert.render import (
     Piece,
     as_sequence,
@@ -164,7 +164,7 @@ def _legend(explanation: Explanation, scale: Scale) -> str:
     )
 
 
-def _top(top: tuple[tuple[str, tuple[Word | Token, ...]], ...], scale: Scale) -> str:
+def _top(top: tuple[tuple[str, tuple[Unit, ...]], ...], scale: Scale) -> str:
     rows = []
     for heading, units in top:
         listed = ", ".join(
@@ -178,7 +178,7 @@ def _top(top: tuple[tuple[str, tuple[Word | Token, ...]], ...], scale: Scale) ->
 
 def _table(explanation: Explanation, level: Level, scale: Scale) -> str:
     """All scores as text, folded: colours and tooltips are not for everyone."""
-    units: tuple[Word | Token, ...] = explanation.words() if level == "word" else explanation.tokens
+    units: Iterable[Unit] = explanation.tokens if level == "token" else units_of(explanation, level)
     rows = "".join(
         f'<tr><td style="{_CELL}"><bdi>{_escape(unit.text)}</bdi></td>'
         f'<td style="{_CELL};font-variant-numeric:tabular-nums">{number(unit.score, scale.signed)}</td></tr>'
@@ -192,7 +192,7 @@ def _table(explanation: Explanation, level: Level, scale: Scale) -> str:
     )
 
 
-def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Word | Token, ...]], ...]) -> str:
+def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Unit, ...]], ...]) -> str:
     """The heat map in one sentence, for those who hear it."""
     said = [
         f"{heading}: "
