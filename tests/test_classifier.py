@@ -615,9 +615,9 @@ def test_wrong_use(saved: Path) -> None:
 
 def test_a_folder_without_configuration(copied: Path) -> None:
     (copied / "config.json").unlink()
-    assert "has no config.json" in load_error(copied)
+    assert "has weights, but no config.json" in load_error(copied)
     (copied / "adapter_config.json").write_text("{}")
-    assert "holds an adapter without its model" in load_error(copied)
+    assert "holds both a whole model and an adapter" in load_error(copied)
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"model_type": "zork"}', '{"model_type": "clip"}', "[]"])

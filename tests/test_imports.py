@@ -19,7 +19,7 @@ LAYERS: Final = (
     "sentences",
     "encoding schema",
     "explanation targets anatomy recipe",
-    "render datasets lrp builtin positions",
+    "render datasets lrp builtin positions adapters folders",
     "interception loading holders",
     "classifier",
     "perturbation store",

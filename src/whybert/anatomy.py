@@ -98,7 +98,9 @@ def _reserved_positions(model: nn.Module) -> int:
 def maximum_tokens(model: nn.Module) -> int | None:
     """The most tokens, special ones included, that the model has positions for; None if nothing limits it."""
     rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    reserved = _reserved_positions(model)
+    # peft's prompts and prefixes stand at positions of their own, before the tokens'
+    virtual = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None) or 0
+    reserved = _reserved_positions(model) + virtual
     return rows - reserved if isinstance(rows, int) and rows > reserved else None
 
 

@@ -21,9 +21,12 @@ import transformers
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils.peft_utils import find_adapter_config_file
 
-from whybert import builtin
+from whybert import adapters, builtin
+from whybert.adapters import Adapter
 from whybert.errors import ModelLoadError, UsageError, WhybertError, one_line
+from whybert.folders import WEIGHT_FILES, check_folder
 from whybert.targets import label_names
 
 if TYPE_CHECKING:
@@ -32,12 +35,6 @@ if TYPE_CHECKING:
 BUILTIN = "builtin"
 _Noted = TypeVar("_Noted")
 
-_WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
 # A tokenizer class without its files still loads, with its special tokens and up to this many others.
 _TOKENS_WITHOUT_FILES = 2
 _LIKE_BUILTIN = 0.75  # of the letters of a misspelt "builtin"; no model of the hub comes near it
@@ -67,7 +64,8 @@ def load_classifier(
         raise UsageError(f"revision is for models on the hub, and {str(source)!r} is not there; leave it out")
     model: Any
     tokenizer: PreTrainedTokenizerBase
-    with quiet():
+    # A head that is drawn anew is one that the adapter replaces; what is drawn is not the caller's.
+    with quiet(), torch.random.fork_rng(devices=[]):
         if is_builtin:
             model, tokenizer = builtin.load_builtin()
             model = model.to(dtype=kind)
@@ -98,9 +96,14 @@ def load_encoder(
         UsageError: the tokenizer cannot be told `do_lower_case`.
     """
     path = Path(source).expanduser()
-    place = _folder(path.parent if path.is_file() and path.name in _WEIGHT_FILES else source)
+    place = _folder(path.parent if path.is_file() and path.name in WEIGHT_FILES else source)
     if place is not None:
-        _check_folder(place)
+        if (place / adapters.CONFIG).is_file():
+            raise ModelLoadError(
+                f"{str(place)!r} holds an adapter; save the whole model first: "
+                "whybert.Classifier.load(folder).model.save_pretrained(another folder)"
+            )
+        check_folder(place)
 
     def relabel(config: Any) -> tuple[str, ...]:
         saved = label_names(config)
@@ -109,7 +112,7 @@ def load_encoder(
         config.problem_type = "single_label_classification"
         return saved
 
-    options = {"trust_remote_code": False, "local_files_only": place is not None}
+    options = {"trust_remote_code": False}
     with quiet():  # a head for another number of labels is no error; other weights are refused
         model, info, tokenizer, saved = _read(place or source, torch.float32, relabel, options)
     _check_encoder(model, info, source)
@@ -166,14 +169,20 @@ def _set_lower_case(tokenizer: PreTrainedTokenizerBase, lower_case: bool, source
 
 def _renew_output(model: PreTrainedModel, count: int) -> None:
     """Draw the output layer anew: one for other labels, or for another order of them, is no start."""
-    layers = [
-        module
-        for module in model.modules()
+    layer: Any = model.get_submodule(_output_layer(model, count))
+    torch.nn.init.normal_(layer.weight, std=getattr(model.config, "initializer_range", 0.02))
+    if layer.bias is not None:
+        torch.nn.init.zeros_(layer.bias)
+
+
+def _output_layer(model: PreTrainedModel, count: int) -> str:
+    """The name of the layer that gives the `count` logits: the last linear one of as many outputs."""
+    names: list[str] = [
+        name
+        for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and module.out_features == count
     ]
-    torch.nn.init.normal_(layers[-1].weight, std=getattr(model.config, "initializer_range", 0.02))
-    if layers[-1].bias is not None:
-        torch.nn.init.zeros_(layers[-1].bias)
+    return names[-1]
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -229,14 +238,17 @@ def _load(
     source: Path | str, dtype: torch.dtype, revision: str | None, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer from a folder (a Path) or the hub (a str)."""
-    local = isinstance(source, Path)
+    options = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    folder = source if isinstance(source, Path) else _adapter_on_the_hub(source, revision or "main")
+    if folder is not None and (folder / adapters.CONFIG).is_file():
+        if any((folder / name).is_file() for name in WEIGHT_FILES):
+            raise ModelLoadError(
+                f"{str(source)!r} holds both a whole model and an adapter, which may be in it already; move "
+                "one of them to a folder of its own"
+            )
+        return _load_adapted(adapters.read(folder, str(source)), dtype, trust_remote_code)
     if isinstance(source, Path):
-        _check_folder(source)
-    options: dict[str, Any] = {
-        "revision": revision or "main",
-        "trust_remote_code": trust_remote_code,
-        "local_files_only": local and not trust_remote_code,
-    }
+        check_folder(source)
     model, info, tokenizer, saved_as = _read(
         source, dtype, lambda config: config.architectures or (), options
     )
@@ -244,51 +256,104 @@ def _load(
     return model, tokenizer
 
 
+def _adapter_on_the_hub(source: str, revision: str) -> Path | None:
+    """The folder into which an adapter was fetched from the hub; None for what is none or is not there."""
+    try:
+        if find_adapter_config_file(source, revision=revision) is None:
+            return None
+        return Path(
+            huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=adapters.FILES)
+        )
+    except Exception:  # of many kinds; where nothing can be had, the configuration is asked for next
+        return None
+
+
+def _load_adapted(
+    adapter: Adapter, dtype: torch.dtype, trust_remote_code: bool
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The base model of an adapter with the adapter on it, and the tokenizer of either."""
+    options = {"revision": adapter.revision or "main", "trust_remote_code": trust_remote_code}
+
+    def prepare(config: Any) -> tuple[str, ...]:
+        """The labels are the adapter's: those of its own configuration, or as many as its head has."""
+        with torch.device("meta"):
+            auto: Any = AutoModelForSequenceClassification
+            plain = auto.from_config(config, trust_remote_code=trust_remote_code)
+        layer = _output_layer(plain, config.num_labels)
+        head = adapter.own.get(f"{layer}.weight")
+        if head is not None and len(head) != config.num_labels and not adapter.has_config:
+            config.num_labels = len(head)
+        return tuple(config.architectures or ())
+
+    if isinstance(adapter.base, Path) and (adapter.base / adapters.CONFIG).is_file():
+        raise ModelLoadError(
+            f"the base model {str(adapter.base)!r} of the adapter {adapter.name!r} is an adapter too, or has "
+            "one beside it; merge that first (merge_and_unload) and save the whole model there"
+        )
+    try:
+        if isinstance(adapter.base, Path):
+            check_folder(adapter.base)
+        model, info, tokenizer, saved_as = _read(
+            adapter.base,
+            torch.promote_types(dtype, torch.float32),
+            prepare,
+            options,
+            config=adapter.folder if adapter.has_config else None,
+            tokenizer=adapter.folder if adapter.has_tokenizer else None,
+        )
+        own = adapter.own
+        info = {
+            **info,
+            "missing_keys": [name for name in info["missing_keys"] if name not in own],
+            "mismatched_keys": [each for each in info["mismatched_keys"] if each[0] not in own],
+        }
+        _check_loaded_model(model, info, adapter.base, saved_as)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"the base model of the adapter {adapter.name!r}: {error}") from error
+    return adapters.put_on(model, adapter).to(dtype), tokenizer
+
+
 def _read(
-    source: Path | str, dtype: torch.dtype, prepare: Callable[[Any], _Noted], options: Mapping[str, Any]
+    source: Path | str,
+    dtype: torch.dtype,
+    prepare: Callable[[Any], _Noted],
+    options: Mapping[str, Any],
+    config: Path | None = None,
+    tokenizer: Path | None = None,
 ) -> tuple[Any, dict[str, Any], PreTrainedTokenizerBase, _Noted]:
     """The model, what was found about its weights, the tokenizer, and what `prepare` notes.
 
     prepare: is given the configuration before the model is made of it.
+    config, tokenizer: the folders of these, where they are elsewhere.
     """
     step = "configuration"
+
+    def options_for(place: Path | str) -> dict[str, Any]:
+        return {**options, "local_files_only": isinstance(place, Path) and not options["trust_remote_code"]}
+
     try:
-        config = AutoConfig.from_pretrained(source, **options)
-        noted = prepare(config)
+        place = config or source
+        settings = AutoConfig.from_pretrained(place, **options_for(place))
+        noted = prepare(settings)
         step = "tokenizer"
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        _check_loaded_tokenizer(tokenizer, source)
+        place = tokenizer or source
+        words = AutoTokenizer.from_pretrained(place, **options_for(place))
+        _check_loaded_tokenizer(words, place)
         step = "model"
         model, info = AutoModelForSequenceClassification.from_pretrained(
             source,
-            config=config,
+            config=settings,
             dtype=dtype,
             weights_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # the callers report weights of another shape, by name
-            **options,
+            **options_for(source),
         )
     except WhybertError:
         raise
     except Exception as error:  # transformers, its parsers and the network raise errors of many kinds
         raise ModelLoadError(_explanation(error, source, step)) from error
-    return model, info, tokenizer, noted
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise ModelLoadError(
-                f"{str(folder)!r} holds an adapter without its model; load it with peft, "
-                "call merge_and_unload() and save the whole model"
-            )
-        raise ModelLoadError(
-            f"{str(folder)!r} has no config.json; pass a folder that save_pretrained wrote, or 'builtin'"
-        )
-    if not any((folder / name).is_file() for name in _WEIGHT_FILES):
-        raise ModelLoadError(
-            f"{str(folder)!r} has no weights: none of {', '.join(_WEIGHT_FILES)}; save the model there again"
-        )
+    return model, info, words, noted
 
 
 def _check_loaded_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Path | str) -> None:
@@ -321,6 +386,8 @@ def _check_loaded_model(
         origin = (
             f"it was saved as {', '.join(saved_as)}" if saved_as else "its config.json names no architecture"
         )
+        if isinstance(source, Path) and (source / "modules.json").is_file():
+            origin = "it is an encoder of sentence-transformers, which gives vectors and no labels"
         raise ModelLoadError(
             f"{str(source)!r} has no classification head: {', '.join(head[:4])} missing"
             f"{_more(len(head) - 4)} ({origin}); fine-tune it for sequence classification first"
@@ -334,6 +401,14 @@ def _check_loaded_model(
         raise ModelLoadError(
             f"the weights of {str(source)!r} could not be used: {one_line(info['error_msgs'][0])}; "
             "save the model again"
+        )
+    layers = {f"{name}." for name, each in model.named_modules() if name and each._parameters}
+    beside = sorted(name for name in info["unexpected_keys"] if any(map(name.startswith, layers)))
+    if beside:
+        raise ModelLoadError(
+            f"the weights of {str(source)!r} hold {beside[0]}{_more(len(beside) - 1)} in a layer that has "
+            "none such: they are quantised, or with an adapter, and config.json does not say how to read "
+            "them (quantization_config); save the model and its configuration together"
         )
 
 

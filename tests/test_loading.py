@@ -1,0 +1,396 @@
+"""What `Classifier.load` makes of folders: adapters with their bases, and folders without a classifier."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, BertForMaskedLM, BertModel
+
+import tiny
+from whybert import METHODS, Classifier, explain
+from whybert.errors import MissingExtraError, ModelError, ModelLoadError
+from whybert.loading import load_encoder
+
+TEXTS = ["the film was good", "don't you think so?", "bad"]
+# peft asks transformers for an attribute that transformers is about to rename
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks the network."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = tiny.wordpiece()
+    return tiny.save(tmp_path_factory.mktemp("models") / "whole", tiny.bert(tokenizer), tokenizer)
+
+
+def load_error(source: Path | str, **options: Any) -> str:
+    with pytest.raises(ModelLoadError) as caught:
+        Classifier.load(source, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# Adapters
+
+LINEAR = ["query", "value", "attention.output.dense"]
+KINDS: dict[str, Callable[..., Any]] = {
+    "lora": lambda **o: peft.LoraConfig(**o, r=3, target_modules=LINEAR),
+    "lora of words": lambda **o: peft.LoraConfig(**o, r=3, target_modules=["word_embeddings", "query"]),
+    "dora": lambda **o: peft.LoraConfig(**o, r=3, use_dora=True, target_modules=LINEAR),
+    "ia3": lambda **o: peft.IA3Config(
+        **o, target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"]
+    ),
+    "adalora": lambda **o: peft.AdaLoraConfig(**o, init_r=3, total_step=9, target_modules=LINEAR),
+    "oft": lambda **o: peft.OFTConfig(**o, oft_block_size=4, target_modules=["query"]),
+    "prompts": lambda **o: peft.PromptTuningConfig(**o, num_virtual_tokens=3),
+    "prefixes": lambda **o: peft.PrefixTuningConfig(**o, num_virtual_tokens=3),
+    "encoded prompts": lambda **o: peft.PromptEncoderConfig(**o, num_virtual_tokens=3, encoder_hidden_size=8),
+}
+VIRTUAL = {"prompts", "prefixes", "encoded prompts"}
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """The base model: an encoder without a head."""
+    tokenizer = tiny.wordpiece()
+    return tiny.save(tmp_path / "encoder", tiny.bert(tokenizer).bert, tokenizer)
+
+
+def adapted(base: Path, kind: str = "lora", labels: int = 3, seed: int = 1, **options: Any) -> Any:
+    """A model as a training with peft leaves it: random numbers in all that is trained."""
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base, num_labels=labels, ignore_mismatched_sizes=True
+        )
+        model = peft.get_peft_model(model, KINDS[kind](**{"task_type": "SEQ_CLS", **options}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return model.eval()
+
+
+def adapter(encoder: Path, kind: str = "lora", **options: Any) -> Path:
+    folder = encoder.parent / "adapter"
+    adapted(encoder, kind, **options).save_pretrained(folder)
+    return folder
+
+
+def change(path: Path, **values: Any) -> None:
+    """Other values in a file of JSON; None takes one out."""
+    found = {**json.loads(path.read_text()), **values}
+    path.write_text(json.dumps({name: value for name, value in found.items() if value is not None}))
+
+
+def reweigh(path: Path, of: Callable[[str], str | None]) -> None:
+    """Other names for the weights; None takes one out."""
+    weights = {of(name): tensor for name, tensor in load_file(path).items()}
+    weights.pop(None, None)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_answers_as_in_peft(encoder: Path, kind: str) -> None:
+    theirs = adapted(encoder, kind)
+    theirs.save_pretrained(encoder.parent / "adapter")
+    state = torch.random.get_rng_state()
+    ours = Classifier.load(encoder.parent / "adapter")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert ours.name == "adapter"
+    assert ours.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert ours.max_length == (37 if kind in VIRTUAL else 40)
+    assert (type(ours.model).__name__ == "BertForSequenceClassification") == (kind not in VIRTUAL)
+    assert ours.model.training is False
+    texts = [*TEXTS, "a film " * 30]
+    for text, prediction in zip(texts, ours.predict(texts), strict=True):
+        inputs = ours.tokenizer(text, truncation=True, max_length=ours.max_length, return_tensors="pt")
+        with torch.no_grad():
+            (expected,) = theirs(**inputs).logits.tolist()
+        assert prediction.logits == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_is_explained(encoder: Path, kind: str) -> None:
+    """By all methods; where the model is peft's own, or the merged one, it is the same."""
+    theirs = adapted(encoder, kind)
+    theirs.save_pretrained(encoder.parent / "adapter")
+    ours = Classifier.load(encoder.parent / "adapter")
+    around = Classifier(theirs, ours.tokenizer)
+    for method in METHODS:
+        if kind == "prefixes" and method == "lat":
+            with pytest.raises(ModelError, match="prefix"):
+                explain(ours, TEXTS[0], method)
+            continue
+        [found] = explain(ours, TEXTS[:1], method)
+        try:
+            [expected] = explain(around, TEXTS[:1], method)
+        except ModelError:  # layers beside layers: the released LRP knows no such block
+            assert method == "lrp"
+            continue
+        if method == "lrp" and kind not in VIRTUAL:
+            continue  # its epsilon is taken once for each layer, of which there are more
+        scores = [token.score for token in expected.tokens]
+        assert [token.score for token in found.tokens] == pytest.approx(scores, rel=1e-3, abs=1e-5)
+
+
+def test_an_adapter_in_another_data_type(encoder: Path) -> None:
+    folder = adapter(encoder)
+    single, double, half = (
+        Classifier.load(folder, dtype=kind) for kind in ("float32", "float64", "bfloat16")
+    )
+    assert [each.model.dtype for each in (single, double, half)] == [
+        torch.float32,
+        torch.float64,
+        torch.bfloat16,
+    ]
+    assert double.predict("bad")[0].logits == pytest.approx(single.predict("bad")[0].logits, abs=1e-5)
+    for name, value in half.model.state_dict().items():  # merged in float32, and rounded once
+        assert torch.equal(value, single.model.state_dict()[name].to(value.dtype)), name
+
+
+def test_weights_of_an_adapter_in_a_pickle(encoder: Path, tmp_path: Path) -> None:
+    folder = adapter(encoder)
+    expected = Classifier.load(folder).predict(TEXTS)
+    weights = load_file(folder / "adapter_model.safetensors")
+    (folder / "adapter_model.safetensors").unlink()
+    torch.save(weights, folder / "adapter_model.bin")
+    assert Classifier.load(folder).predict(TEXTS) == expected
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({**weights, "x": Payload()}, folder / "adapter_model.bin")
+    assert "a pickle that holds more than weights" in load_error(folder)
+    assert not (tmp_path / "ran").exists()
+    torch.save(list(weights.values()), folder / "adapter_model.bin")
+    assert "holds no weights by name" in load_error(folder)
+
+
+def test_where_the_base_model_is(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = adapter(encoder)
+    expected = Classifier.load(folder).predict(TEXTS)
+    for base in ("../encoder", os.path.relpath(encoder)):
+        change(folder / "adapter_config.json", base_model_name_or_path=base)
+        assert Classifier.load(folder).predict(TEXTS) == expected
+    shutil.copytree(encoder, folder / "base")
+    change(folder / "adapter_config.json", base_model_name_or_path="base")
+    assert Classifier.load(folder).predict(TEXTS) == expected
+    monkeypatch.chdir(encoder.parent)
+    shutil.move(folder / "base", "beside")
+    change(folder / "adapter_config.json", base_model_name_or_path="beside")
+    assert Classifier.load("adapter").predict(TEXTS) == expected
+
+
+def on_the_hub(cache: Path, repository: str, folder: Path) -> None:
+    """The folder as the hub's client keeps it once it was downloaded."""
+    place = cache / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / "0123456789abcdef0123456789abcdef01234567")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("0123456789abcdef0123456789abcdef01234567")
+
+
+def test_an_adapter_and_its_base_from_the_hub(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = adapter(encoder)
+    expected = Classifier.load(folder).predict(TEXTS)
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    change(folder / "adapter_config.json", base_model_name_or_path="nobody/base")
+    assert load_error(folder).startswith(
+        f"the base model of the adapter {str(folder)!r}: could not reach the"
+    )
+    on_the_hub(cache, "nobody/base", encoder)
+    assert Classifier.load(folder).predict(TEXTS) == expected
+    on_the_hub(cache, "nobody/adapter", folder)
+    ours = Classifier.load("nobody/adapter")
+    assert ours.name == "nobody/adapter"
+    assert ours.predict(TEXTS) == expected
+
+
+def test_the_tokenizer_is_the_adapters_own_where_it_has_one(encoder: Path) -> None:
+    folder = adapter(encoder)
+    assert len(Classifier.load(folder).tokenizer) == len(tiny.wordpiece())
+    tokenizer = tiny.wordpiece(model_max_length=11)
+    tokenizer.save_pretrained(folder)
+    assert Classifier.load(folder).max_length == 11
+
+
+def test_the_labels_of_an_adapter(encoder: Path) -> None:
+    whole = tiny.bert(id2label={0: "no", 1: "maybe", 2: "yes"}, label2id={"no": 0, "maybe": 1, "yes": 2})
+    base = tiny.save(encoder.parent / "whole", whole, tiny.wordpiece())
+    folder = adapter(base)
+    assert Classifier.load(folder).labels == ("no", "maybe", "yes")  # the base's, of which there are as many
+    shutil.rmtree(folder)
+    adapter(base, labels=5)
+    assert Classifier.load(folder).labels == tuple(f"LABEL_{i}" for i in range(5))
+    config = AutoModelForSequenceClassification.from_pretrained(base).config
+    config.id2label = dict(enumerate("abcde"))
+    config.save_pretrained(folder)
+    assert Classifier.load(folder).labels == tuple("abcde")
+    config.id2label = dict(enumerate("abcd"))
+    config.save_pretrained(folder)
+    assert "does not fit its base model" in load_error(folder)
+
+
+def test_a_head_that_the_base_brings(encoder: Path) -> None:
+    """An adapter for no task in particular keeps no head: that of the base is the model's."""
+    base = tiny.save(encoder.parent / "whole", tiny.bert(num_labels=3), tiny.wordpiece())
+    theirs = adapted(base, task_type=None)
+    theirs.save_pretrained(encoder.parent / "adapter")
+    (found,) = Classifier.load(encoder.parent / "adapter").predict("bad")
+    with torch.no_grad():
+        (expected,) = theirs(**tiny.wordpiece()("bad", return_tensors="pt")).logits.tolist()
+    assert found.logits == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_adapter_with_more_words_than_its_base(encoder: Path) -> None:
+    tokenizer = tiny.wordpiece()
+    tokenizer.add_tokens(["whybert"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=3)
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model = peft.get_peft_model(model, KINDS["lora"](task_type="SEQ_CLS")).eval()
+        folder = encoder.parent / "adapter"
+        model.save_pretrained(folder, save_embedding_layers=True)
+    tokenizer.save_pretrained(folder)
+    ours = Classifier.load(folder)
+    (found,) = ours.predict("bad whybert")
+    with torch.no_grad():
+        (expected,) = model(**tokenizer("bad whybert", return_tensors="pt")).logits.tolist()
+    assert found.logits == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_adapter_without_peft(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = adapter(encoder)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"the adapter .* needs .*whybert\[train\]"):
+        Classifier.load(folder)
+
+
+def test_an_adapter_is_no_start_of_a_fine_tuning(encoder: Path) -> None:
+    folder = adapter(encoder)
+    with pytest.raises(ModelLoadError, match=r"holds an adapter; save the whole model first"):
+        load_encoder(str(folder), ["a", "b"])
+    Classifier.load(folder).model.save_pretrained(folder / "whole")
+    tiny.wordpiece().save_pretrained(folder / "whole")
+    assert Classifier.load(folder / "whole").predict(TEXTS) == Classifier.load(folder).predict(TEXTS)
+
+
+def without_head(name: str) -> str | None:
+    return None if "classifier" in name else name
+
+
+SETTINGS, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "settings that are no JSON": (lambda f: (f / SETTINGS).write_text("{"), "cannot be read"),
+    "settings that are a list": (lambda f: (f / SETTINGS).write_text("[]"), "is not one of peft"),
+    "settings of another library": (
+        lambda f: (f / SETTINGS).write_text('{"architecture": "pfeiffer", "hidden_size": 16}'),
+        "is not one of peft",
+    ),
+    "a kind of the future": (
+        lambda f: change(f / SETTINGS, peft_type="TELEPATHY"),
+        "'TELEPATHY'.*update peft",
+    ),
+    "no name of a base": (lambda f: change(f / SETTINGS, base_model_name_or_path=None), "of which model"),
+    "an empty name of a base": (lambda f: change(f / SETTINGS, base_model_name_or_path=""), "of which model"),
+    "a base that is nowhere": (
+        lambda f: change(f / SETTINGS, base_model_name_or_path="/no/where"),
+        "the base model of the adapter .*'/no/where'",
+    ),
+    "a base that is no name": (
+        lambda f: change(f / SETTINGS, base_model_name_or_path="a b"),
+        "the base model of the adapter .*no folder and no model on the hub",
+    ),
+    "a base that is an adapter": (
+        lambda f: change(f / SETTINGS, base_model_name_or_path=str(f)),
+        "is an adapter too",
+    ),
+    "a base without weights": (
+        lambda f: (f.parent / "encoder" / "model.safetensors").unlink(),
+        "the base model of the adapter .*has no weights",
+    ),
+    "a base of another size": (
+        lambda f: tiny.save(
+            f.parent / "encoder", BertModel(tiny.bert_config(tiny.wordpiece(), hidden_size=8))
+        ),
+        "does not fit its base model",
+    ),
+    "a base with fewer layers": (
+        lambda f: tiny.save(
+            f.parent / "encoder", BertModel(tiny.bert_config(tiny.wordpiece(), num_hidden_layers=1))
+        ),
+        "holds what has no place in its base model: .*layer.1",
+    ),
+    "a base without its pooler": (
+        lambda f: tiny.save(f.parent / "encoder", BertForMaskedLM(tiny.bert_config(tiny.wordpiece()))),
+        "bert.pooler.dense.bias, bert.pooler.dense.weight missing",
+    ),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "has no weights: neither"),
+    "damaged weights": (lambda f: (f / WEIGHTS).write_bytes(b"x" * 99), "is damaged"),
+    "a head that is not there": (
+        lambda f: reweigh(f / WEIGHTS, without_head),
+        "no classification head: classifier.bias, classifier.weight missing",
+    ),
+    "half of a change": (
+        lambda f: reweigh(f / WEIGHTS, lambda name: None if "lora_B" in name else name),
+        "lacks .*lora_B",
+    ),
+    "names of something else": (
+        lambda f: reweigh(f / WEIGHTS, lambda name: name if "classifier" in name else name + ".x"),
+        "lacks .*lora_A",
+    ),
+    "another rank": (lambda f: change(f / SETTINGS, r=4), "does not fit its base model"),
+    "layers that the base does not have": (
+        lambda f: change(f / SETTINGS, target_modules=["q_proj"]),
+        "does not fit its base model.*No modules were targeted",
+    ),
+    "a whole model beside it": (
+        lambda f: shutil.copytree(f.parent / "encoder", f, dirs_exist_ok=True),
+        "both a whole model and an adapter",
+    ),
+    "a configuration of another family": (
+        lambda f: (f / "config.json").write_text('{"model_type": "roberta"}'),
+        "the base model of the adapter",
+    ),
+    "only slow words": (
+        lambda f: [
+            (f.parent / "encoder" / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")
+        ],
+        "has no tokenizer",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ADAPTERS)
+def test_a_broken_adapter(encoder: Path, case: str) -> None:
+    folder = adapter(encoder)
+    spoil, message = ADAPTERS[case]
+    spoil(folder)
+    with pytest.raises(ModelLoadError, match=message) as caught:
+        Classifier.load(folder)
+    assert "\n" not in str(caught.value)
