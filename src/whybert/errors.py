@@ -41,7 +41,7 @@ class UnknownNameError(UsageError, KeyError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, tuple(known)
-        super().__init__(f"unknown {kind} {name!r}; {_suggest(str(name), self.known)}{hint}")
+        super().__init__(f"unknown {kind} {quoted(name)}; {_suggest(str(name), self.known)}{hint}")
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
@@ -156,7 +156,7 @@ def quoted(value: object, limit: int = 60) -> str:
 
 def one_line(error: object, limit: int = 200) -> str:
     """The message of another library's error on one line of at most `limit` characters, for one of ours."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -91,6 +91,8 @@ def load(
             f"expected the name of a data set or a path, not {type(name).__name__}; "
             f"known: {', '.join(DATASETS)}"
         )
+    if not os.fspath(name):
+        raise UsageError(f"expected the name of a data set or a path, not ''; known: {', '.join(DATASETS)}")
     columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
     spec = DATASETS.get(folded(name)) if isinstance(name, str) else None
     if spec is not None:

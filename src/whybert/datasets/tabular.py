@@ -7,6 +7,7 @@ ends a cell; in CSV, cells may be quoted and may then hold line breaks.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import importlib
@@ -48,6 +49,18 @@ _LARGEST_TABLE = (
     2**33
 )  # bytes of a Parquet file as it unpacks: one text can stand for a thousand million rows
 _FIELD_LIMIT_LOCK = threading.Lock()
+# How files of other kinds begin that are given as text, and what to do about them.
+_BEGINNINGS: Mapping[bytes, str] = {
+    b"PK\x03\x04": "a ZIP archive, as spreadsheets (.xlsx) are too; unpack it, or export the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet or document of an old Office; export it as CSV",
+    b"\x1f\x8b": "compressed by gzip; unpack it (gunzip)",
+    b"BZh": "compressed by bzip2; unpack it (bunzip2)",
+    b"\xfd7zXZ": "compressed by xz; unpack it (unxz)",
+    b"PAR1": "a Parquet file; give it a name that ends with .parquet",
+    b"%PDF-": "a PDF; export its text",
+    codecs.BOM_UTF16_LE: "UTF-16; save the file as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16; save the file as UTF-8",
+}
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]{0,17}))(?:\.0*)?")  # however it is spelled
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -86,8 +99,20 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
 
 
+def kind_of(content: bytes) -> str | None:
+    """What a file is, and the way out, where its first bytes say that it is no text in UTF-8."""
+    return next((kind for start, kind in _BEGINNINGS.items() if content.startswith(start)), None)
+
+
 def decode(content: bytes, place: str) -> str:
-    """UTF-8 without its byte order mark.  Raises DatasetError with the first byte that is not UTF-8."""
+    """UTF-8 without its byte order mark.
+
+    Raises:
+        DatasetError: it is something else, which is named, or has a byte that is not UTF-8.
+    """
+    kind = kind_of(content)
+    if kind is not None:
+        raise DatasetError(f"{place} is {kind}")
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -184,19 +209,31 @@ def read_json_lines(path: Path) -> Table:
                 f"{str(path)!r}, line {number}: more than {_MOST_COLUMNS} different names so far; "
                 "expected the same few in each line"
             )
+    if not objects:
+        raise DatasetError(f"{str(path)!r} is empty; expected one JSON object a line")
     names = tuple(columns)
     return Table(path, names, ((number, [value.get(name) for name in names]) for number, value in objects))
 
 
 def _json_object(line: str, place: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
         raise DatasetError(f"{place}: not JSON: {reason}; expected one JSON object a line") from error
     if not isinstance(value, dict):
         raise DatasetError(f"{place}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of whose names none stands there twice: which one is meant, nobody can tell."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {quoted(twice)} stands there twice")
+    return found
 
 
 def read_parquet(path: Path) -> Table:

@@ -10,17 +10,19 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
 from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike
+from whybert.datasets import TextDataset
 from whybert.datasets.annotated import AnnotatedTexts, Annotation
 from whybert.encoding import Text
 from whybert.errors import InputError, NonFiniteError, UsageError
@@ -39,9 +41,6 @@ from whybert.methods import METHODS, Method, create_all
 from whybert.progress import Progress, reported
 from whybert.store import VERSIONS, Store, file_digest, model_digest, versions
 from whybert.targets import match_labels, named_label
-
-if TYPE_CHECKING:
-    from whybert.datasets import TextDataset
 
 DEFAULT_METRICS: Final = (
     "deletion-paper",
@@ -272,6 +271,7 @@ def evaluate(
     """
     classifier = Classifier.of(classifier)
     if not isinstance(data, EvaluationData):
+        _check_data(data)
         data = EvaluationData.of_dataset(data, None, classifier)
     wanted = METHODS if methods is None else methods
     own = create_all(wanted, options) if wanted else []
@@ -319,6 +319,16 @@ def evaluate(
         seconds=seconds,
         notes=(*data.notes, *notes, *store.notes),
     )
+
+
+def _check_data(data: object) -> None:
+    """Raise UsageError, with the way out, for what is no data set."""
+    if not isinstance(data, TextDataset):
+        place = repr(os.fspath(data)) if isinstance(data, str | os.PathLike) else "'reviews.csv'"
+        raise UsageError(
+            f"expected a data set to evaluate on, found {type(data).__name__}; load it: "
+            f"whybert.load_data({place}), or make one: EvaluationData(name, texts, labels)"
+        )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,660 @@
+"""Bad and odd inputs, one a line: what is given, the exit code or the error, and what is then said.
+
+A row of SHELL is a command line in an empty folder, with the files that it needs.  Two things are always
+there: `model`, a classifier with the labels negative and positive, and `reviews.csv`, two rows with labels.
+A row of PYTHON is an expression; `C` is that classifier, and what `namespace` holds is there by its name.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Content = bytes | str | Callable[[Path], object]
+"""Of a file: what it holds, text in UTF-8, or what makes it at its path."""
+
+DONE, FAILED, WRONG_USE, SOME_FAILED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A command line and what comes of it.
+
+    Fields:
+        name: of the row; no two have the same.
+        line: the command line without `whybert`, as a shell takes it.
+        code: the exit code.
+        words: of an error its one line holds them all, of anything else stdout and stderr together do.
+        files: that it needs, by their paths.
+        stdin: what it reads there.
+        texts: where the output is JSON lines, the texts (or pairs) that it is about.
+        flaw: what is wrong today, if something is: then the row is expected to fail.
+    """
+
+    name: str
+    line: str
+    code: int
+    words: str | Sequence[str] = ()
+    files: Mapping[str, Content] = field(default_factory=dict)
+    stdin: bytes | None = None
+    texts: Sequence[Any] | None = None
+    flaw: str = ""
+
+
+@dataclass(frozen=True)
+class Python:
+    """An expression and what comes of it: the error `raises` with `words` in its one line, or the value `gives`."""
+
+    name: str
+    expression: str
+    raises: str | None = None
+    words: str | Sequence[str] = ()
+    gives: Any = None
+    flaw: str = ""
+
+
+# What makes files.
+
+
+def parquet(**columns: Any) -> Callable[[Path], object]:
+    """A Parquet file with these columns."""
+
+    def make(path: Path) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+    return make
+
+
+def cut(content: Callable[[Path], object], size: int) -> Callable[[Path], object]:
+    """The first bytes of a file."""
+
+    def make(path: Path) -> None:
+        content(path)
+        os.truncate(path, size)
+
+    return make
+
+
+def zipped(name: str, content: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def link(target: str) -> Callable[[Path], object]:
+    return lambda path: path.symlink_to(target)
+
+
+def broken_model(*changes: Callable[[Path], object]) -> Callable[[Path], object]:
+    """A copy of `model`, changed."""
+
+    def make(path: Path) -> None:
+        shutil.copytree(path.parent / "model", path)
+        for change in changes:
+            change(path)
+
+    return make
+
+
+def without(*names: str) -> Callable[[Path], object]:
+    def change(model: Path) -> None:
+        for name in names:
+            (model / name).unlink()
+
+    return change
+
+
+def holding(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda model: (model / name).write_bytes(content)
+
+
+def settings(name: str = "config.json", **changes: Any) -> Callable[[Path], object]:
+    """Other values in a JSON file of the model; None removes them."""
+
+    def change(model: Path) -> None:
+        path = model / name
+        values = {**json.loads(path.read_bytes()), **changes}
+        path.write_text(json.dumps({key: each for key, each in values.items() if each is not None}))
+
+    return change
+
+
+def weights(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    """The model's weights, changed in place."""
+
+    def make(model: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(model / "model.safetensors")
+        change(tensors)
+        save_file(tensors, model / "model.safetensors", {"format": "pt"})
+
+    return make
+
+
+def _fill(tensors: dict[str, Any], value: float) -> None:
+    tensors["classifier.weight"].fill_(value)
+
+
+def _rename(tensors: dict[str, Any], prefix: str) -> None:
+    for name in list(tensors):
+        tensors[prefix + name] = tensors.pop(name)
+
+
+def _grow(tensors: dict[str, Any]) -> None:
+    tensors["classifier.weight"] = tensors["classifier.weight"].repeat(2, 1)
+
+
+def pickled(model: Path) -> None:
+    """Weights in a pickle that holds more than weights."""
+    import pickle
+
+    (model / "model.safetensors").unlink()
+    (model / "pytorch_model.bin").write_bytes(pickle.dumps(Path("/nowhere")))
+
+
+GOOD = "text,label\na good film,positive\na bad film,negative\n"
+TWO = ["a good film", "a bad film"]
+PAIR = "text,pair\na good film,a bad film\n"
+WIDE = ",".join(f"c{i}" for i in range(1000)) + ",text\n" + ",".join(["x"] * 1000) + ",a good film\n"
+
+# A row a line, so that it is easy to read the tables and to add to them.
+# fmt: off
+FOR_CONVERSION = {"bert_config.json": json.dumps({"vocab_size": 6, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 8, "type_vocab_size": 2, "hidden_act": "gelu"}), "vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n"}
+
+SHELL: list[Shell] = [
+    # The command itself.
+    Shell("no such command", "expalin x", 2, "Did you mean 'explain'"),
+    Shell("an empty command", "''", 2, "no such command"),
+    Shell("an option in place of a command", "--model builtin", 2, "--model"),
+    Shell("a misspelt option", "explain x --formt json", 2, "--format"),
+    Shell("an option of another command", "predict x --method gi", 2, "--method"),
+    Shell("an option without its value", "explain x --method", 2, "--method"),
+    Shell("nothing to explain", "explain", 2, "TEXT"),
+    Shell("nothing to predict", "predict -m model", 2, "TEXT"),
+    Shell("too few values", "explain x --contrast positive", 2, "--contrast"),
+    Shell("an unknown list", "list colours", 2, "'colours' is not one of"),
+    Shell("list of nothing", "list", 2, "missing argument"),
+    Shell("datasets of nothing", "datasets show", 2, "missing argument"),
+    Shell("datasets, no such command", "datasets sta sst2", 2, "'sta'"),
+    # Texts as arguments.
+    Shell("an empty text", "explain '' -m model", 2, "text 1 is empty"),
+    Shell("a blank text", "explain '  ' -m model", 2, "text 1 is empty"),
+    Shell("an empty text among others", "predict 'a good film' '' -m model", 2, "text 2 is empty"),
+    Shell("an empty --text", "explain --text '' -m model", 2, "text 1 is empty"),
+    Shell("an empty pair", "predict 'a good film' --pair '' -m model", 2, "empty"),
+    Shell("fewer pairs than texts", "predict a b --pair c -m model", 2, "expected one --pair for each of the 2 texts"),
+    Shell("more pairs than texts", "predict a --pair b --pair c -m model", 2, "expected one --pair for each"),
+    Shell("pairs of nothing", "predict --pair b -m model", 2, "TEXT"),
+    Shell("--pair and --tab-pairs", "predict a --pair b --tab-pairs -m model", 2, "exclude each other"),
+    Shell("--tab-pairs with a text", "predict 'a good film' --tab-pairs -m model", 2, "--tab-pairs"),
+    Shell("--pair with a file", "predict lines.txt --pair b -m model", 2, "--tab-pairs", {"lines.txt": "a\n"}),
+    Shell("stdin twice", "predict - - -m model", 2, "stdin can be read only once", stdin=b"a\n"),
+    Shell("a text and a data set", "predict a --data reviews.csv -m model", 2, "exclude each other"),
+    Shell("columns without a data set", "predict a --text-column text -m model", 2, "--data"),
+    Shell("a limit without a data set", "explain a --limit 3 -m model", 2, "--limit is for data sets"),
+    Shell("a split without a data set", "explain a --split test -m model", 2, "--split is for data sets"),
+    Shell("a report without a data set", "predict a --report -m model", 2, "--report"),
+    # Words that look like paths.
+    Shell("a table as TEXT", "explain reviews.csv -m model", 2, "--data reviews.csv"),
+    Shell("a table that is not there as TEXT", "explain revews.csv -m model", 2, ["'revews.csv'", "--text"]),
+    Shell("a path that is not there", "explain data/reviews -m model", 2, ["'data/reviews'", "--text"]),
+    Shell("a text file that is not there", "explain reviews.txt -m model", 2, ["'reviews.txt'", "--text"]),
+    Shell("a home that is not there", "explain '~nobody/reviews.txt' -m model", 2, "--text"),
+    Shell("a folder as TEXT", "explain ./model", 2, ["folder", "--text"]),
+    Shell("a folder without a slash as TEXT", "explain model -m model -f json", 0, texts=["model"]),
+    Shell("a symlink loop as TEXT", "explain loop.txt -m model", 2, "'loop.txt'", {"loop.txt": link("loop.txt")}),
+    Shell("a dangling symlink as TEXT", "explain x.txt -m model", 2, "'x.txt'", {"x.txt": link("nowhere")}),
+    Shell("an archive as TEXT", "explain x.zip -m model", 2, "ZIP archive", {"x.zip": zipped("x.txt", "a good film\n")}, flaw="its lines are read"),
+    Shell("a compressed file as TEXT", "explain x.txt.gz -m model", 2, "gunzip", {"x.txt.gz": gzip.compress(b"a\n")}, flaw="its lines are read"),
+    Shell("a table in a spreadsheet as TEXT", "explain x.xlsx -m model", 2, "export the sheet", {"x.xlsx": zipped("xl/a.xml", "<a/>")}, flaw="its lines are read"),
+    Shell("a PDF as TEXT", "explain x.pdf -m model", 2, "a PDF", {"x.pdf": b"%PDF-1.7\n\xe2\xe3\xcf\xd3\n"}, flaw="its lines are read"),
+    Shell("JSON as TEXT", "explain x.json -m model", 2, "json", {"x.json": '{"text": "a good film"}\n'}, flaw="its lines are read"),
+    Shell("a model's weights as TEXT", "explain model/model.safetensors -m model", 2, "model.safetensors", flaw="its lines are read"),
+    Shell("a path as a text", "explain --text reviews.csv -m model -f json", 0, texts=["reviews.csv"]),
+    Shell("a text with a slash", "explain 'good and/or bad' -m model -f json", 0, texts=["good and/or bad"]),
+    Shell("a rating as a text", "explain '9 / 10' -m model -f json", 0, texts=["9 / 10"]),
+    Shell("a dash as a text", "explain --text - -m model -f json", 0, texts=["-"]),
+    Shell("a text like an option", "explain -m model -f json -- --bad", 0, texts=["--bad"]),
+    Shell("a name of a file too long for any", f"explain {'a' * 5000} -m model -f json", 0, texts=["a" * 5000]),
+    # Characters.
+    Shell("U+2028 and U+0085", "explain 'a\u2028b\u0085c' -m model -f json", 0, texts=["a\u2028b\u0085c"]),
+    Shell("control characters", "explain 'a\x07b \x1b[31mc' -m model -f json", 0, texts=["a\x07b \x1b[31mc"]),
+    Shell("control characters at a terminal", "explain 'a\x07b \x1b[31mc' -m model", 0, "␛[31mc"),
+    Shell("control characters in a prediction", "predict 'a\x07b \x1b[31mc' -m model", 0, "␛[31mc"),
+    Shell("right to left", "explain 'שלום good' -m model -f json", 0, texts=["שלום good"]),
+    Shell("an override of direction", "explain 'a \u202egood' -m model -f json", 0, texts=["a \u202egood"]),
+    Shell("joined emoji", "explain 'good 👩‍👩‍👧‍👦 film' -m model -f json", 0, texts=["good 👩‍👩‍👧‍👦 film"]),
+    Shell("combining marks", f"explain 'a{chr(0x301) * 300} film' -m model -f json", 0, texts=["a" + "\u0301" * 300 + " film"]),
+    Shell("a lone surrogate", "explain 'a \udcff film' -m model -f json", 0, texts=["a \udcff film"]),
+    Shell("markup", "explain '[bold]good[/bold] <b>&amp;' -m model", 0, "[bold]good[/bold] <b>&amp;"),
+    Shell("nothing but marks that go", "explain '\u200b\u200d' -m model", 2, "text 1"),
+    Shell("nothing but unknown words", "explain '中文' -m model -f json", 0, texts=["中文"]),
+    Shell("a word of 100 000 letters", f"predict {'ab' * 50_000} -m model -f json", 0, texts=["ab" * 50_000]),
+    Shell("three hundred texts", f"predict {'a ' * 300} -m model -f json", 0, texts=["a"] * 300),
+    # Lines.
+    Shell("empty stdin", "predict - -m model", 0, "there is no text in stdin", stdin=b""),
+    Shell("blank stdin", "predict - -m model -f json", 0, "blank", stdin=b"\n \n\n", texts=[]),
+    Shell("an empty file", "explain x.txt -m model", 0, "there is no text in", {"x.txt": ""}),
+    Shell("blank lines", "predict - -m model -f json", 0, "blank", stdin=b"a good film\n\n\na bad film\n\n", texts=TWO),
+    Shell("blank lines explained", "explain - -m model -f json", 0, "blank", stdin=b"\na good film\n\na bad film", texts=TWO),
+    Shell("a byte order mark", "predict - -m model -f json", 0, stdin=b"\xef\xbb\xbfa good film\n", texts=["a good film"]),
+    Shell("CRLF", "predict - -m model -f json", 0, stdin=b"a good film\r\na bad film\r\n", texts=TWO),
+    Shell("only CR", "predict - -m model -f json", 0, stdin=b"a good film\ra bad film", texts=["a good film\ra bad film"]),
+    Shell("no end of line at the end", "predict - -m model -f json", 0, stdin=b"a good film\na bad film", texts=TWO),
+    Shell("a line of Latin-1", "predict - -m model -f json", 3, ["line 2", "UTF-8"], stdin=b"a good film\ncaf\xe9\na bad film\n", texts=TWO),
+    Shell("a line of Latin-1 explained", "explain - -m model -f json", 3, ["line 1", "UTF-8"], stdin=b"caf\xe9\na good film\n", texts=["a good film"]),
+    Shell("nothing but Latin-1", "predict - -m model -f json", 3, "UTF-8", stdin=b"caf\xe9\n", texts=[]),
+    Shell("UTF-16 lines", "predict - -m model -f json", 3, "UTF-8", stdin="a good film\n".encode("utf-16"), texts=[]),
+    Shell("UTF-32 lines", "predict - -m model -f json", 3, "UTF-8", stdin="a good film\n".encode("utf-32"), texts=[]),
+    Shell("NUL bytes", "predict - -m model -f json", 0, stdin=b"a\0good film\n", texts=["a\0good film"]),
+    Shell("pairs of tabs, one without", "predict - --tab-pairs -m model -f json", 3, ["line 2", "one tab"], stdin=b"a\tb\nc\n", texts=[("a", "b")]),
+    Shell("pairs of tabs, one with two", "predict - --tab-pairs -m model -f json", 3, "one tab", stdin=b"a\tb\nc\td\te\n", texts=[("a", "b")]),
+    Shell("a pair with an empty part", "predict - --tab-pairs -m model -f json", 3, "line 2", stdin=b"a\tb\n\tc\n", texts=[("a", "b")]),
+    Shell("a TSV of pairs", "predict x.tsv --tab-pairs -m model -f json", 0, files={"x.tsv": "a\tb\n"}, texts=[("a", "b")]),
+    Shell("a line of 200 000 letters", "predict - -m model -f json", 0, stdin=b"a" * 200_000 + b"\n", texts=["a" * 200_000]),
+    # Tables that cannot be read.
+    Shell("a table that is not there", "predict --data revews.csv -m model", 1, "'revews.csv'"),
+    Shell("a data set of no such name", "predict --data sst22 -m model", 2, "did you mean 'sst2'"),
+    Shell("a data set of an empty name", "predict --data '' -m model", 2, "known: sst2"),
+    Shell("a folder without tables", "predict --data model -m model", 1, "'model'"),
+    Shell("an empty folder as data", "predict --data empty -m model", 1, "'empty'", {"empty": folder}),
+    Shell("a folder with the name of a table", "predict --data x.csv -m model", 1, "'x.csv'", {"x.csv": folder}),
+    Shell("a symlink loop as data", "predict --data x.csv -m model", 1, "'x.csv'", {"x.csv": link("x.csv")}),
+    Shell("a dangling symlink as data", "predict --data x.csv -m model", 1, "'x.csv'", {"x.csv": link("nowhere.csv")}),
+    Shell("a table of another kind", "predict --data x.txt -m model", 2, ".csv", {"x.txt": GOOD}),
+    Shell("a spreadsheet", "predict --data x.xlsx -m model", 2, ".csv", {"x.xlsx": zipped("xl/a.xml", "<a/>")}),
+    Shell("a spreadsheet named .csv", "predict --data x.csv -m model", 1, ["x.csv", ".xlsx", "export"], {"x.csv": zipped("xl/a.xml", "<a/>")}),
+    Shell("an archive named .csv", "predict --data x.csv -m model", 1, ["x.csv", "ZIP archive"], {"x.csv": zipped("x.csv", GOOD)}),
+    Shell("gzip named .csv", "predict --data x.csv -m model", 1, ["x.csv", "gunzip"], {"x.csv": gzip.compress(GOOD.encode())}),
+    Shell("bzip2 named .csv", "predict --data x.csv -m model", 1, ["x.csv", "bunzip2"], {"x.csv": bz2.compress(GOOD.encode())}),
+    Shell("a compressed table", "predict --data x.csv.gz -m model", 2, ".csv", {"x.csv.gz": gzip.compress(GOOD.encode())}),
+    Shell("Parquet named .csv", "predict --data x.csv -m model", 1, ["x.csv", ".parquet"], {"x.csv": parquet(text=TWO)}),
+    Shell("CSV named .parquet", "predict --data x.parquet -m model", 1, "not a Parquet file", {"x.parquet": GOOD}),
+    Shell("JSON named .csv", "predict --data x.csv -m model", 1, "column", {"x.csv": '{"text": "a", "label": 1}\n'}),
+    Shell("CSV named .jsonl", "predict --data x.jsonl -m model", 1, "not JSON", {"x.jsonl": GOOD}),
+    Shell("CSV named .tsv", "predict --data x.tsv -m model", 1, "column", {"x.tsv": GOOD}),
+    Shell("an empty .csv", "predict --data x.csv -m model", 1, "is empty", {"x.csv": ""}),
+    Shell("an empty .tsv", "predict --data x.tsv -m model", 1, "is empty", {"x.tsv": ""}),
+    Shell("an empty .jsonl", "predict --data x.jsonl -m model", 1, "empty", {"x.jsonl": ""}),
+    Shell("an empty .parquet", "predict --data x.parquet -m model", 1, "Parquet", {"x.parquet": ""}),
+    Shell("a .csv of blank lines", "predict --data x.csv -m model", 1, "is empty", {"x.csv": "\n\n\n"}),
+    Shell("a .csv of one byte order mark", "predict --data x.csv -m model", 1, "is empty", {"x.csv": b"\xef\xbb\xbf"}),
+    Shell("a header only, .csv", "predict --data x.csv -m model", 1, "no rows", {"x.csv": "text,label\n"}),
+    Shell("a header only, .tsv", "explain --data x.tsv -m model", 1, "no rows", {"x.tsv": "text\tlabel\n"}),
+    Shell("columns only, .parquet", "evaluate --data x.parquet -m model", 1, "no rows", {"x.parquet": parquet(text=[], label=[])}),
+    Shell("Latin-1 table", "predict --data x.csv -m model", 1, ["line 2", "UTF-8"], {"x.csv": "text\ncafé\n".encode("latin-1")}),
+    Shell("UTF-16 table", "predict --data x.csv -m model", 1, ["UTF-16", "UTF-8"], {"x.csv": GOOD.encode("utf-16")}),
+    Shell("UTF-16 JSON lines", "predict --data x.jsonl -m model", 1, ["UTF-16", "UTF-8"], {"x.jsonl": '{"text": "a"}\n'.encode("utf-16")}),
+    Shell("Parquet cut short", "predict --data x.parquet -m model", 1, "not a Parquet file", {"x.parquet": cut(parquet(text=TWO * 100), 300)}),
+    Shell("CSV cut in a quote", "predict --data x.csv -m model", 1, ["line 2", "not CSV"], {"x.csv": 'text,label\n"a good film,positive\n'}),
+    Shell("a quote in the middle of a cell", "predict --data x.csv -m model", 1, ["line 2", "not CSV"], {"x.csv": 'text,label\n"a "good" film",positive\n'}),
+    Shell("a row with too few cells", "predict --data x.csv -m model", 1, ["line 3", "expected 2 cells"], {"x.csv": GOOD.replace("film,negative", "film")}),
+    Shell("a comma without quotes", "predict --data x.csv -m model", 1, ["line 2", "found 3"], {"x.csv": "text,label\na good, long film,positive\n"}),
+    Shell("semicolons", "predict --data x.csv -m model", 1, "column", {"x.csv": GOOD.replace(",", ";")}),
+    Shell("JSON cut short", "predict --data x.jsonl -m model", 1, ["line 2", "not JSON"], {"x.jsonl": '{"text": "a"}\n{"text": "b'}),
+    Shell("a JSON array", "predict --data x.jsonl -m model", 1, "found list", {"x.jsonl": '[{"text": "a"}, {"text": "b"}]\n'}),
+    Shell("JSON scalars", "predict --data x.jsonl -m model", 1, "found str", {"x.jsonl": '"a good film"\n'}),
+    Shell("JSON over many lines", "predict --data x.jsonl -m model", 1, "one JSON object a line", {"x.jsonl": '{\n "text": "a"\n}\n'}),
+    Shell("JSON nested too deep", "predict --data x.jsonl -m model", 1, "nested too deeply", {"x.jsonl": '{"text": ' + "[" * 100_000 + "\n"}),
+    Shell("JSON with a number as text", "predict --data x.jsonl -m model", 1, ["line 1", "must be a text"], {"x.jsonl": '{"text": 3}\n'}),
+    Shell("JSON with null as text", "predict --data x.jsonl -m model", 1, ["line 2", "must be a text"], {"x.jsonl": '{"text": "a"}\n{"text": null}\n'}),
+    Shell("JSON with a nested text", "predict --data x.jsonl -m model", 1, "must be a text", {"x.jsonl": '{"text": {"en": "a"}}\n'}),
+    Shell("JSON without the text", "predict --data x.jsonl -m model", 1, ["line 2", "must be a text"], {"x.jsonl": '{"text": "a"}\n{"txt": "b"}\n'}),
+    Shell("JSON with a key twice", "predict --data x.jsonl -m model", 1, ["line 1", "'text'", "twice"], {"x.jsonl": '{"text": "a", "text": "b"}\n'}),
+    Shell("JSON with NaN as label", "predict --data x.jsonl -m model", 1, ["line 1", "label"], {"x.jsonl": '{"text": "a", "label": NaN}\n'}),
+    Shell("JSON with a list as label", "predict --data x.jsonl -m model", 1, ["line 1", "label"], {"x.jsonl": '{"text": "a", "label": [1, 2]}\n'}),
+    Shell("JSON with two thousand names", "predict --data x.jsonl -m model", 1, "1000", {"x.jsonl": json.dumps({f"c{i}": 1 for i in range(2000)}) + "\n"}),
+    Shell("an empty text in a table", "predict --data x.csv -m model", 1, ["line 3", "empty"], {"x.csv": "text,label\na,positive\n,negative\n"}),
+    Shell("an empty label in a table", "predict --data x.csv -m model", 1, ["line 2", "label"], {"x.csv": "text,label\na good film,\n"}),
+    Shell("a lone surrogate in a table", "predict --data x.jsonl -m model", 1, "surrogate", {"x.jsonl": '{"text": "a \\ud800"}\n'}),
+    Shell("Parquet with lists", "predict --data x.parquet -m model", 1, ["row 1", "must be a text"], {"x.parquet": parquet(text=[["a", "b"]])}),
+    Shell("Parquet with structs", "predict --data x.parquet -m model", 1, ["row 1", "must be a text"], {"x.parquet": parquet(text=[{"en": "a"}])}),
+    Shell("Parquet with bytes", "predict --data x.parquet -m model", 1, ["row 1", "must be a text"], {"x.parquet": parquet(text=[b"a"])}),
+    Shell("Parquet with numbers", "predict --data x.parquet -m model", 1, ["row 1", "must be a text"], {"x.parquet": parquet(text=[1.5])}),
+    Shell("Parquet with a hole", "predict --data x.parquet -m model", 1, ["row 2", "must be a text"], {"x.parquet": parquet(text=["a", None])}),
+    Shell("Parquet with days as labels", "predict --data x.parquet -m model", 1, ["row 1", "label"], {"x.parquet": lambda path: parquet(text=["a"], label=[__import__("datetime").date(2020, 1, 1)])(path)}),
+    # Columns.
+    Shell("no column for the text", "predict --data x.csv -m model", 1, ["no column", "found a, b"], {"x.csv": "a,b\n1,2\n"}),
+    Shell("no such text column", "predict --data reviews.csv --text-column body -m model", 1, ["'body'", "found text, label"]),
+    Shell("no such label column", "predict --data reviews.csv --label-column stars -m model", 1, ["'stars'", "found text, label"]),
+    Shell("no such pair column", "predict --data reviews.csv --pair-column second -m model", 1, ["'second'", "found text, label"]),
+    Shell("no such text column to explain", "explain --data reviews.csv --text-column body -m model", 1, ["'body'", "found text, label"]),
+    Shell("an empty name of a column", "predict --data reviews.csv --text-column '' -m model", 1, "no column ''"),
+    Shell("the label as the text", "predict --data reviews.csv --text-column label -m model -f json", 0, texts=["positive", "negative"]),
+    Shell("two columns of one name", "predict --data x.csv -m model", 1, "2 columns 'text'", {"x.csv": "text,text\na,b\n"}),
+    Shell("two columns but for their case", "predict --data x.csv -m model -f json", 0, files={"x.csv": "Text,text\nb,a good film\n"}, texts=["a good film"]),
+    Shell("two columns but for their case, neither meant", "predict --data x.csv -m model", 1, "2 columns", {"x.csv": "Text,TEXT\na,b\n"}),
+    Shell("a header in capitals", "predict --data x.csv -m model -f json", 0, files={"x.csv": "TEXT,LABEL\na good film,positive\n"}, texts=["a good film"]),
+    Shell("blanks about the names of columns", "predict --data x.csv -m model -f json", 0, files={"x.csv": " text , label \na good film,positive\n"}, texts=["a good film"]),
+    Shell("a thousand and one columns", "predict --data x.csv -m model -f json", 0, files={"x.csv": WIDE}, texts=["a good film"]),
+    Shell("a table without a header", "predict --data x.csv -m model", 1, "no column", {"x.csv": "a good film,positive\na bad film,negative\n"}),
+    # Tables that are odd and good.
+    Shell("a table with a byte order mark", "predict --data x.csv -m model -f json", 0, files={"x.csv": GOOD.encode("utf-8-sig")}, texts=TWO),
+    Shell("a table with CRLF", "predict --data x.csv -m model -f json", 0, files={"x.csv": GOOD.replace("\n", "\r\n").encode()}, texts=TWO),
+    Shell("a table with CR", "predict --data x.csv -m model -f json", 0, files={"x.csv": GOOD.replace("\n", "\r").encode()}, texts=TWO),
+    Shell("a table with blank lines", "predict --data x.csv -m model -f json", 0, files={"x.csv": GOOD.replace("\n", "\n\n")}, texts=TWO),
+    Shell("a suffix in capitals", "predict --data X.CSV -m model -f json", 0, files={"X.CSV": GOOD}, texts=TWO),
+    Shell("a line break in a cell", "predict --data x.csv -m model -f json", 0, files={"x.csv": 'text\n"a good\nfilm"\n'}, texts=["a good\nfilm"]),
+    Shell("quotes in a cell", "predict --data x.csv -m model -f json", 0, files={"x.csv": 'text\n"a ""good"" film"\n'}, texts=['a "good" film']),
+    Shell("a quote in a TSV", "predict --data x.tsv -m model -f json", 0, files={"x.tsv": 'text\n"a good film\n'}, texts=['"a good film']),
+    Shell("U+2028 in a table", "predict --data x.csv -m model -f json", 0, files={"x.csv": "text\na\u2028b\n"}, texts=["a\u2028b"]),
+    Shell("NUL in a table", "predict --data x.csv -m model -f json", 0, files={"x.csv": b"text\na\0b\n"}, texts=["a\0b"]),
+    Shell("no label at all", "predict --data x.csv -m model -f json", 0, files={"x.csv": "text\na good film\n"}, texts=["a good film"]),
+    Shell("no label at all to explain", "explain --data x.csv -m model -f json", 0, files={"x.csv": "text\na good film\n"}, texts=["a good film"]),
+    Shell("pairs", "predict --data x.csv -m model -f json", 0, files={"x.csv": PAIR}, texts=[("a good film", "a bad film")]),
+    Shell("a limit above the rows", "predict --data reviews.csv --limit 99 -m model -f json", 0, texts=TWO),
+    Shell("a limit", "explain --data reviews.csv --limit 1 -m model -f json", 0, texts=TWO[:1]),
+    Shell("a name with blanks", "predict --data 'my reviews.csv' -m model -f json", 0, files={"my reviews.csv": GOOD}, texts=TWO),
+    Shell("a text of 250 000 letters in a table", "predict --data x.csv -m model -f json", 0, files={"x.csv": "text\n" + "good " * 50_000 + "\n"}, texts=["good " * 50_000]),
+    Shell("large text in Parquet", "predict --data x.parquet -m model -f json", 0, files={"x.parquet": lambda path: parquet(text=__import__("pyarrow").array(TWO, "large_string"))(path)}, texts=TWO),
+    Shell("a dictionary in Parquet", "predict --data x.parquet -m model -f json", 0, files={"x.parquet": lambda path: parquet(text=__import__("pyarrow").array(TWO).dictionary_encode())(path)}, texts=TWO),
+    Shell("labels as 1.0 and 0.0", "predict --data x.csv -m model -f json", 0, files={"x.csv": "text,label\na good film,1.0\na bad film,0.0\n"}, texts=TWO),
+    Shell("labels in capitals", "predict --data x.csv -m model -f json", 0, files={"x.csv": "text,label\na good film,POSITIVE\na bad film, Negative \n"}, texts=TWO),
+    # Labels.
+    Shell("unknown labels", "predict --data x.csv --report -m model", 2, ["labels of x (bad, good)", "--label-map bad="], {"x.csv": "text,label\na,good\nb,bad\n"}),
+    Shell("unknown labels that nobody needs", "predict --data x.csv -m model -f json", 0, "labels of x are not those of the model", {"x.csv": "text,label\na good film,good\n"}, texts=["a good film"]),
+    Shell("one unknown label", "predict --data x.csv --report -m model", 2, "--label-map", {"x.csv": GOOD + "c,mixed\n"}),
+    Shell("labels from 1", "predict --data x.csv --report -m model", 2, "--label-map", {"x.csv": "text,label\na,1\nb,2\n"}),
+    Shell("labels below 0", "predict --data x.csv --report -m model", 2, "--label-map", {"x.csv": "text,label\na,-1\nb,1\n"}),
+    Shell("labels of mixed kinds", "predict --data x.jsonl --report -m model", 2, "--label-map", {"x.jsonl": '{"text": "a", "label": 1}\n{"text": "b", "label": "positive"}\n'}),
+    Shell("labels that are no whole numbers", "predict --data x.jsonl -m model", 1, ["line 1", "label"], {"x.jsonl": '{"text": "a", "label": 0.5}\n'}),
+    Shell("truth values as labels", "predict --data x.jsonl --report -m model", 2, "--label-map", {"x.jsonl": '{"text": "a", "label": true}\n{"text": "b", "label": false}\n'}),
+    Shell("more labels than the model has", "predict --data x.csv --report -m model", 2, "--label-map", {"x.csv": "text,label\na,0\nb,1\nc,2\n"}),
+    Shell("unknown labels of an evaluation", "evaluate --data x.csv -m model", 2, "--label-map", {"x.csv": "text,label\na,good\nb,bad\n"}),
+    Shell("a report without labels", "predict --data x.csv --report -m model", 2, "labels", {"x.csv": "text\na\n"}),
+    Shell("a map of half a label", "predict --data reviews.csv --label-map positive -m model", 2, "LABEL=MODEL_LABEL"),
+    Shell("a map that collides with itself", "predict --data reviews.csv --label-map positive=0,positive=1 -m model", 2, "'positive' twice"),
+    Shell("a map from no label", "predict --data reviews.csv --label-map good=positive -m model", 2, "'good'"),
+    Shell("a map to no label", "predict --data reviews.csv --label-map positive=good -m model", 2, "'good'"),
+    Shell("a map without data", "predict a --label-map a=b -m model", 2, "--label-map"),
+    Shell("no such split", "predict --data reviews.csv --split test -m model", 2, "'test'"),
+    Shell("a folder for a table", "predict --data reviews.csv --data-dir . -m model", 2, "data_dir"),
+    Shell("two files for a split", "predict --data two -m model", 2, "two files", {"two": lambda path: [path.mkdir(), (path / "train.csv").write_text(GOOD), (path / "train.tsv").write_text("text\na\n")]}),
+    Shell("splits with other labels", "predict --data two -m model", 1, "no label in common", {"two": lambda path: [path.mkdir(), (path / "train.csv").write_text(GOOD), (path / "dev.csv").write_text("text,label\na,x\n")]}),
+    # Numbers out of range.
+    Shell("a limit of 0", "predict --data reviews.csv --limit 0 -m model", 2, "--limit"),
+    Shell("a limit below 0", "explain --data reviews.csv --limit -1 -m model", 2, "--limit"),
+    Shell("a limit that is a word", "explain --data reviews.csv --limit all -m model", 2, "--limit"),
+    Shell("a limit with a fraction", "explain --data reviews.csv --limit 1.5 -m model", 2, "--limit"),
+    Shell("a batch of 0", "explain a --batch-size 0 -m model", 2, "--batch-size"),
+    Shell("a huge batch", f"predict a --batch-size {10**30} -m model -f json", 0, texts=["a"]),
+    Shell("a top of 0", "explain a --top 0 -m model", 2, "--top"),
+    Shell("a huge top", f"explain a --top {10**30} -m model -f json", 0, texts=["a"]),
+    Shell("a maximum of 0 tokens", "predict a --max-length 0 -m model", 2, "--max-length"),
+    Shell("a maximum without room", "predict a --max-length 2 -m model", 2, "max_length"),
+    Shell("a maximum above the positions", "predict a --max-length 100000 -m model", 2, "max_length must be at most 40"),
+    Shell("a seed below 0", "evaluate --data reviews.csv --seed -1 -m model", 2, "--seed"),
+    # Methods, metrics, targets, levels, formats.
+    Shell("no such method", "explain a --method atnlrp -m model", 2, "did you mean 'attnlrp'"),
+    Shell("an empty method", "explain a --method '' -m model", 2, "at least one method"),
+    Shell("a method twice", "explain a --method gi,gi -m model", 2, "each method once"),
+    Shell("a method with an unknown option", "explain a --method gi:redction=sum -m model", 2, "'redction'"),
+    Shell("a method with an unknown value", "explain a --method gi:reduction=summ -m model", 2, "did you mean 'sum'"),
+    Shell("a method with a value out of range", "explain a --method lrp:alpha=2 -m model", 2, "alpha"),
+    Shell("a method with NaN", "explain a --method lrp:alpha=nan -m model", 2, "alpha"),
+    Shell("a method without a value", "explain a --method gi:reduction -m model", 2, "reduction"),
+    Shell("a method in capitals with blanks", "explain a --method ' GI ' -m model -f json", 0, texts=["a"]),
+    Shell("no such metric", "evaluate --data reviews.csv --metric aopcc -m model", 2, "'aopcc'"),
+    Shell("no such perturbation", "evaluate --data reviews.csv --metric aopc@burn -m model", 2, "burn"),
+    Shell("an empty metric", "evaluate --data reviews.csv --metric '' -m model", 2, "metric"),
+    Shell("plausibility without annotations", "evaluate --data reviews.csv --metric plausibility -m model", 2, "annotations"),
+    Shell("no such level", "explain a --level letter -m model", 2, "'letter' is not one of"),
+    Shell("no such format", "explain a --format yaml -m model", 2, "'yaml'"),
+    Shell("a format of explanations for predictions", "predict a --format latex -m model", 2, "'latex'"),
+    Shell("no such suffix", "explain a -o why.htlm -m model", 2, ["'why.htlm'", ".html"]),
+    Shell("no such suffix for predictions", "predict a -o why.html -m model", 2, "'why.html'"),
+    Shell("a format against the suffix", "explain a -f json -o why.html -m model", 2, "contradict"),
+    Shell("Parquet at a terminal", "predict a -f parquet -m model", 2, "is for files"),
+    Shell("top in HTML", "explain a --top 2 -f html -m model", 2, "--top"),
+    Shell("no such target", "explain a --target good -m model", 2, "unknown label 'good'"),
+    Shell("a target out of range", "explain a --target 2 -m model", 2, "from 0 to 1"),
+    Shell("a target below 0", "explain a --target -1 -m model", 2, "from 0 to 1"),
+    Shell("an empty target", "explain a --target '' -m model", 2, "unknown label ''"),
+    Shell("a target of nothing but digits", f"explain a --target {'9' * 5000} -m model", 2, "unknown label"),
+    Shell("a contrast with itself", "explain a --contrast positive positive -m model", 2, "two different classes"),
+    Shell("a contrast with itself by its index", "explain a --contrast positive 1 -m model", 2, "two different classes"),
+    Shell("a target and a contrast", "explain a --target 0 --contrast 0 1 -m model", 2, "exclude each other"),
+    Shell("no such device", "explain a --device moon -m model", 2, "'moon'"),
+    Shell("a device that is not here", "explain a --device cuda:99 -m model", 2, "'cuda:99'"),
+    Shell("the device meta", "explain a --device meta -m model", 2, "meta"),
+    Shell("no such dtype", "explain a --dtype float31 -m model", 2, "'float31'"),
+    Shell("a dtype of whole numbers", "explain a --dtype int8 -m model", 2, "'int8'"),
+    Shell("a name of torch that is no dtype", "explain a --dtype nn -m model", 2, "'nn'"),
+    # Places to write to.
+    Shell("no folder for the output", "explain a -o no/why.html -m model", 1, "there is no folder 'no'"),
+    Shell("a folder as output", "explain a -o model -m model", 1, "it is a folder"),
+    Shell("a folder with a suffix as output", "explain a -o x.html -m model", 1, "it is a folder", {"x.html": folder}),
+    Shell("a file in place of the folder", "explain a -o reviews.csv/why.html -m model", 1, "reviews.csv"),
+    Shell("a name too long", f"explain a -o {'a' * 300}.html -m model", 1, "too long"),
+    Shell("a symlink loop as output", "explain a -o x.html -m model", 1, "x.html", {"x.html": link("x.html")}),
+    Shell("a full disk", "explain a -f html -o /dev/full -m model", 1, ["/dev/full", "No space left"]),
+    Shell("a full disk for predictions", "predict a -f json -o /dev/full -m model", 1, ["/dev/full", "No space left"]),
+    Shell("a full disk for Parquet", "predict a -f parquet -o /dev/full -m model", 1, ["/dev/full", "No space left"]),
+    Shell("a system folder that takes no file", "explain a -o /proc/why.html -m model", 1, "/proc/why.html"),
+    Shell("an empty output", "explain a -o '' -m model", 1, "folder"),
+    Shell("an error leaves the old file", "explain a --target good -o old.html -m model", 2, "'good'", {"old.html": "old"}),
+    Shell("a folder of results that is a file", "evaluate --data reviews.csv -o reviews.csv -m model", 2, "found the file"),
+    Shell("a folder of results that holds others", "evaluate --data reviews.csv -o other -m model", 2, "no evaluation wrote", {"other": lambda path: [path.mkdir(), (path / "thesis.txt").write_text("x")]}),
+    # Models.
+    Shell("no such folder", "predict a -m ./modell", 1, "there is no folder './modell'"),
+    Shell("almost builtin", "predict a -m biultin", 1, "did you mean 'builtin'"),
+    Shell("an empty model", "predict a -m ''", 1, "there is no folder ''"),
+    Shell("a file as model", "predict a -m model/config.json", 1, "is a file"),
+    Shell("weights as model", "predict a -m model/model.safetensors", 1, "is a file"),
+    Shell("an empty folder as model", "predict a -m empty", 1, "no config.json", {"empty": folder}),
+    Shell("a symlink loop as model", "predict a -m ./loop", 1, "./loop", {"loop": link("loop")}),
+    Shell("a hub id offline", "predict a -m nobody/nothing", 1, "nobody/nothing"),
+    Shell("a hub id with blanks", "predict a -m 'no body/nothing'", 1, "no body/nothing"),
+    Shell("a URL", "predict a -m https://huggingface.co/a/b", 1, "https://huggingface.co/a/b"),
+    Shell("no weights", "predict a -m broken", 1, "no weights", {"broken": broken_model(without("model.safetensors"))}),
+    Shell("no config", "predict a -m broken", 1, "no config.json", {"broken": broken_model(without("config.json"))}),
+    Shell("no tokenizer", "predict a -m broken", 1, "tokenizer", {"broken": broken_model(without("tokenizer.json", "tokenizer_config.json"))}),
+    Shell("a config that is no JSON", "predict a -m broken", 1, "broken", {"broken": broken_model(holding("config.json", b"{"))}),
+    Shell("an empty config", "predict a -m broken", 1, "broken", {"broken": broken_model(holding("config.json", b""))}),
+    Shell("a config that is a list", "predict a -m broken", 1, "broken", {"broken": broken_model(holding("config.json", b"[]"))}),
+    Shell("a config without a type", "predict a -m broken", 1, "broken", {"broken": broken_model(settings(model_type=None))}),
+    Shell("a config of an unknown type", "predict a -m broken", 1, "broken", {"broken": broken_model(settings(model_type="brt"))}),
+    Shell("a config of other sizes", "predict a -m broken", 1, "do not fit", {"broken": broken_model(settings(intermediate_size=48))}),
+    Shell("a config with more layers", "predict a -m broken", 1, "incomplete", {"broken": broken_model(settings(num_hidden_layers=3))}),
+    Shell("a config with fewer layers", "predict a -m broken", 1, "layer.1", {"broken": broken_model(settings(num_hidden_layers=1))}, flaw="weights that are left over are not told"),
+    Shell("a tokenizer that is no JSON", "predict a -m broken", 1, "tokenizer", {"broken": broken_model(holding("tokenizer.json", b"{"))}),
+    Shell("a tokenizer with more words", "predict great -m broken", 2, "tokenizer does not belong to this model", {"broken": broken_model(settings(vocab_size=40), weights(lambda t: t.update({"bert.embeddings.word_embeddings.weight": t["bert.embeddings.word_embeddings.weight"][:40].clone()})))}),
+    Shell("weights cut short", "predict a -m broken", 1, "damaged", {"broken": broken_model(lambda model: os.truncate(model / "model.safetensors", 1000))}),
+    Shell("empty weights", "predict a -m broken", 1, "damaged", {"broken": broken_model(holding("model.safetensors", b""))}),
+    Shell("a pointer of Git LFS as weights", "predict a -m broken", 1, "damaged", {"broken": broken_model(holding("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"))}),
+    Shell("a page of HTML as weights", "predict a -m broken", 1, "damaged", {"broken": broken_model(holding("model.safetensors", b"<!doctype html><html></html>"))}),
+    Shell("NaN among the weights", "predict a -m broken", 1, "finite", {"broken": broken_model(weights(lambda t: _fill(t, float("nan"))))}),
+    Shell("infinite weights explained", "explain a -m broken", 1, "finite", {"broken": broken_model(weights(lambda t: _fill(t, float("inf"))))}),
+    Shell("weights of DataParallel", "predict a -m broken", 1, "'module.'", {"broken": broken_model(weights(lambda t: _rename(t, "module.")))}),
+    Shell("weights of a larger head", "predict a -m broken", 1, "classifier.weight", {"broken": broken_model(weights(_grow))}),
+    Shell("no head", "predict a -m broken", 1, "no classification head", {"broken": broken_model(weights(lambda t: [t.pop("classifier.weight"), t.pop("classifier.bias")]))}),
+    Shell("a pickle", "predict a -m broken", 1, "pickle", {"broken": broken_model(pickled)}),
+    Shell("an adapter", "predict a -m broken", 1, "adapter", {"broken": broken_model(without("config.json", "model.safetensors"), holding("adapter_config.json", b"{}"))}),
+    Shell("code of its own", "predict a -m broken", 1, "trust_remote_code", {"broken": broken_model(settings(model_type="mine", auto_map={"AutoConfig": "mine.Config"}))}),
+    Shell("as many labels in id2label as not in the head", "predict a -m broken", 1, "classifier", {"broken": broken_model(settings(id2label={"0": "a", "1": "b", "2": "c"}))}),
+    Shell("an audit of no model", "audit ./nowhere", 1, "there is no folder './nowhere'"),
+    Shell("an audit of an empty text", "audit model --text ''", 2, "empty"),
+    Shell("an audit with no such method", "audit model --method gx", 2, "'gx'"),
+    Shell("a model as an option of audit", "audit --model model", 2, "--model"),
+    # evaluate
+    Shell("an evaluation of nothing", "evaluate -m model", 2, "--data or --annotations"),
+    Shell("an evaluation of both", "evaluate --data reviews.csv --annotations x -m model", 2, "--data or --annotations"),
+    Shell("no such annotations", "evaluate --annotations x.jsonl -m model", 1, "x.jsonl"),
+    Shell("annotations that are empty", "evaluate --annotations x.jsonl -m model", 1, "x.jsonl", {"x.jsonl": ""}),
+    Shell("annotations that are a table", "evaluate --annotations reviews.csv -m model", 2, "reviews.csv"),
+    Shell("annotations without a rationale", "evaluate --annotations x.jsonl -m model", 1, "line 1", {"x.jsonl": '{"text": "a"}\n'}),
+    Shell("explanations without a name", "evaluate --data reviews.csv --explanations x.jsonl -m model", 2, "NAME=FILE"),
+    Shell("explanations that are not there", "evaluate --data reviews.csv --explanations lime=x.jsonl -m model", 2, "x.jsonl"),
+    Shell("explanations that are empty", "evaluate --data reviews.csv --explanations lime=x.jsonl -m model", 2, "x.jsonl", {"x.jsonl": ""}),
+    Shell("explanations of other texts", "evaluate --data reviews.csv --explanations lime=x.jsonl -m model", 2, "x.jsonl", {"x.jsonl": '{"text": "no", "words": ["no"], "scores": [1]}\n'}),
+    Shell("explanations with NaN", "evaluate --data reviews.csv --explanations lime=x.jsonl -m model", 2, "x.jsonl", {"x.jsonl": '{"text": "a good film", "words": ["a", "good", "film"], "scores": [1, NaN, 0]}\n'}),
+    Shell("explanations with too few scores", "evaluate --data reviews.csv --explanations lime=x.jsonl -m model", 2, "x.jsonl", {"x.jsonl": '{"text": "a good film", "words": ["a", "good", "film"], "scores": [1]}\n'}),
+    Shell("explanations of one name twice", "evaluate --data reviews.csv --explanations a=x --explanations a=y -m model", 2, "'a' twice"),
+    # datasets
+    Shell("datasets show of no file", "datasets show x.csv", 1, "'x.csv'"),
+    Shell("datasets show of an empty file", "datasets show x.csv", 1, "is empty", {"x.csv": ""}),
+    Shell("datasets stats of a header", "datasets stats x.csv", 1, "no rows", {"x.csv": "text,label\n"}),
+    Shell("datasets show of no split", "datasets show reviews.csv --split test", 2, "'test'"),
+    Shell("datasets show of no rows", "datasets show reviews.csv --limit 0", 2, "--limit"),
+    Shell("a known data set without its files", "datasets stats sst2 --data-dir empty", 1, "'empty'", {"empty": folder}),
+    Shell("a known data set in no folder", "datasets stats sst2 --data-dir nowhere", 1, "'nowhere'"),
+    Shell("a revision of a table", "datasets show reviews.csv --revision main", 2, "revision"),
+    # convert
+    Shell("nothing to convert", "convert --output-dir out", 2, "nothing to convert"),
+    Shell("no place to convert to", "convert --pytorch-checkpoint-path x.bin", 2, "--output-dir", {"x.bin": b""}),
+    Shell("two things to convert", "convert --pytorch-checkpoint-path a --tf-checkpoint-path b --output-dir out", 2, "exclude each other"),
+    Shell("no such checkpoint", "convert --pytorch-checkpoint-path x.bin --output-dir out", 1, "x.bin"),
+    Shell("an empty checkpoint", "convert --pytorch-checkpoint-path x.bin --output-dir out", 1, "x.bin", {"x.bin": b"", **FOR_CONVERSION}),
+    Shell("a text as checkpoint", "convert --pytorch-checkpoint-path x.bin --output-dir out", 1, "x.bin", {"x.bin": "a good film", **FOR_CONVERSION}),
+    Shell("a checkpoint without settings", "convert --pytorch-checkpoint-path x.bin --output-dir out", 1, "bert_config.json", {"x.bin": b""}),
+    Shell("a checkpoint with empty settings", "convert --pytorch-checkpoint-path x.bin --output-dir out", 1, "vocab_size", {"x.bin": b"", "bert_config.json": "{}"}),
+    Shell("a folder as checkpoint", "convert --pytorch-checkpoint-path model --output-dir out", 1, "model"),
+    Shell("no such TensorFlow checkpoint", "convert --tf-checkpoint-path x.ckpt --output-dir out", 1, "x.ckpt"),
+    Shell("a TensorFlow checkpoint cut short", "convert --tf-checkpoint-path x.ckpt --output-dir out", 1, "x.ckpt", {"x.ckpt.index": b"\0\1", "x.ckpt.data-00000-of-00001": b"", **FOR_CONVERSION}),
+    # finetune
+    Shell("finetune of nothing", "finetune", 2, "missing option"),
+    Shell("finetune of no data set", "finetune --task sst22 --output-dir out", 2, "'sst2'"),
+    Shell("finetune of no file", "finetune --task x.csv --output-dir out", 1, "'x.csv'"),
+    Shell("finetune of a header", "finetune --task x.csv --output-dir out", 1, "no rows", {"x.csv": "text,label\n"}),
+    Shell("finetune of one label", "finetune --task x.csv --model model --output-dir out", 2, "label", {"x.csv": "text,label\na,x\nb,x\nc,x\n"}),
+    Shell("finetune without labels", "finetune --task x.csv --model model --output-dir out", 2, "label", {"x.csv": "text\na\nb\n"}),
+    Shell("finetune from no model", "finetune --task x.csv --model ./nowhere --output-dir out", 1, "./nowhere", {"x.csv": GOOD * 1 + "".join(f"a film {i},{('positive', 'negative')[i % 2]}\n" for i in range(40))}),
+    Shell("finetune into a file", "finetune --task reviews.csv --model model --output-dir reviews.csv", 2, "reviews.csv"),
+    Shell("finetune with no epochs", "finetune --task reviews.csv --model model --output-dir out --epochs 0", 2, "epochs"),
+    Shell("finetune with a rate below 0", "finetune --task reviews.csv --model model --output-dir out --learning-rate -1", 2, "learning"),
+    Shell("finetune with NaN as rate", "finetune --task reviews.csv --model model --output-dir out --learning-rate nan", 2, "learning"),
+    Shell("finetune of other data", "finetune --task reviews.csv --data-dir nowhere --model model --output-dir out", 2, "data"),
+    # study
+    Shell("a study of nothing", "study -o out", 2, "CONFIG.yaml or --run"),
+    Shell("a study without a place", "study x.yaml", 2, "--output"),
+    Shell("no such settings", "study x.yaml -o out", 2, "x.yaml"),
+    Shell("empty settings", "study x.yaml -o out", 2, "x.yaml", {"x.yaml": ""}),
+    Shell("settings that are no YAML", "study x.yaml -o out", 2, "x.yaml", {"x.yaml": "a: [b\n"}),
+    Shell("settings that are a list", "study x.yaml -o out", 2, "x.yaml", {"x.yaml": "- a\n"}),
+    Shell("settings that run code", "study x.yaml -o out", 2, "x.yaml", {"x.yaml": "!!python/object/apply:os.system ['true']\n"}),
+    Shell("an unknown setting", "study x.yaml -o out", 2, "'limt'", {"x.yaml": "runs: [{name: a, model: model, data: reviews.csv}]\nlimt: 3\n"}),
+    Shell("a run without data", "study --run a=model -o out", 2, "NAME=MODEL,DATA"),
+    Shell("a run of no model", "study --run a=./nowhere,reviews.csv -o out", 1, "./nowhere"),
+    Shell("a run of no file", "study --run a=model,x.csv -o out", 1, "x.csv"),
+    Shell("a study into a file", "study --run a=model,reviews.csv -o reviews.csv", 2, "reviews.csv"),
+]
+
+# fmt: on
+
+
+class Unwilling:
+    """Gives one text and then fails."""
+
+    def __iter__(self) -> Any:
+        yield "a good film"
+        raise ValueError("no more")
+
+
+def namespace() -> dict[str, Any]:
+    """What the expressions of PYTHON may name, beside `C`."""
+    import numpy
+    import pandas
+    import torch
+
+    import whybert
+
+    public = {name: getattr(whybert, name) for name in whybert.__all__}
+    libraries = {"np": numpy, "pd": pandas, "torch": torch}
+    return {**public, **libraries, "whybert": whybert, "Path": Path, "Unwilling": Unwilling}
+
+
+# fmt: off
+TEXTS = ["None", "3", "3.5", "True", "b'a film'", "{'text': 'a film'}", "{'a film'}", "[None]", "[3]", "[b'a']", "[['a', 'b']]", "[('a', 'b', 'c')]", "('a', 'b', 'c')", "('a',)", "()", "('a', None)", "['a', float('nan')]", "''", "' '", "['a', '']", "('a', '')", "pd.DataFrame({'text': ['a']})", "pd.Series(['a', None])", "pd.Series(['a', float('nan')])", "pd.Series([1, 2])", "np.array([1.5])", "np.array(['a', 'b']).reshape(1, 2)", "torch.zeros(2)", "object()", "len", "str", "[{'text': 'a'}]", "[[]]"]
+PYTHON: list[Python] = [
+    *(Python(f"texts {texts}", f"explain(C, {texts})", "InputError", "text") for texts in TEXTS),
+    *(Python(f"texts to predict {texts}", f"C.predict({texts})", "InputError", "text") for texts in TEXTS),
+    Python("no text", "explain(C, [])", gives=[]),
+    Python("no text, several methods", "explain(C, [], ['gi', 'lat'])", gives={"gi": [], "lat": []}),
+    Python("a generator", "[e.text for e in explain(C, (t for t in ['a', 'b']))]", gives=["a", "b"]),
+    Python("a generator that fails", "explain(C, Unwilling())", "ValueError", "no more"),
+    Python("a Series", "[e.text for e in explain(C, pd.Series(['a', 'b'], index=[7, 3]))]", gives=["a", "b"]),
+    Python("an array", "[e.text for e in explain(C, np.array(['a', 'b']))]", gives=["a", "b"]),
+    Python("an array of objects", "[e.text for e in explain(C, np.array(['a', 'b'], object))]", gives=["a", "b"]),
+    Python("texts and pairs", "explain(C, ['a', ('a', 'b')])", "InputError", "encode texts and pairs separately"),
+    Python("a lone surrogate", "explain(C, 'a \\ud800')[0].text", gives="a \ud800"),
+    Python("NUL", "explain(C, 'a\\0b')[0].text", gives="a\0b"),
+    # The classifier.
+    *(Python(f"a classifier {value}", f"explain({value}, 'a')", "UsageError", "lassifier") for value in ("None", "3", "object()", "{}", "str")),
+    Python("a classifier that is a model", "explain(C.model, 'a')", "UsageError", "tokenizer"),
+    Python("a classifier that is nowhere", "explain('./nowhere', 'a')", "WhybertError", "./nowhere"),
+    Python("a model without a tokenizer", "Classifier(C.model, None)", "WhybertError", "tokenizer"),
+    Python("a model and a tokenizer in the wrong order", "Classifier(C.tokenizer, C.model)", "WhybertError"),
+    Python("a name as a model", "Classifier('builtin', C.tokenizer)", "WhybertError", "Classifier.load"),
+    Python("a name as a tokenizer", "Classifier(C.model, 'bert-base-uncased')", "WhybertError", "tokenizer"),
+    Python("a module without settings", "Classifier(torch.nn.Linear(2, 2), C.tokenizer)", "WhybertError"),
+    *(Python(f"load {value}", f"Classifier.load({value})", "UsageError", "source must be") for value in ("None", "3", "b'builtin'", "C.model", "['builtin']")),
+    Python("load a folder that is none", "Classifier.load(Path('nowhere'))", "ModelLoadError", "nowhere"),
+    Python("load to no device", "Classifier.load('builtin', device='moon')", "UsageError", "'moon'"),
+    Python("load to a device of a wrong type", "Classifier.load('builtin', device=[1])", "UsageError", "device"),
+    Python("load as no dtype", "Classifier.load('builtin', dtype=float)", "UsageError", "dtype must be"),
+    Python("load as whole numbers", "Classifier.load('builtin', dtype=torch.int8)", "UsageError", "dtype must be"),
+    Python("load a revision of a folder", "Classifier.load('builtin', revision='main')", "UsageError", "revision"),
+    *(Python(f"max_length {value}", f"Classifier(C.model, C.tokenizer, {value}).predict('a')", "UsageError", "max_length") for value in ("0", "-1", "2", "100000", "True", "1.5")),
+    # Batches.
+    *(Python(f"batch_size {value}", f"explain(C, 'a', batch_size={value})", "InputError", "batch_size must be") for value in ("0", "-1", "True", "1.0", "None", "'8'")),
+    Python("a huge batch", "len(explain(C, ['a', 'b'], batch_size=10**30))", gives=2),
+    # Methods.
+    *(Python(f"method {value}", f"explain(C, 'a', {value})", "UsageError") for value in ("None", "3", "''", "[]", "['gi', 'gi']", "'atnlrp'", "['gi', None]", "'gi:reduction=summ'", "'gi:reduction'", "'gi:'", "'lrp:alpha=nan'", "'lrp:alpha=2'", "b'gi'")),
+    Python("a misspelt option", "explain(C, 'a', 'gi', redction='sum')", "UsageError", "'redction'"),
+    Python("a misspelt argument", "explain(C, 'a', batchsize=3)", "UsageError", "'batchsize'"),
+    Python("an option of a wrong type", "explain(C, 'a', 'lrp', alpha='half')", "UsageError", "alpha"),
+    Python("a class as a method", "explain(C, 'a', METHODS['gi'])", "UsageError"),
+    # Targets.
+    *(Python(f"target {value}", f"explain(C, ['a', 'b'], target={value})", "UsageError", words) for value, words in (
+        ("2", "from 0 to 1"), ("-1", "from 0 to 1"), ("'good'", "'good'"), ("True", "True"), ("0.5", ""), ("[0]", "one target for each of the 2 texts"),
+        ("[0, 1, 0]", "one target for each"), ("[]", "one target for each"), ("(0, 0)", "two different"), ("(0, 1, 0)", "two classes"), ("('positive',)", "two classes"),
+        ("[0, 2]", "from 0 to 1"), ("['positive', 'good']", "'good'"), ("[0, None, 1]", ""), ("{'a': 0}", ""), ("{0, 1}", ""), ("b'positive'", ""), ("np.array([0.0, 1.0])", ""), ("np.array([True, False])", ""),
+        ("torch.tensor([0.5, 1.0])", ""), ("torch.zeros(2, 2, 2, dtype=int)", ""), ("[[0, 1]]", ""), ("[[0, 1], [1, 0]]", ""), ("float('nan')", ""), ("object()", ""), ("pd.Series([0.0, 1.0])", ""), ("pd.Series([0, None])", ""),
+    )),
+    *(Python(f"a good target {value}", f"[e.target.index for e in explain(C, ['a', 'b'], target={value})]", gives=gives) for value, gives in (
+        ("'POSITIVE'", [1, 1]), ("1", [1, 1]), ("[0, 1]", [0, 1]), ("['positive', 0]", [1, 0]), ("np.array([0, 1])", [0, 1]), ("np.int64(1)", [1, 1]), ("torch.tensor([1, 0])", [1, 0]), ("torch.tensor(1)", [1, 1]),
+        ("pd.Series([0, 1])", [0, 1]), ("pd.Series(['positive', 'negative'])", [1, 0]), ("np.array(['positive', 'negative'])", [1, 0]), ("('positive', 'negative')", [1, 1]),
+    )),
+    # Tensors.
+    Python("attribute nothing", "attribute(C.model, {})", "UsageError"),
+    Python("attribute None", "attribute(C.model, None)", "UsageError"),
+    Python("attribute a text", "attribute(C.model, 'a')", "UsageError"),
+    Python("attribute no model", "attribute(None, {'input_ids': torch.tensor([[2, 3]])})", "WhybertError"),
+    Python("attribute a Classifier", "attribute(C, {'input_ids': torch.tensor([[2, 3]])})", "WhybertError"),
+    Python("attribute one row without a batch", "attribute(C.model, {'input_ids': torch.tensor([2, 3])})", "UsageError", "input_ids"),
+    Python("attribute numbers with fractions", "attribute(C.model, {'input_ids': torch.tensor([[2.0, 3.0]])})", "UsageError", "input_ids"),
+    Python("attribute a token out of range", "attribute(C.model, {'input_ids': torch.tensor([[2, 10**6]])})", "UsageError"),
+    Python("attribute no rows", "attribute(C.model, {'input_ids': torch.zeros(0, 3, dtype=int)})", "UsageError"),
+    Python("attribute no tokens", "attribute(C.model, {'input_ids': torch.zeros(1, 0, dtype=int)})", "UsageError"),
+    Python("attribute too many tokens", "attribute(C.model, {'input_ids': torch.ones(1, 99, dtype=int)})", "UsageError"),
+    Python("attribute masks of another shape", "attribute(C.model, {'input_ids': torch.ones(1, 3, dtype=int), 'attention_mask': torch.ones(1, 2)})", "WhybertError"),
+    Python("attribute with nothing to see", "attribute(C.model, {'input_ids': torch.ones(1, 3, dtype=int), 'attention_mask': torch.zeros(1, 3, dtype=int)})", "WhybertError", flaw="a row without a token that is seen is answered"),
+    Python("attribute lists", "attribute(C.model, C.tokenizer('a'))", "UsageError"),
+    # Values.
+    *(Python(f"top {value}", f"explain(C, 'a')[0].top({value})", "UsageError") for value in ("-1", "1.5", "None", "True", "'3'")),
+    Python("no such level", "explain(C, 'a')[0].top(1, 'letter')", "UsageError", "letter"),
+    *(Python(f"Explanation.from_dict {value}", f"Explanation.from_dict({value})", "WhybertError") for value in ("{}", "None", "[]", "{'text': 'a'}", "{**explain(C, 'a')[0].to_dict(), 'tokens': 3}", "{**explain(C, 'a')[0].to_dict(), 'logits': 'no'}")),
+    # Data.
+    *(Python(f"load_data {value}", f"load_data({value})", "WhybertError") for value in ("None", "3", "''", "'nowhere.csv'", "'sst22'", "[]", "b'reviews.csv'", "{'text': ['a']}", "pd.DataFrame({'text': ['a']})", "Path('nowhere')", "'reviews.csv', label_column=3", "'reviews.csv', text_column='body'")),
+    *(Python(f"evaluate {value}", f"evaluate(C, {value})", "WhybertError") for value in ("None", "3", "'reviews.csv'", "['a']", "load_data('reviews.csv'), metrics=['aopcc']", "load_data('reviews.csv'), metrics=[]", "load_data('reviews.csv'), limit=0", "load_data('reviews.csv'), methods=[], control=False", "load_data('reviews.csv'), batch_size=0", "load_data('reviews.csv'), target='good'", "load_data('reviews.csv'), seed=-1")),
+    *(Python(f"audit {value}", f"audit({value})", "WhybertError") for value in ("None", "3", "C, [3]", "C, ['']", "C, None, ['gx']", "C.model")),
+    Python("a name that is not there", "whybert.explian", "AttributeError", "explian"),
+]
