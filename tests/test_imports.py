@@ -19,6 +19,7 @@ LAYERS: Final = (
     "sentences",
     "encoding schema",
     "explanation targets anatomy recipe",
+    "saving",
     "render datasets lrp builtin positions adapters folders",
     "interception loading holders",
     "classifier",
@@ -40,6 +41,7 @@ A room imports itself and what stands in lines above its own here, under TYPE_CH
 
 UPWARDS: Final = {
     ("explanation", "render"),  # in functions: an explanation shows itself
+    ("explanation", "saving"),  # and saves itself
 }
 
 ONLY: Final = {

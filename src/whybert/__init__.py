@@ -25,6 +25,7 @@ _PUBLIC = {
     "Classifier": "classifier",
     "Completeness": "explanation",
     "Explanation": "explanation",
+    "Explanations": "explanation",
     "InputError": "errors",
     "METHODS": "methods",
     "METRICS": "evaluation.metrics",
@@ -49,7 +50,10 @@ _PUBLIC = {
     "audit": "auditing",
     "evaluate": "evaluation.bench",
     "explain": "explaining",
+    "html": "saving",
+    "load": "saving",
     "load_data": "datasets:load",
+    "save": "saving",
 }
 
 if TYPE_CHECKING:
@@ -74,8 +78,18 @@ if TYPE_CHECKING:
     from whybert.evaluation.bench import evaluate
     from whybert.evaluation.metrics import METRICS
     from whybert.explaining import explain
-    from whybert.explanation import Completeness, Explanation, Sentence, Target, Token, Window, Word
+    from whybert.explanation import (
+        Completeness,
+        Explanation,
+        Explanations,
+        Sentence,
+        Target,
+        Token,
+        Window,
+        Word,
+    )
     from whybert.methods import METHODS
+    from whybert.saving import html, load, save
 
 __all__ = [
     "METHODS",
@@ -85,6 +99,7 @@ __all__ = [
     "Classifier",
     "Completeness",
     "Explanation",
+    "Explanations",
     "InputError",
     "MissingExtraError",
     "ModelError",
@@ -108,7 +123,10 @@ __all__ = [
     "audit",
     "evaluate",
     "explain",
+    "html",
+    "load",
     "load_data",
+    "save",
 ]
 
 

@@ -58,6 +58,8 @@ class EncodedText:
     """Whether tokens were left out because the text is longer than the maximum."""
     features: Mapping[str, tuple[int, ...]] = field(repr=False, compare=False)
     """What goes to the model, unpadded: one integer for each token under each input's name."""
+    unknown: tuple[bool, ...] = ()
+    """Whether the token stands for text that the tokenizer does not know; empty where none does."""
 
     @property
     def token_count(self) -> int:
@@ -163,6 +165,10 @@ def tokenize(
                 )
         word_ids, word_spans = _words(sequences, offsets, sequence_ids)
         features = {name: tuple(values[index]) for name, values in batch.items()}
+        unknown = tuple(
+            number == tokenizer.unk_token_id and not is_special
+            for number, is_special in zip(one.ids, special, strict=True)
+        )
         rows.append(
             EncodedText(
                 text=text,
@@ -176,6 +182,7 @@ def tokenize(
                 positions=tuple(range(len(special))),
                 truncated=bool(one.overflowing),
                 features=MappingProxyType(features),
+                unknown=unknown if any(unknown) else (),
             )
         )
     return tuple(rows)

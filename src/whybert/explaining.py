@@ -13,7 +13,7 @@ from whybert.attribution import Attribution, attribute_all
 from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike, batches, normalise_texts
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, PaddingWarning
-from whybert.explanation import Completeness, Explanation
+from whybert.explanation import Completeness, Explanation, Explanations
 from whybert.methods import Method, create_all
 from whybert.progress import reported
 from whybert.targets import TargetLike, per_row
@@ -31,7 +31,7 @@ def explain(
     batch_size: int = BATCH_SIZE,
     progress: bool = False,
     **options: Any,
-) -> list[Explanation]: ...
+) -> Explanations: ...
 
 
 @overload
@@ -44,7 +44,7 @@ def explain(
     batch_size: int = BATCH_SIZE,
     progress: bool = False,
     **options: Any,
-) -> dict[str, list[Explanation]]: ...
+) -> dict[str, Explanations]: ...
 
 
 def explain(
@@ -56,7 +56,7 @@ def explain(
     batch_size: int = BATCH_SIZE,
     progress: bool = False,
     **options: Any,
-) -> list[Explanation] | dict[str, list[Explanation]]:
+) -> Explanations | dict[str, Explanations]:
     """Say which tokens and words made the classifier decide as it did.
 
     Args:
@@ -71,7 +71,8 @@ def explain(
         options: of the method, see `attribute`.
 
     Returns:
-        One `Explanation` a text, in order; for several methods a dict of such lists by spec, see `attribute`.
+        `Explanations`, a list of one `Explanation` a text, in order; for several methods a dict of such lists
+        by spec, see `attribute`.
 
     Raises:
         InputError: a text that cannot be encoded.
@@ -90,7 +91,7 @@ def explain(
                 found[spec].update(zip(indices, rows, strict=True))
             done += len(indices)
             report("texts", done, len(listed))
-    ordered = {spec: [rows[i] for i in range(len(listed))] for spec, rows in found.items()}
+    ordered = {spec: Explanations(rows[i] for i in range(len(listed))) for spec, rows in found.items()}
     return next(iter(ordered.values())) if isinstance(method, str | Method) else ordered
 
 
@@ -172,6 +173,7 @@ def _explanations(
                 options=attribution.options,
                 signed=attribution.signed,
                 completeness=None if sums is None else Completeness(*account),
+                classifier=classifier.name,
             )
         )
     return explanations

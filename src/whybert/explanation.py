@@ -7,9 +7,11 @@ Scores are kept raw, as the method produced them; normalising happens only where
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, overload
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
 from whybert.errors import InputError, UnknownNameError, quoted
 from whybert.schema import read, write
@@ -17,6 +19,7 @@ from whybert.sentences import words_of_sentences
 from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from rich.console import RenderableType
 
     from whybert.encoding import EncodedText
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Completeness",
     "Explanation",
+    "Explanations",
     "Level",
     "OptionValue",
     "Options",
@@ -56,6 +60,7 @@ class Token:
         word: index into ``Explanation.word_spans``, or None.
         special: whether the tokenizer added it (``[CLS]``, ``</s>``).
         score: raw attribution, in units of the explained output for relevance methods.
+        unknown: whether it stands for text that the tokenizer does not know (``[UNK]``).
     """
 
     text: str
@@ -65,6 +70,7 @@ class Token:
     word: int | None
     special: bool
     score: float
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Word:
         sequence: 0 for the text, 1 for the pair.
         tokens: indices into ``Explanation.tokens``.
         score: sum of the scores of these tokens.
+        unknown: whether the tokenizer does not know it, or a part of it.
     """
 
     text: str
@@ -85,6 +92,7 @@ class Word:
     sequence: int
     tokens: tuple[int, ...]
     score: float
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +261,8 @@ class Explanation:
             of the labels with that name it is the one with the highest logit.
         windows: the parts in which a long text was read, in order; none where it was read at once.  The
             logits, scores and books are then the weighted sums over the windows.
+        classifier: the name of the model; empty where it is not known.
+        truth: the label that the text has in its data; None where it is not known.
 
     Raises:
         InputError: the fields contradict each other.
@@ -274,6 +284,8 @@ class Explanation:
     completeness: Completeness | None
     predicted: int = -1
     windows: tuple[Window, ...] = ()
+    classifier: str = ""
+    truth: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("tokens", "probabilities", "logits", "labels", "windows"):
@@ -410,8 +422,10 @@ class Explanation:
         words = []
         for word in sorted(members, key=lambda index: (self.word_spans[index], index)):
             sequence, start, end = self.word_spans[word]
-            score = float(sum(self.tokens[index].score for index in members[word]))
-            words.append(Word(texts[sequence][start:end], start, end, sequence, members[word], score))
+            tokens = [self.tokens[index] for index in members[word]]
+            score, unknown = float(sum(t.score for t in tokens)), any(t.unknown for t in tokens)
+            text = texts[sequence][start:end]
+            words.append(Word(text, start, end, sequence, members[word], score, unknown))
         return tuple(words)
 
     def sentences(self) -> tuple[Sentence, ...]:
@@ -510,6 +524,7 @@ class Explanation:
         signed: bool,
         completeness: Completeness | None = None,
         windows: Sequence[Window] = (),
+        classifier: str = "",
     ) -> Explanation:
         """The explanation of a text as the model reads it; the prediction is the class of the highest logit.
 
@@ -518,7 +533,7 @@ class Explanation:
             scores: one for each of its tokens, special ones included.
             labels, logits, probabilities: as the fields of these names.
             target: the class that is explained, and the one that it is held against, or None.
-            method, options, signed, completeness, windows: as the fields of these names.
+            method, options, signed, completeness, windows, classifier: as the fields of these names.
 
         Raises:
             InputError: there is not one score for each token, or what else contradicts itself.
@@ -530,14 +545,14 @@ class Explanation:
             )
         index, against = target
         predicted = max(range(len(logits)), key=logits.__getitem__)
+        unknown = row.unknown or (False,) * row.token_count
+        parts = (row.tokens, row.offsets, row.sequence_ids, row.word_ids, row.special, scores, unknown)
         return cls(
             text=row.text,
             pair=row.pair,
             tokens=tuple(
-                Token(text, start, end, sequence, word, special, float(score))
-                for text, (start, end), sequence, word, special, score in zip(
-                    row.tokens, row.offsets, row.sequence_ids, row.word_ids, row.special, scores, strict=True
-                )
+                Token(text, start, end, sequence, word, special, float(score), is_unknown)
+                for text, (start, end), sequence, word, special, score, is_unknown in zip(*parts, strict=True)
             ),
             word_spans=row.word_spans,
             prediction=labels[predicted],
@@ -552,6 +567,7 @@ class Explanation:
             completeness=completeness,
             predicted=predicted,
             windows=tuple(windows),
+            classifier=classifier,
         )
 
     def to_html(self, level: Level = "word") -> str:
@@ -580,6 +596,34 @@ class Explanation:
 
         return latex(self, level)
 
+    def to_pandas(self, level: Level = "word") -> DataFrame:
+        """A table with a row for each word, token or sentence, see `Explanations.to_pandas`.
+
+        Args:
+            level: "word", "token" or "sentence".
+
+        Raises:
+            UnknownNameError: no such level.
+            MissingExtraError: pandas is not installed.
+        """
+        return Explanations([self]).to_pandas(level)
+
+    def save(self, path: str | Path, level: Level = "word") -> None:
+        """Write a file whose suffix says what it holds, see `whybert.save`.
+
+        Args:
+            path: of the file; an existing one is replaced.
+            level: "word", "token" or "sentence", where the format shows scores.
+
+        Raises:
+            UsageError: no format has this suffix.
+            FileError: the file cannot be written.
+            MissingExtraError: the format needs a package that is not installed.
+        """
+        from whybert.saving import save
+
+        save(self, path, level)
+
     def _repr_html_(self) -> str:
         from whybert.render.html import fragment
 
@@ -589,6 +633,146 @@ class Explanation:
         from whybert.render.terminal import terminal
 
         return terminal(self)
+
+
+class Explanations(list[Explanation]):
+    """A list of explanations that shows itself in a notebook and a terminal, and goes into files and tables.
+
+    Args:
+        explanations: what it holds; any iterable.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, explanations: Iterable[Explanation] = ()) -> None:
+        super().__init__(explanations)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> Explanation: ...
+
+    @overload
+    def __getitem__(self, index: slice[Any, Any, Any], /) -> Explanations: ...
+
+    def __getitem__(self, index: SupportsIndex | slice[Any, Any, Any], /) -> Explanation | Explanations:
+        found = super().__getitem__(index)
+        return Explanations(found) if isinstance(found, list) else found
+
+    def copy(self) -> Explanations:
+        """A list of the same explanations."""
+        return Explanations(self)
+
+    def with_truth(self, labels: Iterable[str | int | None]) -> Explanations:
+        """The same explanations that know the labels which their texts have in the data.
+
+        Args:
+            labels: one for each, in order: its name, its index among the model's, or None where there is
+                none.  Data sets and Series of them will do.
+
+        Raises:
+            InputError: there is not one label for each.
+            UnknownNameError: the model has no such label.
+        """
+        listed = list(labels)
+        if len(listed) != len(self):
+            raise InputError(
+                f"expected one label for each of the {len(self)} explanations, got {len(listed)}; "
+                "None stands for a label that is not known"
+            )
+        return Explanations(
+            replace(each, truth=_truth(each, label, index))
+            for index, (each, label) in enumerate(zip(self, listed, strict=True))
+        )
+
+    def to_pandas(self, level: Level = "word") -> DataFrame:
+        """A table with a row for each word, token or sentence of each text.
+
+        Its columns: index (of the explanation in this list), classifier, method, options, target, prediction,
+        truth, probability, logit (of the prediction), sequence (0 for the text, 1 for its pair), start and
+        end (in characters), the text of the unit under the name of the level, unknown, score.
+
+        Args:
+            level: "word", "token" or "sentence".
+
+        Raises:
+            UnknownNameError: no such level.
+            MissingExtraError: pandas is not installed.
+        """
+        from whybert.saving import data_frame
+
+        return data_frame(self, level)
+
+    def to_html(self, level: Level = "word") -> str:
+        """A self-contained HTML document with all heat maps, see `whybert.html`.
+
+        Args:
+            level: "word", "token" or "sentence".
+
+        Raises:
+            InputError: there are none.
+            UnknownNameError: no such level.
+        """
+        from whybert.render.html import html
+
+        return html(self, level)
+
+    def to_latex(self, level: Level = "word") -> str:
+        """A LaTeX snippet with all heat maps; it needs xcolor.
+
+        Args:
+            level: "word", "token" or "sentence".
+
+        Raises:
+            InputError: there are none.
+            UnknownNameError: no such level.
+        """
+        from whybert.render.latex import latex
+
+        return latex(self, level)
+
+    def save(self, path: str | Path, level: Level = "word") -> None:
+        """Write a file whose suffix says what it holds, see `whybert.save`.
+
+        Args:
+            path: of the file; an existing one is replaced.
+            level: "word", "token" or "sentence", where the format shows scores.
+
+        Raises:
+            InputError: there are none.
+            UsageError: no format has this suffix.
+            FileError: the file cannot be written.
+            MissingExtraError: the format needs a package that is not installed.
+        """
+        from whybert.saving import save
+
+        save(self, path, level)
+
+    def __repr__(self) -> str:
+        methods = ", ".join(dict.fromkeys(quoted(each.method)[1:-1] for each in self))
+        counts = Counter(each.prediction for each in self).most_common(4)
+        said = ", ".join(f"{count} {quoted(label, 20)}" for label, count in counts[:3])
+        more = ", ..." if len(counts) > 3 else ""
+        about = f" by {methods[:60]}: {said}{more}" if self else ""
+        return f"<{len(self)} Explanation{'s' * (len(self) != 1)}{about}>"
+
+    def _repr_html_(self) -> str:
+        from whybert.render.html import fragments
+
+        return fragments(self)
+
+    def __rich__(self) -> RenderableType:
+        from whybert.render.terminal import several
+
+        return several(self)
+
+
+def _truth(explanation: Explanation, label: object, index: int) -> str | None:
+    """The name of a label that is given as such or as an index; a number of numpy is one."""
+    if label is None or label in explanation.labels:
+        return None if label is None else str(label)
+    place = label.__index__() if hasattr(label, "__index__") else -1
+    if not 0 <= place < len(explanation.labels):
+        raise UnknownNameError("label", label, explanation.labels, f" (label {index})")
+    return explanation.labels[place]
 
 
 def units_of(explanation: Explanation, level: Level) -> list[Unit]:

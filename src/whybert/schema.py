@@ -1,11 +1,13 @@
 """Frozen values as JSON and back: one writer and one reader, which go by the fields and their types.
 
 What a value is made of: dataclasses, tuples, mappings from names to numbers or texts, texts, numbers,
-booleans, and None where a type allows it.  `write` and `read` are exact inverses.
+booleans, and None where a type allows it.  `write` and `read` are exact inverses.  `column_types` and
+`cells` are the same as a row of typed columns, for tables.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 import re
@@ -63,6 +65,47 @@ def read(kind: type[_Value], data: object, version: int) -> _Value:
         )
     value: _Value = _read(kind, data, "")
     return value
+
+
+def column_types(arrow: Any, kind: type) -> dict[str, Any]:
+    """The type of pyarrow of each field of a dataclass; `arrow` is that library."""
+    return {field.name: _column_type(arrow, hint) for field, hint in hinted(kind)}
+
+
+def _column_type(arrow: Any, kind: Any) -> Any:
+    if isinstance(kind, type) and is_dataclass(kind):
+        return arrow.struct([(field.name, _column_type(arrow, hint)) for field, hint in hinted(kind)])
+    if NoneType in (kinds := alternatives(kind)):
+        return _column_type(arrow, kinds[0])
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        count = -1 if arguments[-1] is Ellipsis else len(arguments)
+        return arrow.list_(_column_type(arrow, arguments[0]), count)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return arrow.map_(arrow.string(), arrow.string())
+    return {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}[kind]
+
+
+def cells(value: object) -> Any:
+    """The value as cells of `column_types`; each entry of a mapping is text, see `from_text`."""
+    if isinstance(value, Mapping):
+        return [(name, _as_text(each)) for name, each in value.items()]
+    if is_dataclass(value):
+        return {field.name: cells(getattr(value, field.name)) for field in fields(value)}
+    return [cells(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _as_text(value: object) -> str:
+    """A plain value as JSON, but for a text that no JSON could be mistaken for: that one as it stands."""
+    return value if isinstance(value, str) and from_text(value) == value else json.dumps(value, default=str)
+
+
+def from_text(text: str) -> Any:
+    """The plain value that stands as text in a mapping of `cells`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _read(kind: Any, data: object, path: str) -> Any:

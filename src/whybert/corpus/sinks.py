@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from whybert.corpus.sources import Item
-from whybert.errors import InputError, UnknownNameError, UsageError, require
+from whybert.errors import UnknownNameError, UsageError, require
 from whybert.files import csv_row, json_line, plain
+from whybert.saving import FORMATS, Entry, Format, beside
 
 if TYPE_CHECKING:
     from whybert.classifier import Prediction
@@ -21,28 +21,10 @@ if TYPE_CHECKING:
 TERMINAL: Final = "terminal"  # what people read; it is up to the caller
 PROBABILITY: Final = "probability"
 NUMBER: Final = "number"  # of a regression
-DATA: Final = "data_"  # before the name of a column that a row brings along, where that is taken
 _ROW_GROUP: Final = 8192
 
 Records = Iterable[list[dict[str, Any]]]
 Explained = Iterable[list[tuple[Item, list["Explanation"]]]]
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format of answers.
-
-    Fields:
-        suffixes: of files that hold it; the first one is the usual one.
-        write: writes chunks of answers to a stream as they come; see the tables for what more it takes.
-        shows_top: whether it shows the strongest words of an explanation by themselves.
-        in_files_only: whether it is of no use in a terminal.
-    """
-
-    suffixes: tuple[str, ...]
-    write: Callable[..., None]
-    shows_top: bool = False
-    in_files_only: bool = False
 
 
 def chosen(formats: Mapping[str, Format], asked: str | None, path: Path | None) -> str:
@@ -130,22 +112,6 @@ def told_apart(labels: Sequence[str]) -> list[str]:
     return [label if labels.count(label) == 1 else f"{label} ({index})" for index, label in enumerate(labels)]
 
 
-def beside(own: Iterable[str], more: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that a row brings along; one that is called like one of ours is DATA_ and its name.
-
-    Raises:
-        UsageError: that name is taken too.
-    """
-    taken = set(own)
-    found: dict[str, Any] = {}
-    for name, value in more.items():
-        free = f"{DATA}{name}" if name in taken else name
-        if free in taken or free in found:
-            raise UsageError(f"the column {name!r} is called like one of the output; rename it")
-        found[free] = value
-    return found
-
-
 def _kind(cells: Sequence[Any]) -> type:
     """The type of a column of a table: that of its cells, or else text."""
     kinds = {type(cell) for cell in cells if cell is not None}
@@ -200,35 +166,21 @@ PREDICTIONS: Final[Mapping[str, Format]] = {
 # Explanations.  `write` takes chunks of them, one for each method, the level, how many are the top, a stream.
 
 
-def _explanation_lines(chunks: Explained, level: Level, top: int | None, stream: TextIO) -> None:
+def _explanations(form: Format) -> Format:
+    """A format of files of explanations as one of answers, which come in chunks."""
+
+    def write(chunks: Explained, level: Level, top: int | None, stream: TextIO) -> None:
+        form.write(_flat(chunks, stream), stream, level, top)
+
+    return replace(form, write=write)
+
+
+def _flat(chunks: Explained, stream: TextIO) -> Iterator[Entry]:
     for chunk in chunks:
         for item, explanations in chunk:
             for explanation in explanations:
-                own = explanation.to_dict()
-                record: dict[str, Any] = {"index": item.index, "label": item.truth}
-                record |= {**beside((*own, *record, "top"), item.columns), **own}
-                if top is not None:
-                    names = ("text", "start", "end", "sequence", "score")
-                    units = explanation.top(top, level)
-                    record["top"] = [{name: getattr(unit, name) for name in names} for unit in units]
-                stream.write(json_line(record))
+                yield item.index, item.columns, replace(explanation, truth=item.truth)
         stream.flush()
 
 
-def _document(name: str) -> Callable[..., None]:
-    """One document of all explanations, by the renderer of that name."""
-
-    def write(chunks: Explained, level: Level, top: int | None, stream: TextIO) -> None:
-        found = [explanation for chunk in chunks for _, listed in chunk for explanation in listed]
-        if not found:
-            raise InputError("there is no text to explain; give at least one")
-        stream.write(getattr(importlib.import_module(f"whybert.render.{name}"), name)(found, level))
-
-    return write
-
-
-EXPLANATIONS: Final[Mapping[str, Format]] = {
-    "html": Format((".html", ".htm"), _document("html")),
-    "json": Format((".jsonl", ".json", ".ndjson"), _explanation_lines, shows_top=True),
-    "latex": Format((".tex",), _document("latex")),
-}
+EXPLANATIONS: Final = {name: _explanations(form) for name, form in FORMATS.items() if name != "text"}

@@ -466,7 +466,7 @@ class _Run:
             found[RANDOM] = random_explanations(subjects, self.classifier.labels)
         return found
 
-    def _explained(self, subjects: Sequence[Subject]) -> dict[str, list[Explanation]]:
+    def _explained(self, subjects: Sequence[Subject]) -> Mapping[str, list[Explanation]]:
         with _rows_named([subject.index for subject in subjects]):
             return explain(
                 self.classifier,

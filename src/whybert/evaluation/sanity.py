@@ -390,7 +390,7 @@ def _texts(subjects: Sequence[Subject]) -> list[Text]:
     return [subject.text for subject in subjects]
 
 
-def _explained(work: Work, targets: Sequence[int]) -> dict[str, list[Explanation]]:
+def _explained(work: Work, targets: Sequence[int]) -> Mapping[str, list[Explanation]]:
     """The texts explained by all methods with shared forward passes; errors name the subjects."""
     texts: Any = _texts(work.subjects)
     with _named(work.subjects):

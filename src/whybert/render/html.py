@@ -6,7 +6,7 @@ The heat map lies on white "paper" in light and in dark surroundings, because wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from whybert.explanation import Explanation, Level, Unit, units_of
@@ -51,6 +51,7 @@ def html(
     explanations: Explanation | Iterable[Explanation],
     level: Level = "word",
     title: str = "Why the classifier decided so",
+    date: str | None = None,
 ) -> str:
     """A complete HTML document; explanations of the same text are shown one under another.
 
@@ -95,6 +96,13 @@ def fragment(explanation: Explanation, level: Level = "word") -> str:
         f"<div><strong>{_escape(prediction_line(explanation))}</strong></div>"
         f"{_figure(explanation, level)}</div>"
     )
+
+
+def fragments(explanations: Sequence[Explanation], level: Level = "word", limit: int = 5) -> str:
+    """The first heat maps of a list, and how many there are, for notebooks."""
+    shown = "".join(fragment(explanation, level) for explanation in explanations[:limit])
+    more = f"the first {limit} are shown; " if len(explanations) > limit else ""
+    return f"<div>{shown}<div>{len(explanations)} explanations: {more}whybert.html() makes a page</div></div>"
 
 
 def _section(group: list[Explanation], level: Level) -> str:

@@ -7,9 +7,10 @@ wanted (NO_COLOR, a pipe); the list of top words then still tells the result.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table
@@ -55,6 +56,27 @@ def terminal(explanation: Explanation, level: Level = "word", show_scores: bool 
     return Group(
         header, Text(), *heat_maps, Text(), _legend(explanation, scale), _top(explanation, level, scale)
     )
+
+
+def several(explanations: Sequence[Explanation], level: Level = "word", limit: int = 5) -> Group:
+    """The first of a list, and how many there are."""
+    parts: list[Group | Text] = []
+    for explanation in explanations[:limit]:
+        parts += [terminal(explanation, level), Text()]
+    more = f", the first {limit} are shown" if len(explanations) > limit else ""
+    return Group(*parts, Text(f"{len(explanations)} explanations{more}", style=_DIM))
+
+
+def plain_text(explanation: Explanation, level: Level = "word", width: int = 100) -> str:
+    """What a terminal without colours shows, as text.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, highlight=False, force_terminal=False)
+    console.print(terminal(explanation, level))
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
 def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Group:

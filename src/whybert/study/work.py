@@ -253,11 +253,9 @@ class _Work:
     def _word_part(
         self, classifier: Classifier, texts: Sequence[Text], rows: Sequence[int], seed: int
     ) -> dict[str, Any]:
-        explanations = explain(
-            classifier,
-            texts,  # type: ignore[arg-type]
-            list(self.settings.methods),
-            batch_size=self.settings.batch_size,
+        methods, batch_size = list(self.settings.methods), self.settings.batch_size
+        explanations: dict[str, list[Explanation]] = dict(
+            explain(classifier, texts, methods, batch_size=batch_size)  # type: ignore[arg-type]
         )
         first = explanations[self.settings.methods[0]]
         explanations[RANDOM] = _controls(classifier, texts, rows, first, seed)

@@ -1,0 +1,405 @@
+"""Explanations in files: a table of formats, which are told by the suffix, and what is read back of them."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast, overload
+
+from whybert.errors import FileError, InputError, UnknownNameError, UsageError, one_line, require
+from whybert.explanation import LEVELS, SCHEMA, Explanation, Explanations, Sentence, units_of
+from whybert.files import csv_row, json_line, plain, writing
+from whybert.schema import cells, column_types, from_text
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from whybert.explanation import Level
+
+__all__ = ["FORMATS", "Entry", "Format", "beside", "data_frame", "html", "load", "save"]
+
+Given: TypeAlias = Explanation | Iterable[Explanation] | Mapping[str, Iterable[Explanation]]
+Entry: TypeAlias = tuple[int, Mapping[str, Any], Explanation]
+"""An explanation after the index of its text, and the columns of the text's row that go along."""
+
+DATA: Final = "data_"  # before the name of a column that a row brings along, where that is taken
+
+_ROW_GROUP: Final = 2048
+_NAMES: Final = ("text", "start", "end", "sequence", "score")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Fields:
+        suffixes: of files that hold it; the first one is the usual one.
+        write: writes what it gets as it comes to a text stream whose `buffer` takes bytes; of explanations
+            it takes `(entries, stream, level, top)`.
+        read: yields what each line or row of a file holds, with what messages call it; None where nothing
+            can be read back.
+        shows_top: whether it shows the strongest words of an explanation by themselves.
+        in_files_only: whether it is of no use in a terminal.
+    """
+
+    suffixes: tuple[str, ...]
+    write: Callable[..., None]
+    read: Callable[[Path], Iterator[tuple[str, Any]]] | None = None
+    shows_top: bool = False
+    in_files_only: bool = False
+
+
+def save(explanations: Given, path: str | Path, level: Level = "word") -> None:
+    """Write explanations to a file whose suffix says what it holds.
+
+    `.jsonl` (also `.json`, `.ndjson`) and `.parquet` hold all there is to know, and `load` reads it back
+    exactly; both are written as the explanations come, so that thousands need no memory.  `.html` is a page,
+    `.csv` a table with a row for each word, `.tex` are heat maps for papers, `.txt` what a terminal shows,
+    `.png`, `.svg` and `.pdf` pictures.  The file appears as a whole or not at all.
+
+    Args:
+        explanations: one, any iterable of them, or a dict of these by method.
+        path: of the file; an existing one is replaced.
+        level: "word", "token" or "sentence", where the format shows scores.
+
+    Returns:
+        Nothing.
+
+    Raises:
+        InputError: there are none, or one is something else.
+        UsageError: no format has this suffix.
+        UnknownNameError: no such level.
+        FileError: the file cannot be written.
+        MissingExtraError: the format needs a package that is not installed.
+    """
+    wanted = _format_of(path, FORMATS)
+    entries = _some(explanations, level)
+    try:
+        with writing(path) as stream:
+            wanted.write(entries, stream, level)
+    except OSError as error:
+        raise FileError(f"cannot write to {str(path)!r}: {error.strerror or one_line(error)}") from error
+
+
+def load(path: str | Path) -> Explanations:
+    """Read the explanations that `save`, or `whybert explain -o`, wrote as JSON lines or Parquet.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The explanations in the order of the file, equal to those that were written.
+
+    Raises:
+        UsageError: the suffix is that of no format that can be read back.
+        FileError: the file cannot be read, or a line or row of it, which is named, is no explanation.
+        MissingExtraError: Parquet needs a package that is not installed.
+    """
+    found, path = Explanations(), Path(path)
+    wanted = _format_of(path, {name: each for name, each in FORMATS.items() if each.read})
+    assert wanted.read is not None
+    try:
+        for place, record in wanted.read(path):
+            try:
+                found.append(Explanation.from_dict(record))
+            except InputError as error:
+                raise FileError(f"{str(path)!r}, {place}, is no explanation: {error}") from error
+    except OSError as error:
+        raise FileError(f"cannot read {str(path)!r}: {error.strerror or one_line(error)}") from error
+    return found
+
+
+@overload
+def html(
+    explanations: Given, path: None = None, *, level: Level = ..., title: str = ..., date: str | None = ...
+) -> str: ...
+
+
+@overload
+def html(
+    explanations: Given, path: str | Path, *, level: Level = ..., title: str = ..., date: str | None = ...
+) -> None: ...
+
+
+def html(
+    explanations: Given,
+    path: str | Path | None = None,
+    *,
+    level: Level = "word",
+    title: str = "Why the classifier decided so",
+    date: str | None = None,
+) -> str | None:
+    """One page with the heat maps of all explanations, those of the same text one under another.
+
+    It needs no network.  A page of many texts has an index with a filter, for which it has a script of its
+    own; one of a few texts has none.
+
+    Args:
+        explanations: one, any iterable of them, or a dict of these by method.
+        path: of the file to write; None returns the page.
+        level: "word", "token" or "sentence".
+        title: of the page.
+        date: that the page names; None takes today's.
+
+    Returns:
+        The page; None where it went to a file.
+
+    Raises:
+        InputError: there are none, or one is something else.
+        UnknownNameError: no such level.
+        FileError: the file cannot be written.
+    """
+    from whybert.render.html import html as page
+
+    written = page([each for *_, each in _some(explanations, level)], level, title, date)
+    if path is None:
+        return written
+    try:
+        with writing(path) as stream:
+            stream.write(written)
+    except OSError as error:
+        raise FileError(f"cannot write to {str(path)!r}: {error.strerror or one_line(error)}") from error
+    return None
+
+
+def data_frame(explanations: Given, level: Level = "word") -> DataFrame:
+    """The rows of a CSV as a table of pandas, see `Explanations.to_pandas`."""
+    pandas = require("pandas", "to_pandas", "evaluate")
+    if level not in LEVELS:
+        raise UnknownNameError("level", level, LEVELS)
+    rows = list(_rows(_entries(explanations), level))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(_columns(level))
+    return cast(
+        "DataFrame",
+        pandas.DataFrame(
+            {
+                name: pandas.Series(list(cells), dtype=kind)
+                for (name, kind), cells in zip(_columns(level).items(), columns, strict=True)
+            }
+        ),
+    )
+
+
+def _entries(given: Given) -> Iterator[Entry]:
+    """The explanations one by one.
+
+    Raises:
+        InputError: something else is among them.
+    """
+    lists: Iterable[Any] = given.values() if isinstance(given, Mapping) else (given,)
+    for listed in lists:
+        several = isinstance(listed, Iterable) and not isinstance(listed, str | bytes | Mapping)
+        for index, each in enumerate(listed if several else (listed,)):
+            if not isinstance(each, Explanation):
+                raise InputError(
+                    f"expected explanations, got {type(each).__name__}; pass what explain() returned"
+                )
+            yield index, {}, each
+
+
+def _some(given: Given, level: str) -> Iterator[Entry]:
+    """The same, at least one of them, once the level is known to be one."""
+    if level not in LEVELS:
+        raise UnknownNameError("level", level, LEVELS)
+    found = _entries(given)
+    first = next(found, None)
+    if first is None:
+        raise InputError("expected at least one explanation, got none; explain a text first")
+    return itertools.chain((first,), found)
+
+
+def _format_of(path: str | Path, formats: Mapping[str, Format]) -> Format:
+    by_suffix = {suffix: each for each in formats.values() for suffix in each.suffixes}
+    found = by_suffix.get(Path(path).suffix.lower())
+    if found is None:
+        raise UsageError(
+            f"expected a file that ends with {', '.join(by_suffix)}, got {str(path)!r}; rename it"
+        )
+    return found
+
+
+def beside(own: Iterable[str], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a row brings along; one that is called like one of ours is DATA_ and its name.
+
+    Raises:
+        UsageError: that name is taken too.
+    """
+    taken = set(own)
+    found: dict[str, Any] = {}
+    for name, value in more.items():
+        free = f"{DATA}{name}" if name in taken else name
+        if free in taken or free in found:
+            raise UsageError(f"the column {name!r} is called like one of the output; rename it")
+        found[free] = value
+    return found
+
+
+# JSON lines
+
+
+def _write_lines(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
+    for index, columns, explanation in entries:
+        own = explanation.to_dict()
+        record: dict[str, Any] = {"index": index, "label": explanation.truth}
+        record |= {**beside((*own, *record, "top"), columns), **own}
+        if top is not None:
+            units = explanation.top(top, level)
+            record["top"] = [{name: getattr(unit, name) for name in _NAMES} for unit in units]
+        stream.write(json_line(record))
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    with open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                if text := line.decode("utf-8-sig" if number == 1 else "utf-8").strip():
+                    yield f"line {number}", json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise FileError(
+                    f"{str(path)!r}, line {number}, is no JSON: {one_line(error, 100)}; the file may be cut "
+                    "off or of another kind"
+                ) from error
+
+
+# Parquet
+
+
+def _write_parquet(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
+    arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
+    word = [("text", arrow.string()), ("start", arrow.int64()), ("end", arrow.int64())]
+    word += [("sequence", arrow.int64()), ("score", arrow.float64())]
+    columns = {"index": arrow.int64(), "schema": arrow.int64(), **column_types(arrow, Explanation)}
+    columns |= {"words": arrow.list_(arrow.struct(word)), "exact": arrow.string()}
+    columns["data"] = arrow.map_(arrow.string(), arrow.string())
+    schema = arrow.schema(list(columns.items()))
+    rows = (_row(*entry) for entry in entries)
+    with parquet.ParquetWriter(cast(Any, stream).buffer, schema, compression="zstd") as writer:
+        while group := list(itertools.islice(rows, _ROW_GROUP)):
+            writer.write_table(arrow.Table.from_pylist(group, schema))
+
+
+def _row(index: int, columns: Mapping[str, Any], explanation: Explanation) -> dict[str, Any]:
+    """A row: the fields, the words for those who query them, and what UTF-8 cannot hold as JSON."""
+    words = [{name: getattr(word, name) for name in _NAMES} for word in explanation.words()]
+    row = {"index": index, "schema": SCHEMA, **cells(explanation), "words": words}
+    row["data"] = cells(columns)
+    if (clean := _clean(row)) != row:
+        clean["exact"] = json_line(explanation.to_dict())
+    return cast("dict[str, Any]", clean)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, dict):
+        return {name: _clean(each) for name, each in value.items()}
+    return type(value)(map(_clean, value)) if isinstance(value, list | tuple) else value
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
+    arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_ROW_GROUP):
+                for row in batch.to_pylist():
+                    number += 1
+                    if row.get("exact") is not None:
+                        row = json.loads(row["exact"])
+                    elif isinstance(row.get("options"), list):
+                        row["options"] = {name: from_text(text) for name, text in row["options"]}
+                    yield f"row {number}", row
+    except (arrow.ArrowException, ValueError, RecursionError) as error:
+        raise FileError(
+            f"cannot read {str(path)!r}: {one_line(error, 100)}; the file may be cut off or of another kind"
+        ) from error
+
+
+# A table
+
+
+def _columns(level: Level) -> dict[str, str]:
+    """The columns of the table and their types for pandas."""
+    texts = dict.fromkeys(("classifier", "method", "options", "target", "prediction", "truth"), "object")
+    numbers = {"probability": "float64", "logit": "float64", "sequence": "int64", "start": "int64"}
+    return {
+        "index": "int64",
+        **texts,
+        **numbers,
+        "end": "int64",
+        level: "object",
+        "unknown": "bool",
+        "score": "float64",
+    }
+
+
+def _rows(entries: Iterable[Entry], level: Level) -> Iterator[tuple[Any, ...]]:
+    for index, columns, each in entries:
+        options = ",".join(f"{name}={value}" for name, value in each.options.items())
+        names = (each.classifier, each.method, options, each.target.name, each.prediction, each.truth)
+        answer = (each.probability, each.logits[each.predicted])
+        for unit in units_of(each, level):
+            unknown = not isinstance(unit, Sentence) and unit.unknown
+            place = (unit.sequence, unit.start, unit.end, unit.text, unknown, unit.score)
+            yield (index, *names, *answer, *place, *columns.values())
+
+
+def _write_csv(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
+    rest = iter(entries)
+    first = list(itertools.islice(rest, 1))  # all have the same columns
+    own = _columns(level)
+    csv_row(stream, [*own, *(name for _, columns, _ in first for name in beside(own, columns))])
+    for row in _rows(itertools.chain(first, rest), level):
+        csv_row(stream, row)
+
+
+# What people look at
+
+
+def _document(name: str) -> Callable[..., None]:
+    """One document of all explanations, by the renderer of that name."""
+
+    def write(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
+        render = getattr(importlib.import_module(f"whybert.render.{name}"), name)
+        stream.write(render([each for *_, each in entries], level))
+
+    return write
+
+
+def _write_text(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
+    from whybert.render.terminal import plain_text
+
+    for number, (*_, explanation) in enumerate(entries):
+        stream.write("\n" * (number > 0) + plain_text(explanation, level))
+
+
+def _picture(kind: str) -> Callable[..., None]:
+    """A picture of one explanation."""
+
+    def write(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
+        explanation, *others = [each for *_, each in entries]
+        if others:
+            raise UsageError(
+                f"a picture shows one explanation, got {1 + len(others)}; save them as .html, or one by one"
+            )
+        plot = require("whybert.render.plot", "a picture", "plot")
+        plot.plot(explanation, level=level).savefig(cast(Any, stream).buffer, format=kind)
+
+    return write
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    "html": Format((".html", ".htm"), _document("html")),
+    "json": Format((".jsonl", ".json", ".ndjson"), _write_lines, _read_lines, shows_top=True),
+    "parquet": Format((".parquet",), _write_parquet, _read_parquet, in_files_only=True),
+    "csv": Format((".csv",), _write_csv),
+    "latex": Format((".tex",), _document("latex")),
+    "text": Format((".txt",), _write_text),
+    "png": Format((".png",), _picture("png"), in_files_only=True),
+    "svg": Format((".svg",), _picture("svg"), in_files_only=True),
+    "pdf": Format((".pdf",), _picture("pdf"), in_files_only=True),
+}
