@@ -208,7 +208,7 @@ def _some(given: Given, level: str) -> Iterator[Entry]:
     found = _entries(given)
     first = next(found, None)
     if first is None:
-        raise InputError("expected at least one explanation, got none; explain a text first")
+        raise InputError("expected at least one explanation, got none: there is no text to explain")
     return itertools.chain((first,), found)
 
 

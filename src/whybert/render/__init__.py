@@ -244,5 +244,5 @@ def as_sequence(explanations: Explanation | Iterable[Explanation]) -> Sequence[E
                 f"expected explanations, got {type(entry).__name__}; pass what explain() returned"
             )
     if not given:
-        raise InputError("expected at least one explanation, got none; explain a text first")
+        raise InputError("expected at least one explanation, got none: there is no text to explain")
     return given
