@@ -81,6 +81,7 @@ def predict(run: Run, folder: str) -> Run:
 def loaded_by(code: str) -> set[str]:
     """The slow packages that some code imports in a process of its own."""
     heavy = {"torch", "transformers", "datasets", "accelerate", "peft", "rich"}
+    heavy |= {"matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "tokenizers", "yaml"}
     code = f"import sys\n{code}\nprint(*({heavy} & set(sys.modules)))"
     environment = {**os.environ, "PYTHONPATH": str(Path(whybert.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
@@ -89,11 +90,15 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_package_imports_nothing_slow() -> None:
+    assert loaded_by("import whybert; dir(whybert); whybert.WhybertError") == set()
     assert loaded_by("import whybert.cli, whybert.cli.__main__") == set()
 
 
 def test_the_application_imports_only_what_shows_its_help() -> None:
-    assert loaded_by("from whybert.cli.application import application; application()") <= {"rich"}
+    assert loaded_by("from whybert.cli.application import application; application()") == {"rich"}
+    shown = "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):"
+    code = f"import contextlib, io\nfrom whybert.cli import main\n{shown}\n    main(['--help'])"
+    assert loaded_by(code) == {"rich"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
