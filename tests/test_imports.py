@@ -18,7 +18,7 @@ LAYERS: Final = (
     "words files typed progress",
     "sentences",
     "encoding schema",
-    "explanation targets anatomy recipe",
+    "explanation targets anatomy recipe windows",
     "render datasets lrp builtin positions adapters folders",
     "saving",
     "interception loading holders",

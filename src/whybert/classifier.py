@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import torch
 
-from whybert import encoding
+from whybert import encoding, windows
 from whybert.anatomy import (
     check_finite,
     check_model,
@@ -28,6 +28,7 @@ from whybert.holders import held
 from whybert.loading import load_classifier
 from whybert.progress import reported
 from whybert.targets import label_names
+from whybert.windows import Reading, Readings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,6 +53,7 @@ class Prediction:
         probabilities: one for each label, in the order of the classifier's `labels`; none for a regression.
         logits: the model's raw outputs in the same order; the numbers that a regression answers.
         truncated: whether the model saw only a part of the text.
+        windows: the number of windows in which it was read; 1 where it was read at once.
     """
 
     text: str
@@ -62,6 +64,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     logits: tuple[float, ...]
     truncated: bool
+    windows: int = 1
 
     @property
     def answer(self) -> float:
@@ -218,13 +221,18 @@ class Classifier:
         texts: Text | Sequence[str] | Sequence[tuple[str, str]],
         batch_size: int = BATCH_SIZE,
         *,
+        long: str = "truncate",
+        stride: int | None = None,
         progress: bool = False,
     ) -> list[Prediction]:
         """Classify one text, one `(text, pair)` or a list of either; one prediction for each, in order.
 
         Args:
             texts: also whatever else gives one text or pair after another, such as a column of a table.
-            batch_size: texts in one forward pass.
+            batch_size: texts, or windows of them, in one forward pass.
+            long: how texts are read that are longer than `max_length`: "truncate" reads their beginning, and
+                "windows" all of them, cut into windows; their logits are the weighted mean of the windows'.
+            stride: of windows, the tokens that two share at most; None for a quarter of a window.
             progress: whether a bar on stderr shows how many are done.
 
         Raises:
@@ -235,7 +243,7 @@ class Classifier:
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
         with reported(progress) as report:
-            for indices, predictions in predict_batches(self, listed, batch_size):
+            for indices, predictions in predict_batches(self, listed, batch_size, long=long, stride=stride):
                 found.update(zip(indices, predictions, strict=True))
                 report("texts", len(found), len(listed))
         return [found[index] for index in range(len(listed))]
@@ -250,6 +258,27 @@ class Classifier:
             InputError: a text cannot be encoded.
         """
         return encoding.tokenize(self.tokenizer, texts, self.max_length)
+
+    def read(self, texts: Sequence[Text], long: str = "truncate", stride: int | None = None) -> Readings:
+        """The texts as the model reads them, the long ones cut to `max_length` or into windows of it.
+
+        Args:
+            texts: each a str or a tuple `(text, pair)`.
+            long, stride: as for `predict`.
+
+        Raises:
+            UsageError: there is no such way to read them.
+            InputError: a text cannot be encoded, or windows over it have no room.
+        """
+        windows.check_long(long, stride)
+        if not texts:
+            return Readings(())
+        if long == "truncate":
+            return Readings(tuple(map(Reading.at_once, self.tokenize(texts))))
+        rows = encoding.tokenize(self.tokenizer, texts)
+        return Readings(
+            tuple(windows.cut(row, self.max_length, stride, index) for index, row in enumerate(rows))
+        )
 
     def logits(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> torch.Tensor:
         """The logits (rows, labels) of model inputs, in float64 on the CPU, as one batch without padding.
@@ -312,6 +341,17 @@ class Classifier:
         many = self.problem_type == "multi_label_classification"
         return logits.sigmoid() if many else logits.softmax(dim=-1)
 
+    def likely(self, logits: Sequence[Sequence[float]]) -> list[list[float]]:
+        """The probabilities of logits that are numbers, row by row; none for a regression.
+
+        Args:
+            logits: (rows, labels).
+        """
+        if self.is_regression:
+            return [[] for _ in logits]
+        found: list[list[float]] = self.probabilities(torch.tensor(logits, dtype=torch.float64)).tolist()
+        return found
+
 
 def _names(labels: object) -> tuple[str, ...]:
     names = () if isinstance(labels, str | bytes | Mapping | Set) else tuple(cast(Any, labels))
@@ -345,33 +385,55 @@ def normalise_texts(texts: object) -> tuple[list[Text], bool]:
 
 
 def predict_batches(
-    classifier: Classifier, texts: Sequence[Text], batch_size: int = BATCH_SIZE
+    classifier: Classifier,
+    texts: Sequence[Text],
+    batch_size: int = BATCH_SIZE,
+    *,
+    long: str = "truncate",
+    stride: int | None = None,
 ) -> Iterator[tuple[tuple[int, ...], list[Prediction]]]:
     """`Classifier.predict` batch by batch: the indices into `texts`, and a prediction for each."""
     check_model(classifier.model, backward=False)
-    for indices, batch in batches(classifier, texts, batch_size):
-        try:
-            logits = classifier._logits(batch.inputs)
-        except NonFiniteError as error:
-            text = indices[error.index or 0]
-            raise error.at(f"text {text} ({texts[text][:40]!r})", text) from error
-        likely = [()] * len(logits) if classifier.is_regression else classifier.probabilities(logits).tolist()
+    readings = classifier.read(texts, long, stride)
+    for indices, found in readings.gathered(logits_of(classifier, readings, batch_size)):
+        read = [readings.texts[index] for index in indices]
+        logits = [reading.mean(values) for reading, values in zip(read, found, strict=True)]
         predictions = []
-        for row, row_logits, row_probabilities in zip(batch.rows, logits.tolist(), likely, strict=True):
-            best = max(range(len(row_logits)), key=row_logits.__getitem__)
+        for reading, own, likely in zip(read, logits, classifier.likely(logits), strict=True):
+            best = max(range(len(own)), key=own.__getitem__)
             predictions.append(
                 Prediction(
-                    text=row.text,
-                    pair=row.pair,
+                    text=reading.row.text,
+                    pair=reading.row.pair,
                     label=classifier.labels[best],
                     predicted=best,
-                    probability=row_probabilities[best] if row_probabilities else None,
-                    probabilities=tuple(row_probabilities),
-                    logits=tuple(row_logits),
-                    truncated=row.truncated,
+                    probability=likely[best] if likely else None,
+                    probabilities=tuple(likely),
+                    logits=tuple(own),
+                    truncated=reading.row.truncated,
+                    windows=len(reading.parts),
                 )
             )
         yield indices, predictions
+
+
+def logits_of(
+    classifier: Classifier, readings: Readings, batch_size: int, chosen: Set[int] | None = None
+) -> Iterator[tuple[tuple[int, ...], list[list[float]]]]:
+    """The logits of the parts of texts, batch by batch, by their indices in `Readings.rows`.
+
+    chosen: the texts whose parts are asked for; None for all.
+    """
+    places = readings.places
+    for indices, batch in batches_of_rows(
+        classifier, readings.rows, batch_size, [chosen is None or text in chosen for text, _ in places]
+    ):
+        try:
+            logits = classifier._logits(batch.inputs)
+        except NonFiniteError as error:
+            text, row = places[indices[error.index or 0]][0], batch.rows[error.index or 0]
+            raise error.at(f"text {text} ({row.text[:40]!r})", text) from error
+        yield indices, logits.tolist()
 
 
 def batches(
@@ -388,12 +450,21 @@ def batches(
     positions, and what is read from the first one), or where the model takes another token for padding (a
     decoder would read its answer there).
     """
+    yield from batches_of_rows(classifier, classifier.read(texts).rows, batch_size)
+
+
+def batches_of_rows(
+    classifier: Classifier, rows: Sequence[EncodedText], batch_size: int, chosen: Sequence[bool] | None = None
+) -> Iterator[tuple[tuple[int, ...], Encoding]]:
+    """`batches` of texts and windows that are tokenized, with the index into `rows` of each row.
+
+    chosen: for each row whether it is in any batch; None for all.
+    """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-    if not texts:
-        return
-    rows, takes = classifier.tokenize(texts), input_filter(classifier.model)
-    order = sorted(range(len(rows)), key=lambda index: -rows[index].token_count)
+    takes = input_filter(classifier.model)
+    order = [index for index in range(len(rows)) if chosen is None or chosen[index]]
+    order.sort(key=lambda index: -rows[index].token_count)
     tokenizer = classifier.tokenizer
     size = 1 if tokenizer.pad_token_id is None else batch_size
     unpadded = tokenizer.padding_side == "left" or getattr(

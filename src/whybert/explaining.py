@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import Any, cast, overload
 
 from torch import Tensor
 
 from whybert.anatomy import check_model
 from whybert.attribution import Attribution, attribute_all
-from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike, batches, normalise_texts
+from whybert.classifier import (
+    BATCH_SIZE,
+    Classifier,
+    ClassifierLike,
+    batches_of_rows,
+    logits_of,
+    normalise_texts,
+)
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, PaddingWarning
-from whybert.explanation import Completeness, Explanation, Explanations
+from whybert.explanation import Completeness, Explanation, Explanations, Window
 from whybert.methods import Method, create_all
 from whybert.progress import reported
 from whybert.targets import TargetLike, per_row
+from whybert.windows import Reading, Readings
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
 
@@ -29,6 +38,8 @@ def explain(
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
+    long: str = "truncate",
+    stride: int | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Explanations: ...
@@ -42,6 +53,8 @@ def explain(
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
+    long: str = "truncate",
+    stride: int | None = None,
     progress: bool = False,
     **options: Any,
 ) -> dict[str, Explanations]: ...
@@ -54,6 +67,8 @@ def explain(
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
+    long: str = "truncate",
+    stride: int | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Explanations | dict[str, Explanations]:
@@ -66,7 +81,11 @@ def explain(
             these, which then share each forward pass.
         target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
             logit[a] - logit[b], or a list with one of these for each text.
-        batch_size: texts in one forward pass.
+        batch_size: texts, or windows of them, in one forward pass.
+        long: how texts are read that are longer than the classifier's `max_length`: "truncate" reads their
+            beginning; "windows" all of them, cut into windows.  The logits, scores and books of the whole are
+            the weighted sums of the windows', see `whybert.windows`, and so is what None explains.
+        stride: of windows, the tokens that two share at most; None for a quarter of a window.
         progress: whether a bar on stderr shows how many texts are done.
         options: of the method, see `attribute`.
 
@@ -85,7 +104,7 @@ def explain(
     done = 0
     with reported(progress) as report:
         for indices, explanations in explain_batches(
-            classifier, listed, methods, target, batch_size=batch_size
+            classifier, listed, methods, target, batch_size=batch_size, long=long, stride=stride
         ):
             for spec, rows in explanations.items():
                 found[spec].update(zip(indices, rows, strict=True))
@@ -102,28 +121,72 @@ def explain_batches(
     target: TargetLike = None,
     *,
     batch_size: int = BATCH_SIZE,
+    long: str = "truncate",
+    stride: int | None = None,
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
     """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
 
-    Batches hold texts of like length, so they come out of order.
+    Batches hold texts of like length, so they come out of order.  Of a text in windows whose target is the
+    predicted class, the windows have a forward pass of their own first, which tells that class.
     """
     check_model(classifier.model)
-    targets = per_row(target, len(texts), "texts")
-    for indices, batch in batches(classifier, texts, batch_size):
-        wanted = target if targets is None else [targets[i] for i in indices]
+    targets = per_row(target, len(texts), "texts") or [target] * len(texts)
+    readings = classifier.read(texts, long, stride)
+    unknown = {i for i, text in enumerate(readings.texts) if len(text.parts) > 1 and targets[i] is None}
+    for indices, logits in readings.gathered(logits_of(classifier, readings, batch_size, unknown)):
+        for index, found in zip(indices, logits, strict=True):
+            mean = readings.texts[index].mean(found)
+            targets[index] = max(range(len(mean)), key=mean.__getitem__)
+    answers = _answers(classifier, readings, methods, targets, batch_size)
+    for indices, parts in readings.gathered(answers):
+        read = [readings.texts[index] for index in indices]
+        yield (
+            indices,
+            {
+                each.spec: _explanations(
+                    classifier, read, each, [[p[each.spec] for p in part] for part in parts]
+                )
+                for each in methods
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a method finds for one part of a text.
+
+    books: relevance_sum, output, biases and elsewhere of an `Attribution`, each None where it has none.
+    """
+
+    scores: list[float]
+    logits: list[float]
+    target: tuple[int, int | None]
+    books: tuple[float | None, ...]
+
+
+def _answers(
+    classifier: Classifier,
+    readings: Readings,
+    methods: Sequence[Method],
+    targets: Sequence[Any],
+    batch_size: int,
+) -> Iterator[tuple[tuple[int, ...], list[dict[str, _Answer]]]]:
+    """What the methods find, by spec, for the parts of the texts, by their indices in `Readings.rows`."""
+    for indices, batch in batches_of_rows(classifier, readings.rows, batch_size):
+        texts = [readings.places[index][0] for index in indices]
         try:
             attributions = attribute_all(
                 classifier.model,
                 batch.inputs,
                 methods,
-                wanted,
+                [targets[text] for text in texts],
                 tokenizer=classifier.tokenizer,
                 labels=classifier.labels,
             )
         except NonFiniteError as error:
             if error.index is None:
                 raise
-            text = indices[error.index]
+            text = texts[error.index]
             raise error.at(f"text {text}", text) from error
         mask = batch.inputs.get("attention_mask")
         if mask is not None and any(_reads_padding(each, mask) for each in attributions.values()):
@@ -131,12 +194,10 @@ def explain_batches(
                 f"{classifier.name} reads padding, so its answer to a text depends on the texts beside it; "
                 "explain its texts one by one, with batch_size=1",
                 PaddingWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
-        yield (
-            indices,
-            {spec: _explanations(classifier, batch.rows, each) for spec, each in attributions.items()},
-        )
+        found = {spec: _numbers(classifier, batch.rows, each) for spec, each in attributions.items()}
+        yield indices, [{spec: rows[i] for spec, rows in found.items()} for i in range(len(indices))]
 
 
 def _reads_padding(attribution: Attribution, mask: Tensor) -> bool:
@@ -146,34 +207,61 @@ def _reads_padding(attribution: Attribution, mask: Tensor) -> bool:
     )
 
 
-def _explanations(
-    classifier: Classifier, rows: Sequence[EncodedText], attribution: Attribution
-) -> list[Explanation]:
-    """The rows of a batch as frozen values; the only place where tensors become numbers."""
+def _numbers(classifier: Classifier, rows: Sequence[EncodedText], attribution: Attribution) -> list[_Answer]:
+    """The rows of a batch; the only place where tensors become numbers."""
     logits = attribution.logits.double().cpu()
     classifier.check_labels(logits)
-    likely = [()] * len(rows) if classifier.is_regression else classifier.probabilities(logits).tolist()
     scores = attribution.scores.double().cpu().tolist()
-    targets = attribution.target.tolist()
     sums = attribution.relevance_sum
     books = (sums, attribution.output, attribution.biases, None if sums is None else attribution.elsewhere)
     accounts = zip(*([None] * len(rows) if each is None else each.tolist() for each in books), strict=True)
+    return [
+        _Answer([own[position] for position in row.positions], found, _classes(target), account)
+        for row, own, found, target, account in zip(
+            rows, scores, logits.tolist(), attribution.target.tolist(), accounts, strict=True
+        )
+    ]
+
+
+def _classes(target: int | list[int]) -> tuple[int, int | None]:
+    """A row of `Attribution.target` as the explained class and the one that it is held against."""
+    index, against = target if isinstance(target, list) else (target, -1)
+    return index, None if against < 0 else against
+
+
+def _explanations(
+    classifier: Classifier, readings: Sequence[Reading], method: Method, answers: Sequence[Sequence[_Answer]]
+) -> list[Explanation]:
+    """The answers to the parts of each text as one frozen value."""
+    logits = [
+        reading.mean([each.logits for each in found])
+        for reading, found in zip(readings, answers, strict=True)
+    ]
     explanations = []
-    for i, (row, account) in enumerate(zip(rows, accounts, strict=True)):
-        index, against = targets[i] if isinstance(targets[i], list) else (targets[i], -1)
+    for reading, found, own, likely in zip(readings, answers, logits, classifier.likely(logits), strict=True):
+        kept = [place for place, value in enumerate(found[0].books) if value is not None]
+        sums = reading.mean([[cast(float, each.books[place]) for place in kept] for each in found])
+        books: list[Any] = [None] * len(found[0].books)
+        for place, value in zip(kept, sums, strict=True):
+            books[place] = value
+        windows = [
+            Window(part.start, part.end, part.row.token_count, part.weight, tuple(each.logits))
+            for part, each in zip(reading.parts, found, strict=True)
+        ]
         explanations.append(
             Explanation.of_row(
-                row,
-                [scores[i][position] for position in row.positions],
-                labels=classifier.labels,
-                logits=logits[i].tolist(),
-                probabilities=likely[i],
-                target=(index, None if against < 0 else against),
-                method=attribution.method,
-                options=attribution.options,
-                signed=attribution.signed,
-                completeness=None if sums is None else Completeness(*account),
+                reading.row,
+                reading.spread([each.scores for each in found]),
                 classifier=classifier.name,
+                labels=classifier.labels,
+                logits=own,
+                probabilities=likely,
+                target=found[0].target,
+                method=method.name,
+                options=method.options,
+                signed=method.is_signed,
+                completeness=None if books[0] is None else Completeness(*books),
+                windows=windows if len(windows) > 1 else (),
             )
         )
     return explanations

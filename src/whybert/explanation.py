@@ -295,6 +295,7 @@ class Explanation:
         object.__setattr__(self, "options", Options(self.options))
         self._check_outputs()
         self._check_tokens()
+        self._check_windows()
 
     def _check_outputs(self) -> None:
         count = len(self.labels)
@@ -372,6 +373,19 @@ class Explanation:
                 raise InputError(
                     f"expected scores of an unsigned method to be >= 0, got {token.score} "
                     f"at tokens[{index}]; pass signed=True"
+                )
+
+    def _check_windows(self) -> None:
+        for index, window in enumerate(self.windows):
+            if not 0 <= window.start < window.end <= len(self.tokens):
+                raise InputError(
+                    f"expected windows[{index}] inside the {len(self.tokens)} tokens, got {window.start} "
+                    f"to {window.end}; start and end count tokens"
+                )
+            if len(window.logits) != len(self.labels):
+                raise InputError(
+                    f"expected windows[{index}] to have {len(self.labels)} logits, got {len(window.logits)}; "
+                    "pass the model's full output"
                 )
 
     def __repr__(self) -> str:

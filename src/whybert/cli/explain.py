@@ -35,6 +35,7 @@ class LevelOption(StrEnum):
 def explain_command(
     given: InputOptions,
     model: options.ModelOptions,
+    reading: options.LongOptions,
     batch_size: options.BatchSizeOption = 32,
     method: options.MethodOption = None,
     target: Annotated[
@@ -70,7 +71,7 @@ def explain_command(
     if top is not None and sink is not None and not sink.shows_top:
         others = [sinks.TERMINAL, *(name for name, each in sinks.EXPLANATIONS.items() if each.shows_top)]
         raise UsageError(f"--top is for the formats {', '.join(others)}, not {wanted_format}; leave it out")
-    mapping, source = given.mapping, given.source("explain")
+    mapping, source, how = given.mapping, given.source("explain"), reading.how
 
     with opened(output) as stream:
         from whybert.explaining import explain_batches
@@ -82,7 +83,9 @@ def explain_command(
         wanted = find_target(classifier, target, contrast)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, list[Explanation]]]:
-            for indices, rows in explain_batches(classifier, batch, chosen, wanted, batch_size=batch_size):
+            for indices, rows in explain_batches(
+                classifier, batch, chosen, wanted, batch_size=batch_size, **how
+            ):
                 yield from ((index, [rows[m.spec][i] for m in chosen]) for i, index in enumerate(indices))
 
         answering = Answering(source, classifier, batch_size, not stream.isatty())

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from whybert.errors import UsageError
+
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
 
@@ -78,6 +80,38 @@ class ModelOptions:
         from whybert.classifier import Classifier
 
         return Classifier.load(self.model, device=self.device, dtype=self.dtype, max_length=self.max_length)
+
+
+class LongOption(StrEnum):
+    TRUNCATE = "truncate"
+    WINDOWS = "windows"
+
+
+@dataclass(frozen=True)
+class LongOptions:
+    """How texts are read that are longer than the maximum."""
+
+    long: Annotated[
+        LongOption,
+        option(MODEL_PANEL, "--long", "Texts longer than that: cut off, or read to the end in windows."),
+    ] = LongOption.TRUNCATE
+    stride: Annotated[
+        int | None,
+        option(
+            MODEL_PANEL,
+            "--stride",
+            "The most tokens that two windows share; default: a quarter of a window.",
+            "N",
+            min=0,
+        ),
+    ] = None
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The same as arguments of functions."""
+        if self.stride is not None and self.long is not LongOption.WINDOWS:
+            raise UsageError("--stride is for windows; add --long windows, or leave it out")
+        return {"long": self.long.value, "stride": self.stride}
 
 
 BatchSizeOption = Annotated[int, option(MODEL_PANEL, "--batch-size", "Texts at a time.", "N", min=1)]

@@ -26,6 +26,7 @@ _Predictions = Iterator[list[tuple[Item, "Prediction"]]]
 def predict_command(
     given: InputOptions,
     model: options.ModelOptions,
+    reading: options.LongOptions,
     batch_size: options.BatchSizeOption = 32,
     report: Annotated[
         bool,
@@ -40,7 +41,7 @@ def predict_command(
 
     Of a data set, the file of -o and the formats json and csv hold a row for each text, its own label too.
     """
-    mapping = given.mapping
+    mapping, how = given.mapping, reading.how
     reported = report and output is None  # instead of the predictions
     # The report goes to stdout, where --format is about it; then the file's name alone says what it holds.
     wanted = sinks.chosen(sinks.PREDICTIONS, None if report and output else format, output)
@@ -61,7 +62,7 @@ def predict_command(
         truth = match(source, classifier, mapping, needed=report)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
-            for indices, predictions in predict_batches(classifier, batch, batch_size):
+            for indices, predictions in predict_batches(classifier, batch, batch_size, **how):
                 yield from zip(indices, predictions, strict=True)
 
         true: list[int] = []
