@@ -599,9 +599,9 @@ def test_bad_files(
     [
         ("t.csv", "a,b\n1,2\n", "no column 'text' or 'sentence' .* for the text; found a, b"),
         ("t.csv", "text,text,label\n1,2,3\n", "2 columns 'text'"),
-        ("t.csv", "text,label\na,\n", "line 2: label must be a word or a whole number, not ''"),
+        ("t.csv", "text,label\na,\n", "line 2: label must be a word or a number, not ''"),
         ("t.csv", "text,label\na,b\n\n'c'\n", "line 4: expected 2 cells"),
-        ("t.jsonl", '{"text": "a", "label": 0.5}\n', "line 1: label must be a word or a whole number"),
+        ("t.jsonl", '{"text": "a", "label": NaN}\n', "line 1: label must be a word or a number"),
         ("t.jsonl", '{"text": 3, "label": 0}\n', "line 1: text must be a text, not 3"),
         ("t.jsonl", '{"text": "\\ud83d", "label": 0}\n', "line 1: text holds the lone surrogate"),
         ("t.jsonl", '{"text": "a", "label": 0}\nno\n', "line 2: not JSON"),

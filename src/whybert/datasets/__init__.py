@@ -75,7 +75,8 @@ def load(
         revision: of the hub: a branch, a tag or a commit.
         text_column: of a table, as the other columns; guessed where it is not given.
         pair_column: the second texts.
-        label_column: the labels; a table may have none.
+        label_column: the labels; a table may have none.  Several columns of 0 and 1, named with commas
+            between, are labels themselves.
 
     Returns:
         The data set; its labels are matched with those of a model by `whybert.targets.match_labels`.

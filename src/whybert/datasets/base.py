@@ -10,6 +10,7 @@ import logging
 import random
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from whybert.errors import UnknownNameError, UsageError, WhybertError, one_line,
 if TYPE_CHECKING:
     from datasets import Dataset
 
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+"""What the label of a row is, in the words of transformers: one of them, any number of them, or a number."""
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
@@ -33,11 +36,11 @@ class DatasetError(WhybertError, ValueError):
 
 
 class Example(NamedTuple):
-    """A row as the readers yield it: `label` is an index, or None where there is no label."""
+    """A row as the readers yield it: `label` is an index, or several, or None where there is no label."""
 
     text: str
     pair: str | None
-    label: int | None
+    label: int | tuple[int, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +49,16 @@ class TextDataset:
 
     Fields:
         name: its name in `DATASETS`, or that of the file or folder it was read from.
-        labels: the names of the labels in the order of their indices; empty for a table without labels.
+        labels: the names of the labels in the order of their indices, of a regression that of its number;
+            empty for a table without labels.
         splits: "train", "validation", "test" and others, as far as they exist.  Columns: `text`, for pairs
             `pair`, and `label`, which a split without labels does not have.
         source: where the rows came from, for reports.
         notes: what was left out and why, a line each.
         labels_are_ordered: whether the data set itself says which index a label has; the labels of a table
             are merely sorted.
+        problem_type: what stands in the column `label`: an index (single_label_classification), a list of
+            them (multi_label_classification), or a number (regression).
     """
 
     name: str
@@ -61,6 +67,7 @@ class TextDataset:
     source: str
     notes: tuple[str, ...] = ()
     labels_are_ordered: bool = True
+    problem_type: str = SINGLE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "splits", MappingProxyType(dict(self.splits)))
@@ -278,7 +285,7 @@ def build(
         DatasetError: a split holds no rows.
     """
     library = hugging_face()
-    splits = {}
+    splits, problem_type = {}, SINGLE
     for split, rows in loaded.splits.items():
         if not rows:
             raise DatasetError(f"{source}: the split {split!r} holds no rows; expected at least one")
@@ -289,20 +296,26 @@ def build(
             columns["pair"] = [row.pair for row in rows]
         if clean is not None:
             columns = {column: [clean(text) for text in values] for column, values in columns.items()}
+        has_several = isinstance(rows[0].label, tuple)
+        if has_several:
+            problem_type = MULTI
         if has_label:
             columns["label"] = [row.label for row in rows]
         splits[split] = library.Dataset.from_dict(
-            columns, features=_features(library, labels, has_pair, has_label)
+            columns, features=_features(library, labels, has_pair, has_label, has_several)
         )
-    return TextDataset(name, tuple(labels), splits, source, loaded.notes, labels_are_ordered)
+    return TextDataset(name, tuple(labels), splits, source, loaded.notes, labels_are_ordered, problem_type)
 
 
-def _features(library: Any, labels: Sequence[str], has_pair: bool, has_label: bool) -> Any:
+def _features(
+    library: Any, labels: Sequence[str], has_pair: bool, has_label: bool, has_several: bool = False
+) -> Any:
     features = {"text": library.Value("string")}
     if has_pair:
         features["pair"] = library.Value("string")
     if has_label:
-        features["label"] = library.ClassLabel(names=list(labels))
+        one = library.ClassLabel(names=list(labels))
+        features["label"] = library.List(one) if has_several else one
     return library.Features(features)
 
 
@@ -445,8 +458,9 @@ def _hub_labels(spec: DatasetSpec, hub: HubSource, name: str, split: Any) -> lis
 def with_validation(dataset: TextDataset, fraction: float = 0.1, seed: int = 0) -> TextDataset:
     """The same data set with a validation split of about `fraction` of the rows of its train split.
 
-    Each label gives its share, rows stay in order, and rows of the same text stay together, so that no
-    text of the new validation split is in the new train split.  The same seed gives the same rows.
+    Each label gives its share (of a row with several its rarest one counts, and numbers are no labels), rows
+    stay in order, and rows of the same text stay together, so that no text of the new validation split is in
+    the new train split.  The same seed gives the same rows.
 
     Raises:
         UsageError: there is a validation split already, no train split with labels and at least two texts, or
@@ -460,6 +474,11 @@ def with_validation(dataset: TextDataset, fraction: float = 0.1, seed: int = 0) 
     if "label" not in train.column_names:
         raise UsageError(f"the train split of {dataset.name} has no labels to sample by")
     labels = list(train["label"][:])
+    if dataset.problem_type == REGRESSION:
+        labels = [0] * len(labels)
+    elif dataset.problem_type == MULTI:
+        counts = Counter(index for several in labels for index in several)
+        labels = [min(several, key=lambda index: (counts[index], index), default=-1) for several in labels]
     groups: dict[Any, list[int]] = {}
     for row, text in enumerate(texts(train)):
         groups.setdefault(text, []).append(row)

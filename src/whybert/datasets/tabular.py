@@ -7,12 +7,14 @@ ends a cell; in CSV, cells may be quoted and may then hold line breaks.
 
 from __future__ import annotations
 
+import ast
 import codecs
 import contextlib
 import csv
 import importlib
 import io
 import json
+import math
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,6 +64,7 @@ _BEGINNINGS: Mapping[bytes, str] = {
     codecs.BOM_UTF16_BE: "UTF-16; save the file as UTF-8",
 }
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]{0,17}))(?:\.0*)?")  # however it is spelled
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Row = TypeVar("Row")
@@ -252,9 +255,9 @@ def read_parquet(path: Path) -> Table:
         if schema.metadata and b"huggingface" in schema.metadata:
             features = library.Features.from_arrow_schema(schema)
             names = {
-                name: tuple(map(str, feature.names))
+                name: tuple(map(str, one.names))
                 for name, feature in features.items()
-                if hasattr(feature, "names")
+                if hasattr(one := getattr(feature, "feature", feature), "names")
             }
         cells: list[list[Any]] = [[] for _ in schema.names]
         unpacked = 0
@@ -369,7 +372,7 @@ def table_layout(
                 yield Example(first, second, None)
                 continue
             value = _label_of(table, number, cells, label)
-            if value not in values:
+            if not isinstance(value, str) or value not in values:
                 raise table.error(number, f"unknown label {value!r:.60}; known: {', '.join(values)}")
             index = values[value]
             yield None if index is None else Example(first, second, index)
@@ -402,30 +405,42 @@ def load_table(
     fraction of zeros; a column of a Parquet file that carries label names keeps them.  A test split may have
     no label column, and neither may any where none is named and none found.
 
+    Each row has any number of labels where its cell is a list (in a CSV or TSV file written as JSON or Python
+    write one), or where `label_column` names several columns with commas between them: each is a label,
+    which a row has where the cell is 1 or true and has not where it is 0 or false.
+
     Raises:
         DatasetError: naming file and row, for what cannot be read, and for splits without a common label.
         UsageError: files of another kind.
     """
     paths = _split_files(place)
     tables = {split: reader_for(path)(path) for split, path in paths.items()}
-    if label_column is not None and not any(_position(table, label_column) for table in tables.values()):
+    flags = _flags(label_column, tables)
+    if not (label_column is None or flags or any(_position(t, label_column) for t in tables.values())):
         _find(next(iter(tables.values())), "label", (), label_column)  # which says so
     is_labelled = label_column is not None or any(
         _position(table, name) for table in tables.values() for name in LABEL_COLUMNS
     )
-    splits: dict[str, list[tuple[str, str | None, str | None]]] = {}
+    splits: dict[str, list[tuple[str, str | None, str | tuple[str, ...] | None]]] = {}
     names: dict[str, tuple[str, ...]] = {}
     for split, table in tables.items():
         text = _find(table, "text", TEXT_COLUMNS, text_column)
         pair = _pair_position(table, text_column, pair_column)
-        label = _label_position(table, split, label_column) if is_labelled else None
+        marks = _flag_positions(table, split, flags)
+        label = _label_position(table, split, label_column) if is_labelled and not flags else None
         if label is not None and table.label_names:
             names[split] = table.label_names.get(table.columns[label], ())
-        rows: list[tuple[str, str | None, str | None]] = []
+        rows: list[tuple[str, str | None, str | tuple[str, ...] | None]] = []
         for number, cells in table.rows:
             first = _text_of(table, number, cells, text)
             second = None if pair is None else _text_of(table, number, cells, pair)
             value = None if label is None else _label_of(table, number, cells, label)
+            if marks:
+                value = tuple(name for name, place in marks.items() if _is_set(table, number, cells, place))
+            if rows and isinstance(value, tuple) != isinstance(rows[0][2], tuple):
+                raise table.error(
+                    number, "expected a list of labels in each row or in none; write them alike"
+                )
             rows.append((first, second, value))
         if split == TEST and all(value == "-1" for _, _, value in rows):  # withheld labels
             rows = [(first, second, None) for first, second, _ in rows]
@@ -434,15 +449,25 @@ def load_table(
         raise DatasetError(
             f"{str(place)!r}: some files have a column for the second text and others have not"
         )
-    found = {split: {value for *_, value in rows if value is not None} for split, rows in splits.items()}
+    if (
+        len({isinstance(rows[0][2], tuple) for rows in splits.values() if rows and rows[0][2] is not None})
+        > 1
+    ):
+        raise DatasetError(f"{str(place)!r}: some files have lists of labels and others have not")
+    found = {split: {each for *_, value in rows for each in _each(value)} for split, rows in splits.items()}
     labels, index_of, are_ordered = _labels(
         place, {split: found[split] for split in found if found[split]}, names
     )
+    if flags:
+        labels, index_of, are_ordered = flags, lambda _, name: flags.index(name), True
+
+    def index(split: str, value: str | tuple[str, ...] | None) -> int | tuple[int, ...] | None:
+        if isinstance(value, tuple):
+            return tuple(sorted({index_of(split, each) for each in value}))
+        return None if value is None else index_of(split, value)
+
     examples = {
-        split: [
-            Example(text, pair, None if label is None else index_of(split, label))
-            for text, pair, label in rows
-        ]
+        split: [Example(text, pair, index(split, value)) for text, pair, value in rows]
         for split, rows in splits.items()
     }
     return build(place.stem, labels, Loaded(examples), str(place), labels_are_ordered=are_ordered)
@@ -470,6 +495,32 @@ def read_columns(data: TextDataset, split: str, names: Sequence[str]) -> dict[st
     if len(rows) != data.splits[split].num_rows:
         raise DatasetError(f"{str(paths[split])!r} was changed while it was read; leave it as it is")
     return {name: [cells[index] for cells in rows] for name, index in positions.items()}
+
+
+def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _flags(label_column: str | None, tables: Mapping[str, Table]) -> tuple[str, ...]:
+    """The columns that are labels themselves, where several are named."""
+    if label_column is None or any(_position(table, label_column) for table in tables.values()):
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in label_column.split(",")))
+    return names if len(names) > 1 else ()
+
+
+def _flag_positions(table: Table, split: str, flags: Sequence[str]) -> dict[str, int]:
+    if split == TEST and not any(_position(table, name) for name in flags):
+        return {}
+    return {name: _find(table, "label", (), name) for name in flags}
+
+
+def _is_set(table: Table, number: int, cells: Sequence[Any], index: int) -> bool:
+    """Whether a row has the label that the column is."""
+    value = _label_of(table, number, cells, index)
+    if value in ("1", "0", "true", "false", "True", "False"):
+        return value in ("1", "true", "True")
+    raise table.error(number, f"{table.columns[index]} must be 0 or 1, not {quoted(cells[index])}")
 
 
 def _split_files(place: Path) -> dict[str, Path]:
@@ -532,7 +583,7 @@ def _labels(
     }
     for split, values in labels.items():
         for other, others in labels.items():
-            if values.isdisjoint(others):
+            if values.isdisjoint(others) and not any(map(have_fractions, (values, others))):
                 raise DatasetError(
                     f"{str(place)!r}: the splits {split} ({_listed(sorted(values))}) and {other} "
                     f"({_listed(sorted(others))}) have no label in common; spell them alike"
@@ -541,6 +592,17 @@ def _labels(
     [ordered] = told if len(told) == 1 and known <= set(*told) else [_in_order(known)]
     index = {label: place for place, label in enumerate(ordered)}
     return ordered, lambda split, value: index[numbers[split].get(value, value)], ordered in told
+
+
+def number(label: str) -> float | None:
+    """The finite number that the name of a label is, if it is one."""
+    return value if _NUMBER.fullmatch(label) and math.isfinite(value := float(label)) else None
+
+
+def have_fractions(labels: Iterable[str]) -> bool:
+    """Whether the names of labels are numbers, and not only whole ones."""
+    values = list(map(number, labels))
+    return None not in values and any(value != int(value) for value in values if value is not None)
 
 
 def _in_order(labels: set[str]) -> tuple[str, ...]:
@@ -591,15 +653,39 @@ def _text_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str
     return text
 
 
-def _label_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str:
+def _label_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str | tuple[str, ...]:
     """What stands in the label column, without white space at its ends; 1.0, +1 and 1 are "1"."""
     value = cells[index]
+    if isinstance(value, str) and value.lstrip().startswith("[") and value.rstrip().endswith("]"):
+        value = _list_in(value)
+    if isinstance(value, list):
+        names = [_label_name(each) for each in value]
+        if None not in names:
+            return tuple(name for name in names if name is not None)
+    elif (name := _label_name(value)) is not None:
+        return name
+    raise table.error(number, f"{table.columns[index]} must be a word or a number, not {quoted(value)}")
+
+
+def _label_name(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return repr(value)
     if isinstance(value, str | int) and str(value).strip():
         name = str(value).strip()
         whole = _WHOLE.fullmatch(name)
         return str(int(whole[1])) if whole else name
-    raise table.error(number, f"{table.columns[index]} must be a word or a whole number, not {quoted(value)}")
+    return None
+
+
+def _list_in(cell: str) -> object:
+    """The list that a cell holds as JSON or as Python writes it; the cell itself where it holds none."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            found = read(cell.strip())
+            if isinstance(found, list) and all(isinstance(each, str | int) for each in found):
+                return found
+    return cell
