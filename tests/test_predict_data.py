@@ -102,7 +102,7 @@ def test_a_report(predict: Call, data: str, folder: str) -> None:
     guesses = [["good", "bad"].index(row["predicted"]) for row in expected(folder)]
     report = classification_report(("good", "bad"), true, guesses)
     assert (code, err) == (0, "")
-    assert f"accuracy {report.accuracy:.4f} · macro F1 {report.macro_f1:.4f} · 5 texts" in out
+    assert f"accuracy {report.accuracy:.4f} · macro-F1 {report.macro_f1:.4f} · 5 texts" in out
     assert "label \\ predicted" in out
     code, out, err = predict("--data", data, "--report", "--format", "json")
     assert json.loads(out) == report.to_dict()

@@ -171,7 +171,7 @@ def test_a_run_leaves_a_classifier(settings: Settings, data: Path) -> None:
 
 def test_the_best_checkpoint_is_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr("whybert.training._scores", lambda *_: {"accuracy": 0.5, "macro_f1": next(scores)})
+    monkeypatch.setattr("whybert.training.scores", lambda *_: {"accuracy": 0.5, "macro_f1": next(scores)})
     copies = []
     original = Trainer._save_checkpoint
 
@@ -256,7 +256,7 @@ def test_several_evaluations_an_epoch(
         asked.append(len(asked))
         return {"accuracy": 0.5, "macro_f1": 0.9 if len(asked) == 2 else 0.5}
 
-    monkeypatch.setattr("whybert.training._scores", scored)
+    monkeypatch.setattr("whybert.training.scores", scored)
     often = replace(settings, num_train_epochs=2, train_batch_size=8, evaluations_per_epoch=3)
     result = finetune(often)
     steps = result.metrics["steps"] // 2
@@ -264,7 +264,7 @@ def test_several_evaluations_an_epoch(
     ends = {steps, 2 * steps}
     assert len(asked) == len(ends | set(range(every, 2 * steps + 1, every))) > 2
     # The second one was the best: the result is what a run of so many steps has at that point.
-    monkeypatch.setattr("whybert.training._scores", lambda *_: {"accuracy": 0.5, "macro_f1": 0.5})
+    monkeypatch.setattr("whybert.training.scores", lambda *_: {"accuracy": 0.5, "macro_f1": 0.5})
     first = replace(often, output_dir=str(tmp_path / "first"))  # of equal scores the first is the best
     assert not same(weights(result.folder), weights(finetune(first).folder))
 
@@ -272,7 +272,7 @@ def test_several_evaluations_an_epoch(
 def test_early_stopping(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def scored(*values: float) -> None:
         left = iter(values)
-        monkeypatch.setattr("whybert.training._scores", lambda *_: {"accuracy": 0.5, "macro_f1": next(left)})
+        monkeypatch.setattr("whybert.training.scores", lambda *_: {"accuracy": 0.5, "macro_f1": next(left)})
 
     patient = replace(settings, num_train_epochs=6, early_stopping=2)
     scored(0.5, 0.6, 0.6, 0.55)
@@ -641,7 +641,7 @@ def test_too_little_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_loss_that_is_no_number(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "whybert.training._loss", lambda outputs, labels, **_: outputs.logits.sum() * float("nan")
+        "whybert.training.loss", lambda kind, weights, outputs, labels, **_: outputs.logits.sum() * float("nan")
     )
     with pytest.raises(TrainingError, match="is nan at step 1; use a lower"):
         finetune(settings)

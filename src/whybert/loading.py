@@ -83,12 +83,16 @@ def load_classifier(
 
 
 def load_encoder(
-    source: str, labels: Sequence[str], *, do_lower_case: bool | None = None
+    source: str,
+    labels: Sequence[str],
+    *,
+    do_lower_case: bool | None = None,
+    problem_type: str = "single_label_classification",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An encoder with a classification head for `labels`, to be fine-tuned, and its tokenizer.
 
     `source` is a folder, a file of weights in one, or a hub id; the head of a classifier is kept if it is
-    for the same labels and replaced otherwise.  `do_lower_case` overrides the tokenizer's own setting.
+    for the same labels, and replaced otherwise.  `do_lower_case` overrides the tokenizer's own setting.
     New weights are drawn from torch's random numbers.
 
     Raises:
@@ -109,7 +113,7 @@ def load_encoder(
         saved = label_names(config)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
-        config.problem_type = "single_label_classification"
+        config.problem_type = problem_type
         return saved
 
     options = {"trust_remote_code": False}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from whybert.typed import check
 
 LARGEST_SEED: Final = 2**32 - 1  # that numpy takes
-_WITHOUT_EFFECT: Final = ("output_dir", "eval_batch_size")  # on what comes out
+_WITHOUT_EFFECT: Final = ("output_dir", "eval_batch_size", "push_to_hub")  # on what comes out
 _DATA, _MODEL, _RUN, _SCORES, _OUTPUT = "Data", "Model", "Training", "Scores", "Output"
 SWITCHES: Final = "Switches"  # apart, since their two names each take much room
 
@@ -51,6 +51,19 @@ class Settings:
     text_column: str | None = _field(_DATA, "The column of the text.", None)
     pair_column: str | None = _field(_DATA, "The column of a second text.", None)
     label_column: str | None = _field(_DATA, "The column of the label.", None)
+    label_separator: str | None = _field(
+        _DATA, "Stands between labels in a cell; default: the one of | ; , that occurs.", None
+    )
+    problem_type: (
+        Literal["single_label_classification", "multi_label_classification", "regression"] | None
+    ) = _field(
+        _DATA,
+        "single_label_classification, multi_label_classification or regression; default: as the labels look.",
+        None,
+    )
+    class_weights: str | None = _field(
+        _DATA, "Of rare labels more: balanced, A=2,B=1 (others: 1) or none, the default.", None
+    )
     validation_fraction: float = _field(
         _DATA, "Of the training rows, where there is no such split.", 0.1, above=0, below=1
     )
@@ -87,11 +100,14 @@ class Settings:
         _SCORES, "Scored checkpoints an epoch; the best one is kept.", 1, least=1
     )
     early_stopping: int | None = _field(
-        _SCORES, "Stop after so many evaluations without a better macro-F1.", None, least=1
+        _SCORES, "Stop after so many evaluations without a better score.", None, least=1
     )
     seed: int = _field(_RUN, "For weights, order and dropout.", 42, least=0, most=LARGEST_SEED)
     bf16: bool | None = _field(SWITCHES, "bfloat16; default: on a GPU that has it.", None)
     group_by_length: bool = _field(SWITCHES, "Texts of like length share a batch.", True)
+    push_to_hub: str | None = _field(
+        _OUTPUT, "Then copy the result to this repository (owner/name) of the Hugging Face hub.", None
+    )
     eval_test: bool = _field(SWITCHES, "Score the test split at the end.", False)
 
     def __post_init__(self) -> None:

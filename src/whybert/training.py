@@ -1,9 +1,8 @@
 """Fine-tuning: an encoder and a data set in, a classifier's folder out.
 
 The work is transformers' `Trainer` (batches, optimiser, several devices, checkpoints) and peft's LoRA.
-This module decides what they are told, and keeps the promises of the command: the best checkpoint by
-macro-F1 (as the paper's code keeps it), a run that was killed goes on, and a folder that holds something
-else is not touched.
+This module decides what they are told, and keeps the promises of the command: the best checkpoint is the
+result, a run that was killed goes on, and a folder that holds something else is not touched.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,10 +28,12 @@ from transformers import TrainerCallback
 from whybert import __version__
 from whybert.anatomy import maximum_tokens
 from whybert.builtin import encoder_folder
-from whybert.errors import InputError, TrainingError, UsageError, require
+from whybert.errors import InputError, TrainingError, UsageError, one_line, require
 from whybert.files import read_json, write_json
 from whybert.loading import BUILTIN, load_encoder, quiet
+from whybert.objective import F1_OF, check_labels, class_weights, loss, scores, targets
 from whybert.recipe import Settings
+from whybert.scoring import BEST, LEAST_IS_BEST, MEASURES
 from whybert.store import VERSIONS, RunFolder, versions
 
 if TYPE_CHECKING:
@@ -54,8 +56,9 @@ class FineTuned:
     """What a run left behind.
 
     folder: a Hugging Face folder that `Classifier.load` reads.
-    metrics: accuracy and macro-F1 of each split that was scored, epochs, seconds, texts a second.
+    metrics: the scores of each split that was scored, epochs, seconds, texts a second.
     resumed: whether the run went on from a checkpoint.  already_done: whether nothing was left to do.
+    url: where on the hub the result was copied to; empty where that was not asked for.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class FineTuned:
     metrics: Mapping[str, Any]
     resumed: bool = False
     already_done: bool = False
+    url: str = ""
 
 
 def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
@@ -78,7 +82,7 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
         UsageError: settings that do not fit, or an output folder that holds something else.
         DatasetError, InputError: the data.
         ModelLoadError: the encoder.
-        TrainingError: no space left, or a loss that is not a number.
+        TrainingError: no space left, a loss that is not a number, or a hub that takes no copy of the result.
         MissingExtraError: the extra `train` is not installed.
     """
     for name in ("accelerate", "datasets", "peft", "sklearn"):
@@ -90,7 +94,7 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
     output = Path(settings.output_dir).expanduser().resolve()
     _folder(output).check(settings.to_dict(), overwrite)
     if not overwrite and (done := _finished(output)) is not None:
-        return done
+        return dataclasses.replace(done, url=_pushed(settings, output, processes.is_main_process))
     damaged = not overwrite and (output / METRICS_FILE).exists()
 
     with quiet(), _progress_of_datasets():
@@ -112,7 +116,33 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
             if processes.is_main_process:
                 _write_result(output, settings, trainer, data, metrics)
         processes.wait_for_everyone()
-    return FineTuned(output, data.labels, metrics, resumed=checkpoint is not None)
+    url = _pushed(settings, output, processes.is_main_process)
+    return FineTuned(output, data.labels, metrics, resumed=checkpoint is not None, url=url)
+
+
+def _pushed(settings: Settings, output: Path, is_main_process: bool) -> str:
+    """Copy the files of the result to the hub, if that is asked for; the address there."""
+    name = settings.push_to_hub
+    if name is None or not is_main_process:
+        return ""
+    import huggingface_hub
+
+    try:
+        with quiet():
+            place = huggingface_hub.create_repo(name, exist_ok=True)
+            files = [*_result_files(output), METRICS_FILE]
+            huggingface_hub.upload_folder(
+                repo_id=place.repo_id,
+                folder_path=output,
+                allow_patterns=files,
+                commit_message="whybert finetune",
+            )
+    except Exception as error:  # the hub's, and those of its HTTP client, whichever that is
+        raise TrainingError(
+            f"the model is saved in {str(output)!r}, but {name!r} on the hub did not take it: "
+            f"{one_line(f'{type(error).__name__}: {error}')}; the same command tries again"
+        ) from error
+    return str(place)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -201,7 +231,7 @@ def _finished(output: Path) -> FineTuned | None:
     """What a run left there that came to its end, if all of it is still there."""
     metrics, files = _read_json(output / METRICS_FILE), _result_files(output)
     try:
-        labels, whole = tuple(metrics["labels"]), all("accuracy" in of for of in metrics["splits"].values())
+        labels, whole = tuple(metrics["labels"]), all("loss" in of for of in metrics["splits"].values())
     except (LookupError, TypeError, AttributeError):
         return None
     if not whole or not files or not all((output / name).is_file() for name in files):
@@ -248,11 +278,24 @@ def _write_json(path: Path, value: Any) -> None:
     write_json(path, value, indent=2, sort_keys=True)
 
 
+def score_table(metrics: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The scores of a run as the heads of columns and, for each split, its name and cells."""
+    splits: Mapping[str, Mapping[str, Any]] = metrics["splits"]
+    names = [name for name in MEASURES if any(name in split for split in splits.values())]
+    rows = [
+        [name, str(split["rows"]), *(f"{split[each]:.4f}" if each in split else "-" for each in names)]
+        for name, split in splits.items()
+    ]
+    return ["texts", *(MEASURES[name] for name in names)], rows
+
+
 def _model_card(settings: Settings, data: TextDataset, metrics: Mapping[str, Any]) -> str:
-    rows = "\n".join(
-        f"| {name} | {split['rows']} | {split['accuracy']:.4f} | {split['macro_f1']:.4f} |"
-        for name, split in metrics["splits"].items()
+    heads, rows = score_table(metrics)
+    table = "\n".join(
+        f"| {' | '.join(cells)} |" for cells in (("split", *heads), ["---"] * (len(heads) + 1), *rows)
     )
+    best = MEASURES[BEST[data.problem_type]]
+    sort = "the least" if BEST[data.problem_type] in LEAST_IS_BEST else "the best"
     recipe = "\n".join(f"| {name} | `{value}` |" for name, value in settings.to_dict().items())
     encoder = "The built-in MiniLM encoder" if settings.model == BUILTIN else f"`{settings.model}`"
     return f"""---
@@ -262,13 +305,12 @@ pipeline_tag: text-classification
 # {data.name} classifier
 
 {encoder}, fine-tuned on `{data.name}` ({metrics["train_rows"]} texts) with whybert {__version__}.
-Labels: {", ".join(data.labels)}.  Texts are cut to {settings.max_seq_length} tokens, as in training.
+Labels ({data.problem_type}): {", ".join(data.labels)}.
+Texts are cut to {settings.max_seq_length} tokens, as in training.
 
-| split | texts | accuracy | macro-F1 |
-|---|---|---|---|
-{rows}
+{table}
 
-The checkpoint is the one with the best macro-F1 on the validation split.
+The checkpoint is the one with {sort} {best} on the validation split.
 
 | setting | value |
 |---|---|
@@ -290,6 +332,7 @@ def _check_batch(settings: Settings, processes: int) -> None:
 
 def _load_data(settings: Settings) -> TextDataset:
     from whybert.datasets import load, with_validation
+    from whybert.datasets.problems import read_as, told
 
     data = load(
         settings.task,
@@ -313,15 +356,16 @@ def _load_data(settings: Settings) -> TextDataset:
     if settings.train_limit is not None and settings.train_limit < len(train):
         train = train.shuffle(seed=settings.seed).select(range(settings.train_limit))
         data = dataclasses.replace(data, splits={**data.splits, "train": train})
-    classes = set(train["label"][:])
-    if len(classes) < 2:
-        named = ", ".join(data.labels[index] for index in sorted(classes))
-        raise InputError(
-            f"expected training rows of at least two labels, found only {named} in {data.name}; "
-            "there is nothing to tell apart"
-        )
+    looks_like, note = told(data)
+    name, separator = settings.label_column or "score", settings.label_separator
+    data = read_as(data, settings.problem_type or looks_like, separator=separator, name=name)
+    if note and settings.problem_type is None:
+        data = dataclasses.replace(data, notes=(*data.notes, note))
+    check_labels(data)
+    class_weights(settings.class_weights, data)  # for its errors, before anything is loaded
     if "validation" not in data.splits:
         data = with_validation(data, settings.validation_fraction, settings.seed)
+    check_labels(data, "validation", *(["test"] if settings.eval_test else []))
     return data
 
 
@@ -330,7 +374,9 @@ def _load_model(settings: Settings, data: TextDataset) -> tuple[PreTrainedModel,
 
     transformers.set_seed(settings.seed)  # before the head's weights are drawn
     source = str(encoder_folder()) if settings.model == BUILTIN else settings.model
-    model, tokenizer = load_encoder(source, data.labels, do_lower_case=settings.do_lower_case)
+    model, tokenizer = load_encoder(
+        source, data.labels, do_lower_case=settings.do_lower_case, problem_type=data.problem_type
+    )
     positions = maximum_tokens(model)
     if positions is not None and settings.max_seq_length > positions:
         raise UsageError(
@@ -377,8 +423,9 @@ def _with_lora(model: PreTrainedModel, rank: int) -> Any:
     )
 
 
-def _encoded(rows: Any, tokenizer: Any, settings: Settings) -> Any:
+def _encoded(data: TextDataset, split: str, tokenizer: Any, settings: Settings) -> Any:
     """Rows of a data set as token ids, unpadded: each batch is padded to its own longest text."""
+    rows = data.split(split)
 
     def encode(batch: Mapping[str, list[str]]) -> dict[str, Any]:
         encoded = tokenizer(
@@ -388,7 +435,7 @@ def _encoded(rows: Any, tokenizer: Any, settings: Settings) -> Any:
             max_length=settings.max_seq_length,
             padding=False,
         )
-        return {**encoded, "labels": batch["label"]}
+        return {**encoded, "labels": targets(data, batch["label"])}
 
     return rows.map(
         encode, batched=True, remove_columns=rows.column_names, keep_in_memory=True, desc="tokenizing"
@@ -453,7 +500,8 @@ def _trainer(
         def _get_train_sampler(self, train_dataset: Any = None) -> Order:
             return order
 
-    splits = {name: _encoded(data.split(name), tokenizer, settings) for name in ("train", "validation")}
+    best = BEST[data.problem_type]
+    splits = {name: _encoded(data, name, tokenizer, settings) for name in ("train", "validation")}
     order = Order(
         [len(ids) for ids in splits["train"]["input_ids"]],
         settings.train_batch_size,
@@ -481,8 +529,8 @@ def _trainer(
         save_steps=every,
         save_total_limit=2,  # the best and the last
         load_best_model_at_end=True,
-        metric_for_best_model="macro_f1",
-        greater_is_better=True,
+        metric_for_best_model=best,
+        greater_is_better=best not in LEAST_IS_BEST,
         logging_steps=max(1, int(steps / _LOGGED_LOSSES)),
         logging_nan_inf_filter=False,
         disable_tqdm=True,  # `_Progress` shows it, on stderr
@@ -500,9 +548,9 @@ def _trainer(
     if interval == "steps":
         callbacks.append(_EpochEnds())
     if settings.early_stopping is not None:
-        callbacks.append(_EarlyStopping(settings.early_stopping))
+        callbacks.append(_EarlyStopping(settings.early_stopping, best))
     if PartialState().is_main_process:
-        callbacks.append(_Progress())
+        callbacks.append(_Progress(data.notes))
     trainer = OrderedTrainer(
         model=model,
         args=arguments,
@@ -510,48 +558,32 @@ def _trainer(
         eval_dataset=splits["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
-        compute_loss_func=_loss,
-        compute_metrics=lambda prediction: _scores(data.labels, prediction),
+        compute_loss_func=partial(loss, data.problem_type, class_weights(settings.class_weights, data)),
+        compute_metrics=partial(scores, data),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout
     return trainer
 
 
-def _loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-    """The mean cross entropy of an optimiser step's texts.
-
-    num_items_in_batch: how many these are, over all parts of the batch.  The mean of the parts' means is
-    another number where the last part is smaller.
-    """
-    losses = torch.nn.functional.cross_entropy(outputs.logits.float(), labels, reduction="sum")
-    return losses / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-
-
 def _has_bf16() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
-def _scores(labels: Sequence[str], prediction: Any) -> dict[str, float]:
-    from whybert.scoring import classification_report
-
-    report = classification_report(labels, prediction.label_ids, prediction.predictions.argmax(-1))
-    return {"accuracy": report.accuracy, "macro_f1": report.macro_f1}
-
-
 class _EarlyStopping(TrainerCallback):
-    """Stop after so many evaluations without a better macro-F1.
+    """Stop after so many evaluations without a better score.
 
     It counts in the history of the run, which a checkpoint keeps; transformers' own callback counts by
     itself, and would begin anew in a run that goes on.
     """
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, patience: int, score: str) -> None:
+        self.patience, self.key = patience, f"eval_{score}"
+        self.best = min if score in LEAST_IS_BEST else max
 
     def is_over(self, history: Sequence[Mapping[str, Any]]) -> bool:
-        scores = [entry["eval_macro_f1"] for entry in history if "eval_macro_f1" in entry]
-        return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.patience
+        scores = [entry[self.key] for entry in history if self.key in entry]
+        return bool(scores) and len(scores) - 1 - scores.index(self.best(scores)) >= self.patience
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.is_over(state.log_history):
@@ -587,12 +619,15 @@ class _Watch(TrainerCallback):
 
 
 class _Progress(TrainerCallback):
-    """A bar on stderr if it is a terminal, and a line for each evaluation."""
+    """A bar on stderr if it is a terminal, and a line for each note on the data and each evaluation."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Sequence[str]) -> None:
+        self.notes = notes
         self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for note in self.notes if sys.stderr is not None else ():
+            print(note, file=sys.stderr)
         if sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -607,12 +642,13 @@ class _Progress(TrainerCallback):
             self.bar.set_postfix(loss=f"{logs['loss']:.4f}")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:
-        if "eval_macro_f1" not in (metrics or {}) or sys.stderr is None:
+        scores = {
+            name: (metrics or {}).get(f"eval_{key}") for key, name in {"loss": "loss", **MEASURES}.items()
+        }
+        if scores["loss"] is None or sys.stderr is None:
             return
-        line = (
-            f"epoch {state.epoch:.2f}: validation loss {metrics['eval_loss']:.4f}, "
-            f"accuracy {metrics['eval_accuracy']:.4f}, macro-F1 {metrics['eval_macro_f1']:.4f}"
-        )
+        said = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if value is not None)
+        line = f"epoch {state.epoch:.2f}: validation {said}"
         if self.bar is None:
             print(line, file=sys.stderr)
         else:
@@ -652,7 +688,8 @@ def _train(settings: Settings, trainer: Trainer, checkpoint: Path | None, is_mai
         _adopt(state_file)
     PartialState().wait_for_everyone()
     state = TrainerState.load_from_json(str(state_file))
-    if settings.early_stopping and _EarlyStopping(settings.early_stopping).is_over(state.log_history):
+    best = str(trainer.args.metric_for_best_model)
+    if settings.early_stopping and _EarlyStopping(settings.early_stopping, best).is_over(state.log_history):
         # It was stopped between its last epoch and its result.
         trainer.state = state
         trainer._load_best_model()
@@ -677,25 +714,27 @@ def _metrics(
         "validation": next(
             {key.removeprefix("eval_"): value for key, value in entry.items()}
             for entry in history
-            if "eval_macro_f1" in entry and entry["step"] == trainer.state.best_global_step
+            if "eval_loss" in entry and entry["step"] == trainer.state.best_global_step
         )
     }
     if settings.eval_test:
-        test = _encoded(data.split("test"), trainer.processing_class, settings)
+        test = _encoded(data, "test", trainer.processing_class, settings)
         found = trainer.evaluate(test, metric_key_prefix="test")
         scored["test"] = {key.removeprefix("test_"): value for key, value in found.items()}
-    rows = len(data.split("train"))
+    rows, weights = len(data.split("train")), class_weights(settings.class_weights, data)
     epochs = float(trainer.state.epoch or 0.0)
     return {
         "task": data.name,
+        "problem_type": data.problem_type,
         "labels": list(data.labels),
+        "class_weights": weights and dict(zip(data.labels, weights, strict=True)),
         "source": data.source,
         "notes": list(data.notes),
         "train_rows": rows,
         "splits": {
             name: {
                 "rows": len(data.split(name)),
-                **{key: scores[key] for key in ("accuracy", "macro_f1", "loss")},
+                **{key: scores[key] for key in scores if key in MEASURES or key == "loss" or F1_OF in key},
             }
             for name, scores in scored.items()
         },

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whybert.recipe import SWITCHES, Settings
-from whybert.typed import alternatives, hinted
+from whybert.typed import alternatives, choices_of, hinted
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -26,7 +26,12 @@ def _parameters() -> Iterator[Parameter]:
         spelt = [f"-{name}" if len(name) == 1 else f"--{name}" for name in names]
         if bool in alternatives(hint):
             spelt = [f"{name}/--no-{name[2:]}" for name in spelt]
-        option = typer.Option(*spelt, help=field.metadata["help"], rich_help_panel=field.metadata["panel"])
+        metavar = None
+        if choices_of(hint):  # they would take the whole width of the help, and `Settings` knows them
+            hint, metavar = str | None, "NAME"
+        option = typer.Option(
+            *spelt, help=field.metadata["help"], rich_help_panel=field.metadata["panel"], metavar=metavar
+        )
         default = Parameter.empty if field.default is MISSING else field.default
         yield _parameter(field.name, hint, default, option)
     begin = typer.Option(
@@ -78,14 +83,12 @@ def _summary(result: FineTuned) -> Group:
 
     from whybert.render import visible
     from whybert.render.tables import NumberTable
+    from whybert.training import score_table
 
     state = "already done" if result.already_done else "done, after a stop" if result.resumed else "done"
-    rows = [
-        (name, [str(split["rows"]), f"{split['accuracy']:.4f}", f"{split['macro_f1']:.4f}"])
-        for name, split in result.metrics["splits"].items()
-    ]
-    head = Text(visible(f"{result.folder}: {state}"))
-    return Group(head, NumberTable("split", ("texts", "accuracy", "macro-F1"), rows))
+    heads, rows = score_table(result.metrics)
+    head = Text(visible(f"{result.folder}: {state}" + (result.url and f", copied to {result.url}")))
+    return Group(head, NumberTable("split", heads, [(name, cells) for name, *cells in rows]))
 
 
 if __name__ == "__main__":
