@@ -241,8 +241,8 @@ def test_a_model_that_answers_a_number(predict: Call, data: str, tmp_path: Path)
     assert (code, err) == (0, "")
     assert [json.loads(line)["label"] for line in out.splitlines()] == [label for _, label in ROWS]
     code, out, err = predict("--data", data, "--report", model=model)
-    assert (code, out) == (2, "")
-    assert "this one answers a number" in err
+    assert (code, out) == (1, "")
+    assert "expected a finite number as the label, found" in err
 
 
 def test_without_labels(predict: Call, tmp_path: Path) -> None:

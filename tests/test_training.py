@@ -641,7 +641,7 @@ def test_too_little_memory(settings: Settings, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_loss_that_is_no_number(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "whybert.training.loss", lambda kind, weights, outputs, labels, **_: outputs.logits.sum() * float("nan")
+        "whybert.training.loss", lambda kind, weights, outputs, *_, **__: outputs.logits.sum() * float("nan")
     )
     with pytest.raises(TrainingError, match="is nan at step 1; use a lower"):
         finetune(settings)

@@ -136,6 +136,7 @@ class InputOptions(DataOptions):
         return Inputs(texts, pairs, self.tab_pairs, self.text or [], lambda line: note(line, dim=True))
 
 
+_ONE_LABEL = "single_label_classification"
 _FOR_DATA = {*(field.name for field in fields(DataOptions)), "columns"}
 
 
@@ -145,6 +146,7 @@ def match(
     """Which label of the data is which of the model's, by index; the rows' labels get the model's names.
 
     Where they cannot be matched they keep the names of the data, which is said, and nothing is returned.
+    Where that is needed, the rows then have labels of the model's problem type.
 
     Args:
         source: rows, unless there is nothing to match.
@@ -154,8 +156,13 @@ def match(
 
     Raises:
         InputError: a label of the data is none of the model's, and that is needed or --label-map given.
+        DatasetError, UsageError: labels are needed, and are not of the model's problem type.
     """
-    if not isinstance(source, Rows) or not source.has_labels or classifier.is_regression:
+    if not isinstance(source, Rows) or not source.has_labels:
+        return ()
+    if needed:
+        source.read_as("regression" if classifier.is_regression else classifier.problem_type or _ONE_LABEL)
+    if classifier.is_regression:
         return ()
     from whybert.targets import match_labels
 

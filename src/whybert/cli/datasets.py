@@ -87,7 +87,7 @@ def show_command(
     records = []
     for index, row in enumerate(shown):
         place, texts = row.get("label"), {"text": row["text"], "pair": row.get("pair")}
-        label = None if place is None else dataset.labels[place]
+        label = None if place is None else "|".join(dataset.labels[index] for index in _indices(place))
         records.append({"split": chosen, "index": index, **texts, "label": label, "label_index": place})
     texts_shown = ("text", "pair") if "pair" in rows.column_names else ("text",)
     cells = [
@@ -144,7 +144,7 @@ def _split_statistics(dataset: TextDataset, split: Dataset, rows: Sequence[Any])
     parts = [row if isinstance(row, tuple) else (row,) for row in rows]
     labels = None
     if "label" in split.column_names:
-        counts = Counter(split["label"][:])
+        counts = Counter(index for label in split["label"][:] for index in _indices(label))
         labels = {label: counts[index] for index, label in enumerate(dataset.labels)}
     return {
         "rows": len(rows),
@@ -153,6 +153,10 @@ def _split_statistics(dataset: TextDataset, split: Dataset, rows: Sequence[Any])
         "words": _lengths([sum(len(text.split()) for text in part) for part in parts]),
         "repeated": len(rows) - len(set(rows)),
     }
+
+
+def _indices(label: int | list[int]) -> list[int]:
+    return label if isinstance(label, list) else [label]
 
 
 def _lengths(lengths: list[int]) -> dict[str, int]:

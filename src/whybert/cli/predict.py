@@ -31,7 +31,9 @@ def predict_command(
     report: Annotated[
         bool,
         option(
-            OUTPUT_PANEL, "--report", "Accuracy, F1 and confusions on --data; -o writes the predictions too."
+            OUTPUT_PANEL,
+            "--report",
+            "The scores on --data, by the model's problem type; -o writes the predictions too.",
         ),
     ] = False,
     format: Annotated[str | None, options.format_option(sinks.PREDICTIONS)] = None,
@@ -57,23 +59,21 @@ def predict_command(
         from whybert.classifier import predict_batches
 
         classifier = model.load()
-        if report and classifier.is_regression:
-            raise InputError("expected a model that tells labels for --report; this one answers a number")
         truth = match(source, classifier, mapping, needed=report)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, Prediction]]:
             for indices, predictions in predict_batches(classifier, batch, batch_size, **how):
                 yield from zip(indices, predictions, strict=True)
 
-        true: list[int] = []
-        predicted: list[int] = []
+        true: list[Any] = []
+        logits: list[tuple[float, ...]] = []
 
         def counted(chunks: _Predictions) -> _Predictions:
             for chunk in chunks:
                 for item, found in chunk:
                     if report and item.label is not None:
-                        true.append(truth[item.label])
-                        predicted.append(found.predicted)
+                        true.append(_true(item.label, truth))
+                        logits.append(found.logits)
                 yield chunk
 
         answering = Answering(source, classifier, batch_size, stream is None or not stream.isatty())
@@ -92,11 +92,18 @@ def predict_command(
             records = sinks.records_of_texts(chunks, labels, answer)
             sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_texts(answer), stream)
     if report and true:
-        from whybert.scoring import classification_report
+        from whybert import scoring
 
-        scored = classification_report(labels, true, predicted)
+        scored = scoring.report(cast(Rows, source).data.problem_type, labels, true, logits)
         show_result(cast(Any, scored), records=[scored.to_dict()] if format == "json" else None)
     answering.finish()
+
+
+def _true(label: Any, truth: tuple[int, ...]) -> Any:
+    """The label of a row among the model's, the list of them, or its number."""
+    if isinstance(label, list):
+        return [truth[index] for index in label]
+    return truth[label] if truth else label
 
 
 def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: TextIO) -> None:

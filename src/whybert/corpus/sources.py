@@ -37,7 +37,8 @@ class Item:
         place: how messages name it.
         text: or pair; None where it is none.
         problem: what is wrong where there is no text; empty where the line is blank.
-        label: of a row the index of its label among those of the data set; None where it has none.
+        label: of a row the index of its label among those of the data set, the list of them where it may have
+            several, or its number; None where it has none.
         truth: what that label is called.
         columns: what else of the row goes into the output, by the names of its columns.
     """
@@ -46,7 +47,7 @@ class Item:
     place: str
     text: Text | None
     problem: str = ""
-    label: int | None = None
+    label: Any = None
     truth: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
 
@@ -231,6 +232,14 @@ class Rows:
         """What messages call it."""
         return self.data.name
 
+    def read_as(self, problem_type: str) -> None:
+        """Take the labels as a model of that problem type has them, see `whybert.datasets.problems`."""
+        from whybert.datasets.problems import read_as
+
+        self.data = read_as(self.data, problem_type)
+        self.label_names = self.data.labels
+        self._labels = self.data.split(self.split)["label"][: len(self._labels)]
+
     def check(self, classifier: Classifier) -> None:
         """Nothing is known before the rows are read."""
 
@@ -244,9 +253,15 @@ class Rows:
 
     def __iter__(self) -> Iterator[Item]:
         for index, label in enumerate(self._labels):
-            truth = None if label is None else self.label_names[label]
+            truth = None if label is None else self._named(label)
             more = {name: cells[index] for name, cells in self.columns.items()}
             yield Item(index, f"row {index + 1}", self._texts[index], label=label, truth=truth, columns=more)
+
+    def _named(self, label: Any) -> str:
+        if isinstance(label, float):
+            return repr(label).removesuffix(".0")
+        indices = label if isinstance(label, list) else [label]
+        return "|".join(self.label_names[index] for index in indices)
 
 
 def _source(argument: str, tab_pairs: bool) -> _Source:

@@ -20,13 +20,15 @@ def told(data: TextDataset) -> tuple[str, str]:
     if data.problem_type != SINGLE:
         return data.problem_type, f"{data.name} has lists of labels: {data.problem_type}"
     shown = ", ".join(data.labels[:5]) + ", ..." * (len(data.labels) > 5)
-    if data.labels_are_ordered or None in map(number, data.labels) or len(data.labels) < 3:
+    if data.labels_are_ordered or None in map(number, data.labels):
         return SINGLE, ""
     if have_fractions(data.labels):
         return REGRESSION, (
             f"the labels of {data.name} are numbers with fractions ({shown}): {REGRESSION}; for classes with "
             f"such names give --problem-type {SINGLE}"
         )
+    if len(data.labels) < 3:
+        return SINGLE, ""
     return SINGLE, (
         f"the labels of {data.name} are whole numbers ({shown}), each a class without an order: {SINGLE}; "
         f"to learn them as numbers give --problem-type {REGRESSION}"
@@ -113,6 +115,6 @@ def _separator(data: TextDataset, given: str | None) -> str | None:
     if len(found) > 1:
         raise UsageError(
             f"the labels of {data.name} hold {' and '.join(map(repr, found))}; say which one stands between "
-            "labels (--label-separator)"
+            "labels (finetune --label-separator), or write each cell as a JSON list"
         )
     return found[0] if found else None

@@ -113,6 +113,7 @@ class EvaluationData:
             InputError: a label is none of the model's.
         """
         from whybert.datasets import texts
+        from whybert.datasets.base import MULTI
 
         chosen = split or data.default_split
         rows = data.split(chosen)
@@ -120,6 +121,8 @@ class EvaluationData:
         notes = list(data.notes)
         if "label" in rows.column_names and classifier.is_regression:
             notes.append(f"the model answers a number, and the labels of {data.name} are not used")
+        elif data.problem_type == MULTI:
+            notes.append(f"a text of {data.name} may have several labels, and they are not used")
         elif "label" in rows.column_names:
             table, message = match_labels(
                 classifier.labels, data.labels, data.name, label_map, ordered=data.labels_are_ordered
