@@ -1061,16 +1061,20 @@ def test_where_no_number_can_be_had(ask) -> None:
         ask(ours)
 
 
-def test_a_model_that_does_not_know_its_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_know_its_words_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """transformers' base class raises where it finds no table of words, as in CANINE."""
     ours = classifier()
+    expected = explain(ours, TEXTS)
 
     def unknown() -> None:
         raise NotImplementedError("not handled")
 
     monkeypatch.setattr(ours.model, "get_input_embeddings", unknown)
     with pytest.raises(UnsupportedModelError, match="no embedding block"):
-        Classifier(ours.model, ours.tokenizer)
+        explain(ours, TEXTS)  # which was made of it as it was
+    assert [each.scores for each in explain((ours.model, ours.tokenizer), TEXTS)] == [
+        each.scores for each in expected
+    ]
 
 
 def test_a_new_head_in_train_mode_is_no_reason() -> None:

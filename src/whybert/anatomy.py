@@ -27,6 +27,7 @@ from whybert.errors import (
     WhybertError,
     one_line,
 )
+from whybert.foreign import ForeignModel, bare, kind_of, logits_at, place_of_logits
 
 # What a tokenizer may add for its caller and no model reads.
 _NOT_FOR_THE_MODEL: Final = frozenset(
@@ -63,6 +64,8 @@ def embedding_block(model: nn.Module) -> nn.Module:
     Raises:
         UnsupportedModelError: there is none.
     """
+    if isinstance(model, ForeignModel):
+        return model.embedding_block
     words = word_embeddings(model)
     if words is not None:
         for name, module in model.named_modules():
@@ -70,21 +73,27 @@ def embedding_block(model: nn.Module) -> nn.Module:
             if name and any(child is words for child in block.children()):
                 return block
     raise UnsupportedModelError(
-        f"{type(model).__name__} has no embedding block (a module around the word embeddings whose output "
+        f"{kind_of(model)} has no embedding block (a module around the word embeddings whose output "
         "enters the first layer); supported are the classifiers of BERT's kind in transformers"
     )
+
+
+def is_known(model: nn.Module) -> bool:
+    """Whether the model says by itself where it embeds its tokens."""
+    try:
+        embedding_block(model)
+    except UnsupportedModelError:
+        return False
+    return True
 
 
 def _reserved_positions(model: nn.Module) -> int:
     """How many rows of the table of positions no token can have.
 
     A table with a row for padding numbers the tokens from the row after it, as RoBERTa's does.
-
-    Raises:
-        UnsupportedModelError: the model has no embedding block.
     """
     rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    for name, module in embedding_block(model).named_modules():
+    for name, module in (embedding_block(model) if is_known(model) else model).named_modules():
         if (
             isinstance(module, nn.Embedding)
             and "position" in name.rpartition(".")[2]
@@ -98,10 +107,12 @@ def _reserved_positions(model: nn.Module) -> int:
 def maximum_tokens(model: nn.Module) -> int | None:
     """The most tokens, special ones included, that the model has positions for; None if nothing limits it."""
     rows = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if not isinstance(rows, int):
+        return None
     # peft's prompts and prefixes stand at positions of their own, before the tokens'
     virtual = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None) or 0
     reserved = _reserved_positions(model) + virtual
-    return rows - reserved if isinstance(rows, int) and rows > reserved else None
+    return rows - reserved if rows > reserved else None
 
 
 def has_position_table(model: nn.Module) -> bool:
@@ -125,6 +136,8 @@ def label_count(model: nn.Module, expected: int) -> int:
 
     The model is asked about a single token, and `expected` is believed where it cannot answer that.
     """
+    if isinstance(model, ForeignModel):
+        return model.label_count
     sizes = [module.out_features for module in model.modules() if hasattr(module, "out_features")]
     if sizes[-1:] == [expected] or model.training:
         return expected
@@ -142,6 +155,11 @@ def label_count(model: nn.Module, expected: int) -> int:
 def device_of(model: nn.Module) -> torch.device:
     """Where the model takes its inputs: at its first parameter."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """What the model computes in: the type of its first parameter that is no whole number."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def check_model(model: nn.Module, *, backward: bool = True) -> None:
@@ -166,9 +184,9 @@ def check_model(model: nn.Module, *, backward: bool = True) -> None:
             "new tensors are on the device 'meta' here (torch.device('meta') as a context, or set as the "
             "default) and hold no numbers: call it outside"
         )
-    kind = type(model).__name__
     if not isinstance(model, nn.Module):
-        raise UnsupportedModelError(f"expected a torch model, found {kind}")
+        raise UnsupportedModelError(f"expected a torch model, found {kind_of(model)}")
+    model = bare(model)
     for name, module in model.named_modules():
         part = f"its part {name!r}" if name else "the model"
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -215,7 +233,7 @@ def _heeds_training(module: nn.Module) -> bool:
 
 def input_filter(model: nn.Module) -> Callable[[str], bool]:
     """Says of the name of an input whether the model's forward takes it."""
-    parameters = inspect.signature(model.forward).parameters
+    parameters = inspect.signature(bare(model).forward).parameters
     open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     return lambda name: name in parameters or (open_ended and name in _TOKENIZER_OUTPUTS)
 
@@ -245,8 +263,8 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
                 "so the explained logits would not be the model's own"
             )
         if not takes(name):
-            names = ", ".join(inspect.signature(model.forward).parameters)
-            raise InputError(f"{type(model).__name__} takes no {name!r}; it takes {names}")
+            names = ", ".join(inspect.signature(bare(model).forward).parameters)
+            raise InputError(f"{kind_of(model)} takes no {name!r}; it takes {names}")
         try:
             tensors[name] = torch.as_tensor(value)
         except (ValueError, TypeError, RuntimeError) as error:
@@ -296,7 +314,7 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
         and not bool(mask[:, 0].all())
     ):
         warnings.warn(
-            f"the texts are padded on the left, but {type(model).__name__} counts positions from the first "
+            f"the texts are padded on the left, but {kind_of(model)} counts positions from the first "
             "column, so its answer to a text depends on the longest one beside it; pad on the right, or give "
             "position_ids",
             PaddingWarning,
@@ -352,7 +370,7 @@ def failures(model: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[None]:
         shape = tuple(inputs["input_ids"].shape)
         way = "see that model(**inputs) runs" if shape[0] == 1 else "try one text at a time (batch_size=1)"
         raise UnsupportedModelError(
-            f"{type(model).__name__} fails on inputs of shape {shape}: {one_line(error)}; {way}"
+            f"{kind_of(model)} fails on inputs of shape {shape}: {one_line(error)}; {way}"
         ) from error
 
 
@@ -364,29 +382,29 @@ def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """
     with failures(model, inputs):
         output = model(**inputs)
-    return logits_of(output, model)
+    return logits_of(output, model, len(inputs["input_ids"]))
 
 
-def logits_of(output: Any, model: nn.Module) -> Tensor:
-    """The logits (batch, labels) in what a model returned: a tensor, a tuple, a mapping or a ModelOutput.
+def logits_of(output: Any, model: nn.Module, batch: int) -> Tensor:
+    """The logits (batch, labels) in what a model returned, see `place_of_logits`.
 
-    In a tuple they come first: no labels are given, so there is no loss.
+    Args:
+        output: a tensor, a tuple, a mapping, a dataclass or a ModelOutput.
+        model: that returned it.
+        batch: how many texts it was asked about.
 
     Raises:
-        UnsupportedModelError: there are none of two dimensions.
+        UnsupportedModelError: there are none, or it is not clear which they are.
     """
-    logits = output
-    if isinstance(output, tuple | list):
-        logits = output[0] if output else None
-    elif isinstance(output, Mapping):
-        logits = output.get("logits")
-    elif not isinstance(output, Tensor):
-        logits = getattr(output, "logits", None)
+    logits = logits_at(output, place_of_logits(output, batch, first=True))
+    if isinstance(logits, Tensor) and logits.shape == (batch,):
+        logits = logits[:, None]  # of a single output, squeezed
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         found = f"logits of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "no logits"
         raise UnsupportedModelError(
-            f"expected a sequence classifier with logits (batch, labels), found {type(model).__name__} "
-            f"with {found}; load it with AutoModelForSequenceClassification"
+            f"expected a sequence classifier with logits (batch, labels), found {kind_of(model)} "
+            f"with {found}; load it with AutoModelForSequenceClassification, or say where they are in what "
+            "the model returns: logits= a key, an index or a function"
         )
     return logits
 
@@ -400,7 +418,7 @@ def check_finite(model: nn.Module, logits: Tensor) -> None:
     """Raise NonFiniteError, with its index, if a row of the logits has a number that is none."""
     if bool(torch.isfinite(logits).all()):
         return
-    broken = [name for name, p in model.named_parameters() if not bool(torch.isfinite(p).all())]
+    broken = [name for name, p in bare(model).named_parameters() if not bool(torch.isfinite(p).all())]
     row = int((~torch.isfinite(logits)).any(-1).nonzero()[0, 0])
     cause = (
         f"the weights of {', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''} are not finite"

@@ -10,8 +10,10 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import check_finite, check_model, model_inputs, plain, wider
+from whybert.anatomy import check_finite, check_model, is_known, model_inputs, plain, wider
 from whybert.errors import NonFiniteError, UsageError
+from whybert.finding import EmbeddingLike, made_known
+from whybert.foreign import LogitsLike, bare
 from whybert.methods import Method, Question, create_all
 from whybert.methods.question import Change, Prepared
 from whybert.targets import TargetLike, label_names, resolve
@@ -63,6 +65,9 @@ def attribute(
     inputs: Mapping[str, Any],
     method: str | Method = "attnlrp",
     target: TargetLike = None,
+    *,
+    embedding: EmbeddingLike = None,
+    logits: LogitsLike = None,
     **options: Any,
 ) -> Attribution: ...
 
@@ -73,6 +78,9 @@ def attribute(
     inputs: Mapping[str, Any],
     method: Sequence[str | Method],
     target: TargetLike = None,
+    *,
+    embedding: EmbeddingLike = None,
+    logits: LogitsLike = None,
     **options: Any,
 ) -> dict[str, Attribution]: ...
 
@@ -82,17 +90,23 @@ def attribute(
     inputs: Mapping[str, Any],
     method: str | Method | Sequence[str | Method] = "attnlrp",
     target: TargetLike = None,
+    *,
+    embedding: EmbeddingLike = None,
+    logits: LogitsLike = None,
     **options: Any,
 ) -> Attribution | dict[str, Attribution]:
     """Say how much each token contributed to a sequence classifier's output.
 
     Args:
-        model: a Hugging Face sequence classifier in eval mode; it is not changed in any way.
+        model: a sequence classifier in eval mode, of transformers or any module that takes `input_ids` and
+            returns logits (batch, labels); it is not changed in any way.
         inputs: what the tokenizer returns, `input_ids` (batch, seq) and whatever else the model takes.
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share one forward pass.
         target: None (the predicted class of each row), a class as an int or a label, a tuple `(a, b)` for
             logit[a] - logit[b], or a list with one of these a row.
+        embedding, logits: where a model of your own embeds its tokens and returns its logits, see
+            `Classifier`.
         options: of the method; of several methods each goes to all that have it and are given by name.
 
     Returns:
@@ -103,7 +117,10 @@ def attribute(
         UsageError: a wrong method, option, input or target, or one method twice.
         ModelError: the model is not supported, or its numbers are not finite.
     """
-    found = attribute_all(model, inputs, create_all(method, options), target)
+    methods = create_all(method, options)
+    if embedding is not None or logits is not None or (isinstance(model, nn.Module) and not is_known(model)):
+        model = made_known(bare(model), inputs, embedding, logits)
+    found = attribute_all(model, inputs, methods, target)
     return next(iter(found.values())) if isinstance(method, str | Method) else found
 
 

@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from whybert.anatomy import FAILURES, check_finite, check_model, device_of, forward, model_inputs, plain
+from whybert.anatomy import (
+    FAILURES,
+    check_finite,
+    check_model,
+    device_of,
+    dtype_of,
+    forward,
+    model_inputs,
+    plain,
+)
 from whybert.attribution import Attribution, attribute_all
 from whybert.classifier import Classifier, ClassifierLike, batches, normalise_texts
 from whybert.encoding import Encoding, Text
@@ -224,8 +233,7 @@ class _Examined:
 
     @property
     def dtype(self) -> torch.dtype:
-        kinds = (p.dtype for p in self.model.parameters() if p.is_floating_point())
-        return next(kinds, torch.float32)
+        return dtype_of(self.model)
 
     @property
     def way_out(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import torch
+from torch import nn
 
 from whybert import encoding, windows
 from whybert.anatomy import (
@@ -17,6 +18,7 @@ from whybert.anatomy import (
     check_model,
     forward,
     input_filter,
+    is_known,
     label_count,
     maximum_tokens,
     model_inputs,
@@ -24,6 +26,8 @@ from whybert.anatomy import (
 )
 from whybert.encoding import EncodedText, Encoding, Text
 from whybert.errors import InputError, NonFiniteError, UnknownNameError, UnsupportedModelError, quoted
+from whybert.finding import EmbeddingLike, made_known, probe
+from whybert.foreign import LogitsLike, bare, kind_of
 from whybert.holders import held
 from whybert.loading import load_classifier
 from whybert.progress import reported
@@ -31,9 +35,11 @@ from whybert.targets import label_names
 from whybert.windows import Reading, Readings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 BATCH_SIZE = 32
+
+_WRAPPERS: Final = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 PROBLEM_TYPES: Final = ("single_label_classification", "multi_label_classification", "regression")
 
@@ -78,28 +84,37 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False, init=False)
 class Classifier:
-    """A sequence classifier of transformers with its tokenizer.
+    """A sequence classifier with its tokenizer.
 
     `Classifier(model, tokenizer)` takes both as they are, `Classifier.load` finds them, and `Classifier.of`
     takes them out of whatever holds them.
 
     Args:
-        model, tokenizer: of transformers.
+        model: of transformers, or any module whose forward takes `input_ids` (batch, seq) and returns logits
+            (batch, labels); it is not changed.
+        tokenizer: of transformers.
         max_length: the most tokens a text may have, special tokens included; None asks the tokenizer and
             the model, and stays None if neither has a limit.
         name: what reports call it; empty for the class of the model.
+        embedding: the part of a module of your own whose output (batch, seq, hidden) the scores are of, or
+            its name; None asks the model, and else takes the table in which `input_ids` are looked up, with
+            all around it that mixes no tokens.
+        logits: where they are in what the module returns: a key or a field, an index, or a function of it;
+            None takes the only thing of their shape.
         labels: the names of the labels in the order of the logits; None asks the model's configuration.
         problem_type: "single_label_classification" (a softmax over the logits), "multi_label_classification"
             (a sigmoid of each) or "regression" (the numbers as they are); None asks the model's
             configuration, and else takes one output for a regression and several for labels of a softmax.
 
     Raises:
-        UnsupportedModelError: the model has no configuration, or the tokenizer is a slow one.
+        UnsupportedModelError: the model does not run, it is not clear where it embeds its tokens or what its
+            logits are, or the tokenizer is a slow one.
         InputError: `max_length` is more than the model has positions for, or `labels` are not as many as the
             model has.
     """
 
-    model: PreTrainedModel = field(repr=False)
+    model: nn.Module = field(repr=False)
+    """The model; one of someone's own is the part `module` of a `whybert.foreign.ForeignModel`."""
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     max_length: int | None
     name: str
@@ -111,29 +126,27 @@ class Classifier:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         max_length: int | None = None,
         *,
         name: str = "",
+        embedding: EmbeddingLike = None,
+        logits: LogitsLike = None,
         labels: Sequence[str] | None = None,
         problem_type: str | None = None,
     ) -> None:
-        config = getattr(model, "config", None)
-        kind = type(model).__name__
-        if not isinstance(model, torch.nn.Module) or config is None:
-            is_module = isinstance(model, torch.nn.Module)
-            if is_module and isinstance(getattr(model, "module", None), torch.nn.Module):
-                way = "it is wrapped: pass the model inside, model.module"
-            elif is_module:
-                way = (
-                    "it has no `config` that says its labels and how many tokens it takes; make it a "
-                    "PreTrainedModel (with `config` and `get_input_embeddings`)"
-                )
-            else:
-                way = "Classifier.load takes names and folders"
-            raise UnsupportedModelError(f"a sequence classifier of transformers is needed, not {kind}: {way}")
+        is_wrapped = isinstance(model, _WRAPPERS)
+        if is_wrapped or not isinstance(cast(object, model), nn.Module):
+            way = "it is wrapped: pass the model inside, model.module"
+            if not is_wrapped:
+                way = "Classifier.of takes names, folders and what else holds a model"
+            raise UnsupportedModelError(f"a model of torch is needed, not {type(model).__name__}: {way}")
         encoding.check_tokenizer(tokenizer)
+        names = None if labels is None else _names(labels)
+        if embedding is not None or logits is not None or not is_known(model):
+            count = None if names is None else len(names)
+            model = made_known(bare(model), probe(tokenizer), embedding, logits, count)
         positions = maximum_tokens(model)
         if max_length is None:
             max_length = encoding.maximum_length(tokenizer, positions)
@@ -141,23 +154,24 @@ class Classifier:
             raise InputError(
                 f"max_length must be at most {positions}, the positions of the model, not {max_length}"
             )
+        config = getattr(model, "config", None)
         if problem_type is None:
             problem_type = getattr(config, "problem_type", None)
         elif problem_type not in PROBLEM_TYPES:
             raise UnknownNameError("problem_type", problem_type, PROBLEM_TYPES)
-        names = label_names(config) if labels is None else _names(labels)
-        count = label_count(model, len(names))
-        if labels is not None and count != len(names):
+        expected = len(label_names(config) if names is None else names)
+        count = label_count(model, expected)
+        if names is not None and count != expected:
             raise InputError(
-                f"expected a label for each of the {count} logits of {kind}, found {len(names)}: "
+                f"expected a label for each of the {count} logits of {kind_of(model)}, found {expected}: "
                 f"{', '.join(names[:20])}"
             )
-        given = names if labels is not None else label_names(config, count)
+        given = label_names(config, count) if names is None else names
         for attribute, value in (
             ("model", model),
             ("tokenizer", tokenizer),
             ("max_length", max_length),
-            ("name", name or kind),
+            ("name", name or kind_of(model)),
             ("labels", given),
             ("problem_type", problem_type),
         ):

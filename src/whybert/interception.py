@@ -30,6 +30,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from whybert.anatomy import FAILURES, embedding_block, failures, logits_of, word_embeddings
 from whybert.errors import UnsupportedModelError, UnsupportedOperationError, WhybertError, one_line
+from whybert.foreign import kind_of
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import REFUSED, Composite
@@ -1293,14 +1294,14 @@ def run(
         mode,
     ):
         output = model(**inputs)
-    logits = logits_of(output, model)
+    logits = logits_of(output, model, len(inputs.get("input_ids", next(iter(inputs.values())))))
     if mode.embedding is None:
-        raise UnsupportedModelError(f"{type(model).__name__} did not call its embedding block")
+        raise UnsupportedModelError(f"{kind_of(model)} did not call its embedding block")
     if mode.composites and not mode.tracked(logits) and _noted(logits, _LOST):
         raise mode._lost(_noted(logits, _LOST))
     if mode.composites and not mode.tracked(logits):
         raise UnsupportedModelError(
-            f"the logits of {type(model).__name__} do not depend on its embedding block in a way that has a "
+            f"the logits of {kind_of(model)} do not depend on its embedding block in a way that has a "
             "derivative (is it run under no_grad, or detached?); scores would all be zero"
         )
     mode.check_graph(logits)

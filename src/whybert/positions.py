@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,25 +19,31 @@ from torch.overrides import TorchFunctionMode
 from whybert.anatomy import embedding_block
 from whybert.errors import UnsupportedModelError
 
-Lookups = Sequence[tuple[Tensor, Tensor]]
-"""(ids, vectors) of each time that words were looked up in the table of word embeddings."""
+
+class Lookup(NamedTuple):
+    """Rows `ids` of a table, and their vectors, which a gradient can reach."""
+
+    ids: Tensor
+    table: Tensor
+    vectors: Tensor
 
 
-class WordLookups(TorchFunctionMode):
-    """Sees which ids are looked up in the table `words`, with vectors that a gradient can reach."""
+class TableLookups(TorchFunctionMode):
+    """Sees what is looked up in tables: in each that is one, or in `table` alone."""
 
-    def __init__(self, words: Tensor | None) -> None:
+    def __init__(self, table: Tensor | None = None) -> None:
         super().__init__()
-        self.words = words
-        self.found: list[tuple[Tensor, Tensor]] = []
+        self.table = table
+        self.found: list[Lookup] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func is F.embedding and self.words is not None and args[1] is self.words:
-            output = output.detach().requires_grad_()
-            self.found.append((args[0], output))
+        if func is F.embedding and (self.table is None or args[1] is self.table):
+            vectors = output.detach().requires_grad_()
+            self.found.append(Lookup(args[0], args[1], vectors))
+            return vectors.clone()  # a model may change what it gets in place
         return output
 
 
@@ -62,13 +68,12 @@ def own_positions(
     if size == tuple(ids.shape):
         return None
     found = None
-    if size[0] == len(ids):
+    if size[0] == len(ids) and words is not None:
         lookups, embedding = _embedded(model, inputs, words)
         if len(lookups) == 1 and embedding is not None:
-            looked_up, vectors = lookups[0]
-            start, places = _start(ids, looked_up), _places(vectors, embedding)
-            if start is not None and places is not None:
-                found = places[start : start + ids.shape[1]]
+            start, standing = _start(ids, lookups[0].ids), places(lookups[0].vectors, embedding)
+            if start is not None and standing is not None:
+                found = standing[start : start + ids.shape[1]]
     if found is None:
         raise UnsupportedModelError(
             f"the embedding block has {size[1]} positions in {size[0]} rows for input_ids of shape "
@@ -79,8 +84,8 @@ def own_positions(
 
 
 def _embedded(
-    model: nn.Module, inputs: Mapping[str, Tensor], words: Tensor | None
-) -> tuple[Lookups, Tensor | None]:
+    model: nn.Module, inputs: Mapping[str, Tensor], words: Tensor
+) -> tuple[Sequence[Lookup], Tensor | None]:
     """The forward pass up to the end of the embedding block: what was looked up, and what came of it."""
     outputs: list[Tensor] = []
     owner = threading.get_ident()
@@ -91,7 +96,7 @@ def _embedded(
             raise _EndOfEmbeddingError
 
     handle = embedding_block(model).register_forward_hook(end)
-    mode = WordLookups(words)
+    mode = TableLookups(words)
     try:
         with torch.enable_grad(), mode:
             model(**inputs)
@@ -115,7 +120,7 @@ def _start(ids: Tensor, looked_up: Tensor) -> int | None:
     return starts[0] if len(starts) == 1 else None
 
 
-def _places(vectors: Tensor, embedding: Tensor) -> Tensor | None:
+def places(vectors: Tensor, embedding: Tensor) -> Tensor | None:
     """The position of the embedding that depends on each vector that was looked up, (looked up,).
 
     None if a vector reaches no position or several, or two vectors one.  Told from the gradients of sums over
@@ -123,7 +128,7 @@ def _places(vectors: Tensor, embedding: Tensor) -> Tensor | None:
     """
     count = embedding.shape[1]
     numbers = torch.arange(count, device=embedding.device)
-    places = torch.zeros(vectors.shape[1], dtype=torch.long, device=embedding.device)
+    found = torch.zeros(vectors.shape[1], dtype=torch.long, device=embedding.device)
     weights = torch.linspace(1.0, 2.0, embedding.shape[-1]).to(embedding)
     for bit in range(max(1, (count - 1).bit_length())):
         reached = []
@@ -132,9 +137,9 @@ def _places(vectors: Tensor, embedding: Tensor) -> Tensor | None:
             (gradient,) = torch.autograd.grad(
                 (embedding * weights * chosen[:, None]).sum(), vectors, retain_graph=True, allow_unused=True
             )
-            nothing = torch.zeros_like(places, dtype=torch.bool)
+            nothing = torch.zeros_like(found, dtype=torch.bool)
             reached.append(nothing if gradient is None else (gradient != 0).any(-1).any(0))
         if not bool((reached[0] ^ reached[1]).all()):
             return None
-        places |= reached[1].long() << bit
-    return places if len(torch.unique(places)) == len(places) else None
+        found |= reached[1].long() << bit
+    return found if len(torch.unique(found)) == len(found) else None

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
+from whybert.anatomy import dtype_of
 from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike
 from whybert.datasets import TextDataset
 from whybert.datasets.annotated import AnnotatedTexts, Annotation
@@ -597,7 +598,7 @@ def _settings(
     return {
         "model": classifier.name,
         "model_digest": model_digest(classifier),
-        "dtype": str(classifier.model.dtype).removeprefix("torch."),
+        "dtype": str(dtype_of(classifier.model)).removeprefix("torch."),
         "labels": list(classifier.labels),
         "max_length": classifier.max_length,
         "data": data.name,

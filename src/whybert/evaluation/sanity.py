@@ -7,7 +7,6 @@ of the model.
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import check_model, embedding_block
+from whybert.anatomy import check_model, embedding_block, input_filter
 from whybert.attribution import attribute_all
 from whybert.classifier import batches
 from whybert.encoding import EncodedText, Text
@@ -28,6 +27,7 @@ from whybert.evaluation.metric import Explanations, ModelMetric, Score, Subject,
 from whybert.evaluation.statistics import spearman
 from whybert.explaining import explain
 from whybert.explanation import Explanation
+from whybert.foreign import kind_of
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -88,7 +88,7 @@ def _layers(model: nn.Module) -> tuple[nn.Module, ...]:
     if not longest:
         raise UnsupportedModelError(
             "expected a model with its layers in a torch.nn.ModuleList, found none in "
-            f"{type(model).__name__}; leave the metrics out that randomise its weights"
+            f"{kind_of(model)}; leave the metrics out that randomise its weights"
         )
     return longest
 
@@ -111,10 +111,10 @@ def _read_by(model: nn.Module, layers: Sequence[nn.Module], parameters: Sequence
         with _plain(device), torch.enable_grad():
             ids = torch.zeros((1, 2), dtype=torch.long, device=device)
             given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-            taken = inspect.signature(model.forward).parameters
-            model.eval()(**{name: tensor for name, tensor in given.items() if name in taken})
+            takes = input_filter(model)
+            model.eval()(**{name: tensor for name, tensor in given.items() if takes(name)})
             if not outputs:
-                raise UnsupportedModelError(f"{type(model).__name__} did not call its layers")
+                raise UnsupportedModelError(f"{kind_of(model)} did not call its layers")
             total = torch.stack([output.sum() for output in outputs]).sum()
             gradients = torch.autograd.grad(total, list(parameters), allow_unused=True)
     finally:
@@ -147,7 +147,7 @@ def _copied(model: nn.Module) -> nn.Module:
             return copy.deepcopy(model)
     except (RuntimeError, TypeError, NotImplementedError) as error:
         raise UnsupportedModelError(
-            f"expected a model that can be copied, found {type(model).__name__}: {one_line(error)}; "
+            f"expected a model that can be copied, found {kind_of(model)}: {one_line(error)}; "
             "leave the metrics out that change a copy of it"
         ) from error
 

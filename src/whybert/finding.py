@@ -1,0 +1,198 @@
+"""Where a module of someone's own embeds its tokens and returns its logits, found by asking it once or twice.
+
+What is looked up in which table, and what comes of it, is seen in a forward pass: no name tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whybert.anatomy import check_model, failures, input_filter, model_inputs, plain
+from whybert.errors import InputError, UnknownNameError, UnsupportedModelError, UsageError
+from whybert.foreign import (
+    ForeignModel,
+    LogitsLike,
+    is_of_logits,
+    kind_of,
+    logits_at,
+    place_of_logits,
+)
+from whybert.positions import Lookup, TableLookups, places
+
+EmbeddingLike = str | nn.Module | None
+"""The part of a module whose output is the attribution point, or its name; None finds it."""
+
+
+def made_known(
+    module: nn.Module,
+    inputs: Mapping[str, Any],
+    embedding: EmbeddingLike = None,
+    logits: LogitsLike = None,
+    count: int | None = None,
+) -> ForeignModel:
+    """The module with what is known of it once it was asked about the inputs.
+
+    Args:
+        module: in eval mode.
+        inputs: of its forward, as a tokenizer returns them; what it does not take is left out.
+        embedding: the part whose output (batch, seq, hidden) is the attribution point, or its name; None
+            takes the table in which the input ids are looked up, with all around it that mixes no tokens.
+        logits: where they are in what it returns; None finds them, see `place_of_logits`.
+        count: how many labels there are, where that is known.
+
+    Raises:
+        UnsupportedModelError: it fails, is in train mode, or one of these cannot be found.
+        UsageError: it has no such part.
+    """
+    check_model(module)
+    if not input_filter(module)("input_ids"):
+        raise UnsupportedModelError(
+            f"the forward of {kind_of(module)} takes no input_ids; give it the names of the tokenizer's "
+            "tensors: forward(self, input_ids, attention_mask)"
+        )
+    takes = input_filter(module)
+    tensors = model_inputs(module, {name: value for name, value in inputs.items() if takes(name)})
+    asked = _Asked(module, tensors)
+    block = asked.block() if embedding is None else _name_of(embedding, module)
+    batch = len(tensors["input_ids"])
+    where = place_of_logits(asked.output, batch, count) if logits is None else logits
+    with failures(module, tensors):
+        found = logits_at(asked.output, where)
+    if not is_of_logits(found, batch):
+        shape = (
+            f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        )
+        raise UnsupportedModelError(
+            f"expected logits (batch, labels) of {kind_of(module)} for a batch of {batch}, found {shape}; "
+            "say where they are in what it returns: logits= a key, an index or a function of it"
+        )
+    config = getattr(module, "config", None)
+    words = asked.words
+    return ForeignModel(
+        module,
+        block,
+        words,
+        where,
+        (*found.shape, 1)[1],
+        SimpleNamespace(
+            id2label=getattr(config, "id2label", None),
+            problem_type=getattr(config, "problem_type", None),
+            pad_token_id=None if words is None else getattr(module.get_submodule(words), "padding_idx", None),
+            max_position_embeddings=asked.positions(),
+        ),
+    )
+
+
+def _name_of(embedding: str | nn.Module, module: nn.Module) -> str:
+    """The name of a part of the module."""
+    names: dict[str, nn.Module] = {name: part for name, part in module.named_modules() if name}
+    if isinstance(embedding, str):
+        if embedding not in names:
+            raise UnknownNameError(f"part of {kind_of(module)}", embedding, names)
+        return embedding
+    if not isinstance(embedding, nn.Module):
+        raise UsageError(
+            f"expected embedding as a part of {kind_of(module)} or its name, found {type(embedding).__name__}"
+        )
+    for name, part in names.items():
+        if part is embedding:
+            return name
+    raise UsageError(f"expected embedding as a part of {kind_of(module)}, found another {kind_of(embedding)}")
+
+
+class _Asked:
+    """A module, what it returned for inputs, and what it looked up meanwhile."""
+
+    def __init__(self, module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
+        self.module, self.inputs, self.ids = module, inputs, inputs["input_ids"]
+        self.output, self.lookups, _ = self._run(())
+        tables = {id(each.table): each.table for each in self.lookups if self._is_of_words(each)}
+        named = {
+            id(part.weight): name
+            for name, part in module.named_modules()
+            if name and isinstance(getattr(part, "weight", None), Tensor)
+        }
+        self.tables = len(tables)
+        self.words = named.get(next(iter(tables))) if len(tables) == 1 else None
+
+    def _is_of_words(self, lookup: Lookup) -> bool:
+        return lookup.ids.shape == self.ids.shape and torch.equal(lookup.ids, self.ids)
+
+    def _run(self, names: tuple[str, ...]) -> tuple[Any, list[Lookup], dict[str, list[Any]]]:
+        """What the module returns, what it looks up, and what its parts of these names return."""
+        outputs: dict[str, list[Any]] = {name: [] for name in names}
+        handles = [
+            self.module.get_submodule(name).register_forward_hook(
+                lambda part, args, output, name=name: outputs[name].append(output)
+            )
+            for name in names
+        ]
+        mode = TableLookups()
+        try:
+            with plain(self.module, backward=True), failures(self.module, self.inputs), mode:
+                return self.module(**self.inputs), mode.found, outputs
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def block(self) -> str:
+        """The largest part around the table of words whose output at each position is of one token."""
+        if self.words is None:
+            several = f"{self.tables} tables" if self.tables > 1 else "no table (nn.Embedding)"
+            raise UnsupportedModelError(
+                f"expected one table of {kind_of(self.module)} in which input_ids are looked up, found "
+                f"{several}; name the part whose output (batch, seq, hidden) enters the first layer: "
+                "embedding='its.name'"
+            )
+        pieces = self.words.split(".")
+        around = tuple(".".join(pieces[:end]) for end in range(len(pieces), 0, -1))
+        _, lookups, outputs = self._run(around)
+        vectors = [each.vectors for each in lookups if self._is_of_words(each)]
+        block = ""
+        for name in around:
+            if len(vectors) != 1 or not self._is_by_token(vectors[0], outputs[name]):
+                break
+            block = name
+        if not block:
+            raise UnsupportedModelError(
+                f"expected {kind_of(self.module)} to look up its words once and to keep their order, found "
+                f"{len(vectors)} times or other things; name the part whose output (batch, seq, hidden) "
+                "enters the first layer: embedding='its.name'"
+            )
+        return block
+
+    def _is_by_token(self, vectors: Tensor, outputs: list[Any]) -> bool:
+        if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 3:
+            return False
+        if outputs[0].shape[:2] != self.ids.shape or outputs[0].grad_fn is None:
+            return False
+        found = places(vectors, outputs[0])
+        return found is not None and bool((found == torch.arange(len(found), device=found.device)).all())
+
+    def positions(self) -> int | None:
+        """How many tokens there are rows for in the tables whose rows are looked up one after the other."""
+        count = self.ids.shape[1]
+        limits = []
+        for each in self.lookups:
+            ids = each.ids
+            if count > 1 and ids.dim() > 0 and ids.shape[-1] == count and ids.numel() <= self.ids.numel():
+                first = ids.flatten()[0]
+                if bool((ids == first + torch.arange(count, device=ids.device)).all()):
+                    limits.append(each.table.shape[0] - int(first))
+        return min(limits, default=None)
+
+
+def probe(tokenizer: Any) -> dict[str, Tensor]:
+    """Inputs of two texts that are alike, so that they need no padding."""
+    try:
+        ids = tokenizer("The film was good, and the actors were great.", truncation=False)
+        return {name: torch.tensor([list(row)] * 2) for name, row in ids.items()}
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"the tokenizer fails on a sentence: {error}; see that tokenizer('a text') runs"
+        ) from error

@@ -1,0 +1,154 @@
+"""Models that are no classifiers of transformers: where their logits are, and a module that says the rest.
+
+A `ForeignModel` runs a module of someone's own as it is, and says of it what a model of transformers would:
+which of its parts embeds the tokens, where its logits are, how many positions it has.  Nothing is written
+into the module itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from whybert.errors import UnknownNameError, UnsupportedModelError
+
+LogitsLike: TypeAlias = "str | int | Callable[[Any], Any] | None"
+"""Where the logits are in what a model returns: a key or a field, an index, a function of it, or None where
+it returns nothing else."""
+
+
+class ForeignModel(nn.Module):
+    """A module that is asked like a classifier of transformers.
+
+    Args:
+        module: of someone's own; its weights and its mode are used as they are.
+        block: the name of its part whose output is the attribution point.
+        words: the name of its table of word embeddings; None where that is not known.
+        logits: where the logits are in what it returns.
+        label_count: how many there are.
+        config: what it says like a configuration of transformers: id2label, problem_type, pad_token_id and
+            max_position_embeddings.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        block: str,
+        words: str | None,
+        logits: LogitsLike,
+        label_count: int,
+        config: SimpleNamespace,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.block, self.words, self.where, self.label_count = block, words, logits, label_count
+        self.config = config
+        self.training = False  # it has nothing of its own that could be another in train mode
+
+    @property
+    def embedding_block(self) -> nn.Module:
+        return self.module.get_submodule(self.block)
+
+    def get_input_embeddings(self) -> nn.Module | None:
+        return None if self.words is None else self.module.get_submodule(self.words)
+
+    def forward(self, **inputs: Tensor) -> Any:
+        return logits_at(self.module(**inputs), self.where)
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model as its owner knows it."""
+    return model.module if isinstance(model, ForeignModel) else model
+
+
+def kind_of(model: object) -> str:
+    """The name of the model's class, for messages."""
+    return type(bare(model) if isinstance(model, nn.Module) else model).__name__
+
+
+def parts_of(output: object) -> dict[str | int, Any]:
+    """What a model returned beside each other, by index or name; nothing for a tensor."""
+    if isinstance(output, Tensor):
+        return {}
+    if isinstance(output, Mapping):
+        return dict(output)
+    if isinstance(output, tuple | list):
+        return dict(enumerate(output))
+    if dataclasses.is_dataclass(output):
+        return {each.name: getattr(output, each.name) for each in dataclasses.fields(output)}
+    return dict(getattr(output, "__dict__", {}))
+
+
+def logits_at(output: Any, where: LogitsLike) -> Any:
+    """What stands in that place of what a model returned.
+
+    Raises:
+        UnsupportedModelError: there is no such place.
+    """
+    if where is None:
+        return output
+    if callable(where):
+        return where(output)
+    parts = parts_of(output)
+    if where not in parts and isinstance(where, int) and -len(parts) <= where < 0:
+        where = list(parts)[where]
+    if where not in parts:
+        if parts:
+            raise UnknownNameError("place of the logits", where, map(str, parts))
+        raise UnsupportedModelError(
+            f"expected logits at {where!r} of what the model returns, found a {type(output).__name__}; leave "
+            "logits out"
+        )
+    return parts[where]
+
+
+def place_of_logits(output: Any, batch: int, count: int | None = None, *, first: bool = False) -> LogitsLike:
+    """Where the logits (batch, labels), or (batch,) of a single one, are in what a model returned.
+
+    That is the part of the name "logits", or the only one of their shape.  A ModelOutput of transformers
+    names its parts, and what has their shape under another name is something else, such as a pooled vector.
+
+    Args:
+        output: what the model returned.
+        batch: how many texts it was asked about.
+        count: how many labels there are, where that is known.
+        first: whether a tuple begins with them, as those of transformers do.
+
+    Returns:
+        None for the output itself, also where it has none of their shape.
+
+    Raises:
+        UnsupportedModelError: it is not clear which they are.
+    """
+    parts = parts_of(output)
+    if isinstance(output, Tensor) or "logits" in parts:
+        return "logits" if parts else None
+    if hasattr(output, "to_tuple") or (first and 0 in parts and not is_of_logits(parts[0], batch)):
+        return None
+    shapes = {name: tuple(part.shape) for name, part in parts.items() if is_of_logits(part, batch)}
+    found = [name for name, shape in shapes.items() if len(shape) == 2] or list(shapes)
+    if len(found) > 1 and count is not None:
+        found = [name for name in found if (*shapes[name], 1)[1] == count] or found
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{name!r}: {shape}" for name, shape in shapes.items())
+    if found:
+        raise UnsupportedModelError(
+            f"expected logits (batch, labels) in what the model returns, found several that could be them "
+            f"({listed}); say which they are, such as logits={found[0]!r}"
+        )
+    return None
+
+
+def is_of_logits(part: object, batch: int) -> bool:
+    """Whether it has the shape of logits, (batch, labels), or of a single one, (batch,)."""
+    return (
+        isinstance(part, Tensor)
+        and part.is_floating_point()
+        and part.dim() in (1, 2)
+        and part.shape[0] == batch
+    )

@@ -1,0 +1,349 @@
+"""Modules of people's own: where they embed tokens and return logits is found, said, or refused by name."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import BertModel, RobertaModel
+
+import tiny
+from whybert import Classifier, attribute, audit, evaluate, explain
+from whybert.errors import (
+    InputError,
+    UnknownNameError,
+    UnsupportedModelError,
+    UsageError,
+    WhybertError,
+)
+from whybert.evaluation.bench import EvaluationData
+from whybert.foreign import ForeignModel
+
+TOKENIZER = tiny.wordpiece()
+TEXTS = ["a film", "don't you think so?", "the film was good and the actors were great"]
+
+
+class Own(nn.Module):
+    """As users write it: an encoder of transformers, and a head."""
+
+    def __init__(self, labels: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.bert = BertModel(tiny.bert_config(TOKENIZER))
+        self.head = nn.Linear(self.bert.config.hidden_size, labels)
+        self.eval()
+
+    def logits(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(self.bert(input_ids, attention_mask=attention_mask)[1])
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return self.logits(input_ids, attention_mask)
+
+
+class HandMade(nn.Module):
+    """With tables in the module itself, and attention of its own."""
+
+    def __init__(self, positions: int = 30) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Embedding(positions, 16), nn.Embedding(len(TOKENIZER), 16, padding_idx=0)
+        self.norm, self.query, self.key, self.value = nn.LayerNorm(16), *(nn.Linear(16, 16) for _ in "qkv")
+        self.head = nn.Linear(16, 2)
+        self.eval()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        places = torch.arange(input_ids.shape[1], device=input_ids.device)
+        x = self.second(input_ids) + self.first(places)
+        scores = self.query(x) @ self.key(x).transpose(1, 2) / 4
+        scores = scores.masked_fill(attention_mask[:, None] == 0, torch.finfo(scores.dtype).min)
+        x = self.norm(x + scores.softmax(-1) @ self.value(x))
+        return self.head(torch.tanh(x[:, 0]))
+
+
+class Inside(nn.Module):
+    """With the tables in a part that is the whole encoder: its output is not the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = HandMade()
+        self.eval()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.encoder(input_ids, attention_mask)
+
+
+def test_a_module_is_explained_as_what_it_is() -> None:
+    module = Own()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    known = {name: set(vars(part)) for name, part in module.named_modules()}
+    ours = Classifier(module, TOKENIZER, labels=["bad", "fair", "good"])
+    assert isinstance(ours.model, ForeignModel)
+    assert ours.model.module is module
+    assert (ours.model.block, ours.model.words) == ("bert.embeddings", "bert.embeddings.word_embeddings")
+    assert (ours.name, ours.labels, ours.max_length) == ("Own", ("bad", "fair", "good"), 40)
+    for text, prediction in zip(TEXTS, ours.predict(TEXTS), strict=True):
+        inputs = TOKENIZER(text, return_tensors="pt")
+        with torch.no_grad():
+            logits = module(inputs["input_ids"], inputs["attention_mask"])[0]
+        assert prediction.logits == pytest.approx(logits.tolist(), abs=1e-5)
+    found = audit(ours, TEXTS)
+    assert found.passed, found.failures
+    assert found.model == "Own"
+    assert {check.status for check in found.checks if check.name == "served"} == {"ok"}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert {name: set(vars(part)) for name, part in module.named_modules()} == known
+    assert all(not part._forward_hooks for part in module.modules())
+
+
+def test_the_same_model_in_the_manner_of_transformers_has_the_same_scores() -> None:
+    model = tiny.bert(TOKENIZER)
+
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Any:
+            inputs = {"attention_mask": attention_mask, "token_type_ids": token_type_ids}
+            return self.inner(input_ids, **inputs).logits
+
+    for method in ("gs", "gi", "lrp", "lat", "attnlrp", "cp_lrp"):
+        theirs = explain((model, TOKENIZER), TEXTS, method)
+        ours = explain((Bare().eval(), TOKENIZER), TEXTS, method)
+        assert [each.scores for each in ours] == [each.scores for each in theirs]
+        assert [each.completeness for each in ours] == [each.completeness for each in theirs]
+    inputs = TOKENIZER(TEXTS, padding=True, return_tensors="pt")
+    assert torch.equal(attribute(Bare().eval(), inputs).scores, attribute(model, inputs).scores)
+
+
+@pytest.mark.parametrize("module", [HandMade, Inside])
+def test_a_table_in_the_encoder_itself(module: Any) -> None:
+    ours = Classifier(module(), TOKENIZER)
+    name = "second" if module is HandMade else "encoder.second"
+    assert (ours.model.block, ours.model.words) == (name, name)
+    assert ours.max_length == 30
+    assert ours.predict("good " * 90)[0].truncated
+    found = audit(ours, TEXTS)
+    assert found.passed, found.failures
+    with pytest.raises(InputError, match="max_length must be at most 30"):
+        Classifier(module(), TOKENIZER, 31)
+
+
+def test_positions_after_a_row_for_padding() -> None:
+    class Roberta(Own):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bert = RobertaModel(tiny.roberta(TOKENIZER).config)
+            self.eval()
+
+    ours = Classifier(Roberta(), TOKENIZER)
+    assert ours.max_length == Classifier(tiny.roberta(TOKENIZER), TOKENIZER).max_length
+
+
+def test_metrics_that_ask_and_randomise_the_model() -> None:
+    data = EvaluationData("data", tuple(TEXTS), (None,) * len(TEXTS))
+    found = evaluate(
+        Classifier(Own(), TOKENIZER), data, methods=["gi"], metrics=["aopc", "randomisation-cascading"]
+    )
+    assert found.cell("gi", "aopc")
+
+
+Named = namedtuple("Named", ["states", "scores"])
+
+
+@dataclass
+class Output:
+    states: Tensor
+    scores: Tensor
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda states, logits: logits,
+        lambda states, logits: (states, logits),
+        lambda states, logits: [logits, (states, states)],
+        lambda states, logits: {"logits": logits, "pooled": states[:, 0]},
+        lambda states, logits: {"states": states, "scores": logits, "loss": logits.sum()},
+        lambda states, logits: Output(states, logits),
+        lambda states, logits: Named(states, logits),
+        lambda states, logits: SimpleNamespace(logits=logits, pooled=states[:, 0]),
+    ],
+)
+def test_logits_are_found_in_what_a_module_returns(returned: Any) -> None:
+    class Returning(Own):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            states, pooled = self.bert(input_ids, attention_mask=attention_mask, return_dict=False)[:2]
+            return returned(states, self.head(pooled))
+
+    expected = explain((Own(), TOKENIZER), TEXTS, "gi")
+    found = explain((Returning(), TOKENIZER), TEXTS, "gi")
+    assert [each.scores for each in found] == [each.scores for each in expected]
+    assert [each.logits for each in found] == [each.logits for each in expected]
+
+
+class Two(Own):
+    """Returns two things of the shape of logits."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        logits = self.logits(input_ids, attention_mask)
+        return {"raw": logits, "likely": logits.softmax(-1), "many": logits.repeat(1, 2)}
+
+
+def test_logits_that_are_not_clear_are_refused_and_can_be_said() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"'raw': \(2, 3\).*'likely'.*logits='raw'") as caught:
+        Classifier(Two(), TOKENIZER)
+    assert "\n" not in str(caught.value)
+    assert Classifier(Two(), TOKENIZER, labels=list("abcdef")).labels == tuple("abcdef")
+    with pytest.raises(UnsupportedModelError, match="several"):
+        Classifier(Two(), TOKENIZER, labels=list("abc"))
+    (expected,) = explain((Own(), TOKENIZER), TEXTS[0], "gi")
+    for where in ("raw", lambda output: output["raw"], lambda output: output["many"][:, 3:]):
+        (found,) = explain(Classifier(Two(), TOKENIZER, logits=where), TEXTS[0], "gi")
+        assert found.scores == pytest.approx(expected.scores)
+    inputs = TOKENIZER(TEXTS[0], return_tensors="pt", return_token_type_ids=False)
+    assert attribute(Two(), inputs, "gi", logits="raw").logits.shape == (1, 3)
+    with pytest.raises(UnsupportedModelError, match="logits='raw'"):
+        attribute(Two(), inputs, "gi")
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        ("rwa", UnknownNameError, "place of the logits 'rwa'; did you mean 'raw'"),
+        (7, UnknownNameError, "place of the logits 7"),
+        (lambda output: None, UnsupportedModelError, "found NoneType"),
+        (lambda output: output["raw"][0], UnsupportedModelError, r"found a tensor of shape \(3,\)"),
+        (lambda output: output["nothing"], UnsupportedModelError, "Two fails"),
+    ],
+)
+def test_a_wrong_place_of_the_logits_is_said(where: Any, error: type[WhybertError], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        Classifier(Two(), TOKENIZER, logits=where)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_single_output_without_an_axis_for_it() -> None:
+    class Number(Own):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            return self.logits(input_ids, attention_mask).squeeze(-1)
+
+    ours = Classifier(Number(1), TOKENIZER)
+    assert ours.is_regression
+    for text, prediction, explanation in zip(TEXTS, ours.predict(TEXTS), explain(ours, TEXTS), strict=True):
+        inputs = TOKENIZER(text, return_tensors="pt", return_token_type_ids=False)
+        with torch.no_grad():
+            number = float(ours.model.module(**inputs))
+        assert prediction.answer == pytest.approx(number, abs=1e-5)
+        assert explanation.answer == pytest.approx(number, abs=1e-5)
+    said = Classifier(Number(1), TOKENIZER, problem_type="multi_label_classification")
+    assert said.predict(TEXTS[0])[0].answer == pytest.approx(
+        torch.tensor(ours.predict(TEXTS[0])[0].answer).sigmoid().item(), abs=1e-5
+    )
+
+
+def test_the_attribution_point_can_be_said() -> None:
+    module = Own()
+    words = module.bert.embeddings.word_embeddings
+    by_name, by_part = (
+        Classifier(module, TOKENIZER, embedding=each) for each in ("bert.embeddings.word_embeddings", words)
+    )
+    assert explain(by_name, TEXTS) == explain(by_part, TEXTS)
+    assert audit(by_part, TEXTS, ["gi", "attnlrp", "cp_lrp"]).passed
+    found = explain(Classifier(module, TOKENIZER), TEXTS, "cp_lrp")
+    assert explain(by_name, TEXTS, "cp_lrp")[0].scores != found[0].scores  # positions are not words
+    known = Classifier(tiny.bert(TOKENIZER), TOKENIZER, embedding="bert.embeddings.word_embeddings")
+    assert audit(known, TEXTS, "cp_lrp").passed
+    with pytest.raises(UnknownNameError, match=r"bert.embedings'; did you mean 'bert.embeddings'"):
+        Classifier(module, TOKENIZER, embedding="bert.embedings")
+    with pytest.raises(UsageError, match="found another Embedding"):
+        Classifier(module, TOKENIZER, embedding=nn.Embedding(2, 2))
+    with pytest.raises(UsageError, match="found int"):
+        Classifier(module, TOKENIZER, embedding=3)  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedModelError, match="embedding block Linear"):
+        explain(Classifier(module, TOKENIZER, embedding="head"), TEXTS)
+
+
+class OneHot(Own):
+    """Looks nothing up."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        one_hot = nn.functional.one_hot(input_ids, len(TOKENIZER)).to(self.head.weight.dtype)
+        table = self.bert.embeddings.word_embeddings.weight
+        states = self.bert.embeddings.LayerNorm(one_hot @ table)
+        return self.head((states * attention_mask[..., None]).sum(1))
+
+
+class Twice(Own):
+    """Looks words up in two tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Embedding(len(TOKENIZER), 1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return self.logits(input_ids, attention_mask) + self.other(input_ids).mean(1)
+
+
+class Positional(Own):
+    def forward(self, tokens: Tensor, mask: Tensor) -> Any:
+        return self.logits(tokens, mask)
+
+
+class Failing(Own):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return self.head(input_ids)
+
+
+class Encoder(Own):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return self.bert(input_ids, attention_mask=attention_mask)
+
+
+class Summed(Own):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return self.logits(input_ids, attention_mask).sum()
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (OneHot, r"found no table .*embedding='its.name'"),
+        (Twice, r"found 2 tables.*embedding='its.name'"),
+        (Positional, r"takes no input_ids; .*forward\(self, input_ids, attention_mask\)"),
+        (Failing, "Failing fails on inputs of shape"),
+        (Encoder, "logits .batch, labels. of Encoder .*found BaseModelOutput"),
+        (Summed, r"found a tensor of shape \(\)"),
+        (lambda: Own().train(), r"train mode.*model.eval\(\)"),
+        (lambda: nn.DataParallel(Own()), "not DataParallel.*model.module"),
+    ],
+)
+def test_a_module_that_cannot_be_served_is_refused_by_name(module: Any, message: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
+        Classifier(module(), TOKENIZER)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_not_found_can_be_said() -> None:
+    ours = Classifier(OneHot(), TOKENIZER, embedding="bert.embeddings.LayerNorm")
+    assert audit(ours, TEXTS, ["gi", "cp_lrp"]).passed
+    said = Classifier(Twice(), TOKENIZER, embedding="bert.embeddings")
+    assert said.predict(TEXTS)  # the other table is a part of the model that is not traced to tokens
+
+
+def test_errors_name_the_parts_as_their_owner_does() -> None:
+    module = Own()
+    ours = Classifier(module, TOKENIZER)
+    module.bert.train()
+    with pytest.raises(UnsupportedModelError, match=r"its part 'bert' is in train mode"):
+        ours.predict(TEXTS)
+    module.eval()
+    with torch.no_grad():
+        module.head.weight[0, 0] = torch.nan
+    with pytest.raises(WhybertError, match=r"the weights of head.weight are not finite"):
+        ours.predict(TEXTS)
