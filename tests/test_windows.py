@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -429,6 +430,41 @@ def test_windows_are_kept_and_said(classifier: Classifier) -> None:
         dataclasses.replace(short, windows=(whybert.Window(0, 9, 3, 1.0, (1.0,)),))
 
 
+def test_windows_go_into_files_and_come_back(classifier: Classifier, tmp_path: Path) -> None:
+    found = whybert.explain(classifier, [TEXT, "a film"], long="windows")
+    for suffix in (".jsonl", ".parquet"):
+        whybert.save(found, tmp_path / f"why{suffix}")
+        assert whybert.load(tmp_path / f"why{suffix}") == found
+    for level in ("word", "sentence"):
+        assert "windows of up to 16 tokens" in found.to_html(level)  # type: ignore[arg-type]
+    assert list(found.to_pandas("sentence")["sentence"][:2]) == ["the film was good.", "don't you think so?"]
+
+
+def test_progress_counts_windows(classifier: Classifier) -> None:
+    said: list[tuple[str, int, int | None]] = []
+
+    def progress(*told: Any) -> None:
+        said.append(told)
+
+    count = len(cut(row_of(TEXT), 16).parts)
+    for ask in (
+        lambda texts: predict_batches(classifier, texts, 2, long="windows", progress=progress),
+        lambda texts: explain_batches(
+            classifier, texts, create_all("gi"), 0, batch_size=2, long="windows", progress=progress
+        ),
+    ):
+        said.clear()
+        list(ask(["so", TEXT]))
+        assert [done for _, done, _ in said] == [
+            *range(2, count + 1, 2),
+            *([count + 1] if count % 2 == 0 else []),
+        ]
+        assert {(what, total) for what, _, total in said} == {("windows", count + 1)}
+        said.clear()
+        list(ask(["so", "a film"]))
+        assert said == []
+
+
 def test_batches_yield_texts_when_all_their_windows_are_there(classifier: Classifier) -> None:
     texts = ["so", TEXT, "a good film", TEXT + TEXT]
     methods = create_all("attnlrp")
@@ -453,6 +489,8 @@ def test_the_shell_reads_long_texts(
     (said,) = call("predict", TEXT, *how).records
     assert (said["windows"], said["truncated"]) == (len(found.windows), False)
     one_error(call("explain", TEXT, "--stride", "3"), 2, "add --long windows")
+    refused = call("evaluate", "--data", "sst2", "--long", "windows")
+    one_error(refused, 2, "--long windows is for explain and predict")
     shown = call("explain", TEXT, "--long", "windows", "--level", "sentence")
     assert "windows of up to 16 tokens" in " ".join(shown.out.split())
 

@@ -30,7 +30,7 @@ from whybert.finding import EmbeddingLike, made_known, probe
 from whybert.foreign import LogitsLike, bare, kind_of
 from whybert.holders import held
 from whybert.loading import load_classifier
-from whybert.progress import reported
+from whybert.progress import Progress, reported, silent
 from whybert.targets import label_names
 from whybert.windows import Reading, Readings
 
@@ -257,7 +257,9 @@ class Classifier:
         listed, _ = normalise_texts(texts)
         found: dict[int, Prediction] = {}
         with reported(progress) as report:
-            for indices, predictions in predict_batches(self, listed, batch_size, long=long, stride=stride):
+            for indices, predictions in predict_batches(
+                self, listed, batch_size, long=long, stride=stride, progress=report
+            ):
                 found.update(zip(indices, predictions, strict=True))
                 report("texts", len(found), len(listed))
         return [found[index] for index in range(len(listed))]
@@ -405,11 +407,12 @@ def predict_batches(
     *,
     long: str = "truncate",
     stride: int | None = None,
+    progress: Progress = silent,
 ) -> Iterator[tuple[tuple[int, ...], list[Prediction]]]:
     """`Classifier.predict` batch by batch: the indices into `texts`, and a prediction for each."""
     check_model(classifier.model, backward=False)
     readings = classifier.read(texts, long, stride)
-    for indices, found in readings.gathered(logits_of(classifier, readings, batch_size)):
+    for indices, found in readings.gathered(logits_of(classifier, readings, batch_size), progress):
         read = [readings.texts[index] for index in indices]
         logits = [reading.mean(values) for reading, values in zip(read, found, strict=True)]
         predictions = []

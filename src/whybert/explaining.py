@@ -23,7 +23,7 @@ from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, PaddingWarning
 from whybert.explanation import Completeness, Explanation, Explanations, Window
 from whybert.methods import Method, create_all
-from whybert.progress import reported
+from whybert.progress import Progress, reported, silent
 from whybert.targets import TargetLike, per_row
 from whybert.windows import Reading, Readings
 
@@ -104,7 +104,14 @@ def explain(
     done = 0
     with reported(progress) as report:
         for indices, explanations in explain_batches(
-            classifier, listed, methods, target, batch_size=batch_size, long=long, stride=stride
+            classifier,
+            listed,
+            methods,
+            target,
+            batch_size=batch_size,
+            long=long,
+            stride=stride,
+            progress=report,
         ):
             for spec, rows in explanations.items():
                 found[spec].update(zip(indices, rows, strict=True))
@@ -123,6 +130,7 @@ def explain_batches(
     batch_size: int = BATCH_SIZE,
     long: str = "truncate",
     stride: int | None = None,
+    progress: Progress = silent,
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
     """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
 
@@ -138,7 +146,7 @@ def explain_batches(
             mean = readings.texts[index].mean(found)
             targets[index] = max(range(len(mean)), key=mean.__getitem__)
     answers = _answers(classifier, readings, methods, targets, batch_size)
-    for indices, parts in readings.gathered(answers):
+    for indices, parts in readings.gathered(answers, progress):
         read = [readings.texts[index] for index in indices]
         yield (
             indices,

@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 
 from whybert.encoding import EncodedText
 from whybert.errors import PLACE, InputError, UnknownNameError, UsageError
+from whybert.progress import Progress, silent
 
 LONG: Final = ("truncate", "windows")
 """How a text is read that is longer than the maximum: its beginning only, or all of it in windows."""
@@ -99,15 +100,20 @@ class Readings:
         return [part.row for text in self.texts for part in text.parts]
 
     def gathered(
-        self, answers: Iterable[tuple[Sequence[int], Sequence[Value]]]
+        self, answers: Iterable[tuple[Sequence[int], Sequence[Value]]], progress: Progress = silent
     ) -> Iterator[tuple[tuple[int, ...], list[list[Value]]]]:
         """Texts, by index, of which all parts are answered, and the answers to their parts in order.
 
         Args:
             answers: to some of the parts, batch by batch, by their indices in `rows`.
+            progress: is told the number of parts that are answered, where a text has several.
         """
         waiting: dict[int, dict[int, Value]] = {}
+        count = 0
         for indices, values in answers:
+            count += len(indices)
+            if len(self.places) > len(self.texts):
+                progress("windows", count, len(self.places))
             done = []
             for index, value in zip(indices, values, strict=True):
                 text, part = self.places[index]

@@ -101,10 +101,16 @@ def evaluate_command(
     overwrite: Annotated[
         bool, option(OUTPUT_PANEL, "--overwrite", "Begin anew in the folder of another run.")
     ] = False,
+    long: Annotated[options.LongOption, typer.Option("--long", hidden=True)] = options.LongOption.TRUNCATE,
 ) -> None:
     """Judge attribution methods on a model and data: faithfulness, plausibility, sanity, agreement, cost."""
     if (given_data.data is None) == (annotations is None):
         raise UsageError("expected --data or --annotations, one of them (see whybert evaluate --help)")
+    if long is options.LongOption.WINDOWS:
+        raise UsageError(
+            "--long windows is for explain and predict: evaluate takes words away and asks again, and judges "
+            "what the model reads at once; leave --long out, and longer texts are cut to --max-length"
+        )
     given = _given(explanations)
     mapping = given_data.mapping
 
