@@ -20,12 +20,13 @@ from whybert.evaluation.agreement import WordScore
 from whybert.evaluation.bench import Evaluation, Value
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metrics import resolve_metrics
+from whybert.evaluation.plots import Line, method_style
 from whybert.evaluation.statistics import bootstrap
 from whybert.explanation import Explanation, Target, Token
 from whybert.methods import METHODS
+from whybert.render.figures import COLOURS
 from whybert.study import pictures, report
 from whybert.study.grids import Facts, tables
-from whybert.study.pictures import Line
 from whybert.study.settings import StudyRun, StudySettings, read_settings, settings_text
 from whybert.study.work import RunResult, Study, Words
 
@@ -405,7 +406,7 @@ def test_a_picture_is_the_same_each_time_and_needs_no_state() -> None:
 
 def test_methods_are_told_apart_without_colours_too() -> None:
     methods = [*METHODS, RANDOM, *(f"gi:reduction={number}" for number in range(20 - len(METHODS)))]
-    styles = [pictures._style(method, methods) for method in methods]
+    styles = [method_style(method, methods) for method in methods]
     assert len(methods) == 21
     assert len({(colour, *map(str, style.values())) for colour, style in styles}) == 21
     without = {
@@ -413,7 +414,7 @@ def test_methods_are_told_apart_without_colours_too() -> None:
         for _, style in styles
     }
     assert len(without) == 21
-    assert len(set(pictures.COLOURS)) == len(pictures.COLOURS)
+    assert len(set(COLOURS)) == len(COLOURS)
 
 
 @pytest.mark.parametrize("count", [2, 7, 20])

@@ -53,6 +53,9 @@ _PUBLIC = {
     "html": "saving",
     "load": "saving",
     "load_data": "datasets:load",
+    "plot_deletion": "evaluation.plots",
+    "plot_methods": "render.plot",
+    "plot_word_scores": "evaluation.plots",
     "save": "saving",
 }
 
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     )
     from whybert.evaluation.bench import evaluate
     from whybert.evaluation.metrics import METRICS
+    from whybert.evaluation.plots import plot_deletion, plot_word_scores
     from whybert.explaining import explain
     from whybert.explanation import (
         Completeness,
@@ -89,6 +93,7 @@ if TYPE_CHECKING:
         Word,
     )
     from whybert.methods import METHODS
+    from whybert.render.plot import plot_methods
     from whybert.saving import html, load, save
 
 __all__ = [
@@ -126,6 +131,9 @@ __all__ = [
     "html",
     "load",
     "load_data",
+    "plot_deletion",
+    "plot_methods",
+    "plot_word_scores",
     "save",
 ]
 

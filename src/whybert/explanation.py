@@ -19,6 +19,7 @@ from whybert.sentences import words_of_sentences
 from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
     from rich.console import RenderableType
 
@@ -637,6 +638,24 @@ class Explanation:
         from whybert.saving import save
 
         save(self, path, level)
+
+    def plot(self, kind: str = "heat", level: Level = "word") -> Figure:
+        """A matplotlib figure, which shows itself in notebooks and is saved with `.savefig("why.pdf")`.
+
+        Args:
+            kind: "heat" for the text with each word on its colour, "bar" for the 25 strongest words.
+            level: "word", "token" or "sentence".
+
+        Returns:
+            The figure, made without pyplot.
+
+        Raises:
+            UnknownNameError: no such kind or level.
+            MissingExtraError: matplotlib is not installed.
+        """
+        from whybert.render.plot import plot
+
+        return plot(self, kind, level)
 
     def _repr_html_(self) -> str:
         from whybert.render.html import fragment

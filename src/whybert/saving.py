@@ -378,16 +378,14 @@ def _write_text(entries: Iterable[Entry], stream: TextIO, level: Level, top: int
 
 
 def _picture(kind: str) -> Callable[..., None]:
-    """A picture of one explanation."""
+    """One picture of all explanations."""
 
     def write(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
-        explanation, *others = [each for *_, each in entries]
-        if others:
-            raise UsageError(
-                f"a picture shows one explanation, got {1 + len(others)}; save them as .html, or one by one"
-            )
-        plot = require("whybert.render.plot", "a picture", "plot")
-        plot.plot(explanation, level=level).savefig(cast(Any, stream).buffer, format=kind)
+        from whybert.render import figures
+        from whybert.render.plot import picture
+
+        drawn = picture((each for *_, each in entries), level)
+        figures.write(drawn, cast(Any, stream).buffer, kind)
 
     return write
 

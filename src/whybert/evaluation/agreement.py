@@ -134,6 +134,22 @@ def word_scores(
             "expected minimum_count and minimum_words to be at least 1, found "
             f"{minimum_count} and {minimum_words}"
         )
+    found = word_occurrences(explanations, minimum_words=minimum_words, normalise=normalise)
+    return {
+        word: WordScore(math.fsum(scores) / len(scores), len(scores))
+        for word, scores in found.items()
+        if len(scores) >= minimum_count
+    }
+
+
+def word_occurrences(
+    explanations: Iterable[Explanation], *, minimum_words: int = 1, normalise: Normalise = True
+) -> dict[str, list[float]]:
+    """The score of each place where a word stands, by word as for `word_scores`; in sorted order.
+
+    Raises:
+        InputError: as for `word_scores`.
+    """
     if normalise not in (True, False, "signed"):
         raise InputError(f"expected normalise to be True, False or 'signed', found {normalise!r}")
     found: dict[str, list[float]] = {}
@@ -149,11 +165,7 @@ def word_scores(
             continue
         for word, score in zip(words, _normalised(scores, normalise), strict=True):
             found.setdefault(word.text.casefold(), []).append(score)
-    return {
-        word: WordScore(math.fsum(scores) / len(scores), len(scores))
-        for word, scores in sorted(found.items())
-        if len(scores) >= minimum_count
-    }
+    return dict(sorted(found.items()))
 
 
 def _normalised(scores: Sequence[float], normalise: Normalise) -> list[float]:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from whybert.evaluation import results
 from whybert.evaluation.metric import Metric
+from whybert.evaluation.plots import Line, line_of
 from whybert.evaluation.results import Summary, summaries
 from whybert.evaluation.statistics import Interval
 from whybert.render import number, shorten
@@ -26,7 +27,6 @@ from whybert.study.findings import (
     seed_correlations,
     top_words,
 )
-from whybert.study.pictures import Line
 from whybert.study.settings import settings_dict
 from whybert.study.work import KINDS, Kind, RunResult, Study
 
@@ -87,12 +87,8 @@ class Facts:
             for metric in run.evaluation.metrics:
                 if not metric.curve_of:
                     continue
-                lines = []
-                for method in run.evaluation.methods:
-                    points = tuple(results.curve(run.evaluation, method, metric))
-                    if points:
-                        grid = metric.grid or tuple(float(step) for step in range(1, len(points) + 1))
-                        lines.append(Line(method, grid, points))
+                drawn = (line_of(run.evaluation, method, metric) for method in run.evaluation.methods)
+                lines = [line for line in drawn if line is not None]
                 if lines:
                     found[run.run.name, metric.name] = tuple(lines)
         return found

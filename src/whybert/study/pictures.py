@@ -11,55 +11,32 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
 import numpy as np
 
-from whybert.errors import require
 from whybert.evaluation.agreement import WordScore, word_correlation
-from whybert.evaluation.given import RANDOM
-from whybert.evaluation.statistics import Interval
+from whybert.evaluation.plots import NAME, Line, draw_lines, method_style
 from whybert.render import shorten, visible
+from whybert.render.figures import drawing, matplotlib
 
-COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
-_MARKERS: Final = "osD^vPX*<>"  # filled, and after the last one from the first on hollow
-_LINES: Final = ("-", "--", "-.", (0, (6, 1, 1, 1, 1, 1)))
-_NAME: Final = 40  # letters of a method's name
 _INK: Final = "#010203"  # stands for the colour of the text around; nothing else is drawn in it
 _POINTS: Final = 300  # of a scatter; more would make the file large and the picture no clearer
 _SETTINGS: Final = {
     "svg.fonttype": "none",
-    "text.parse_math": False,
     "font.family": "sans-serif",
-    "font.size": 10,
     "axes.edgecolor": _INK,
     "axes.labelcolor": _INK,
     "axes.titlecolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
     "text.color": _INK,
     "xtick.color": _INK,
     "ytick.color": _INK,
-    "legend.frameon": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
-    "axes.unicode_minus": True,
 }
-
-
-@dataclass(frozen=True)
-class Line:
-    """A method's curve: `points` are means with their intervals at the places `x`."""
-
-    method: str
-    x: tuple[float, ...]
-    points: tuple[Interval, ...]
 
 
 def curves(
@@ -86,28 +63,15 @@ def curves(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    names = [shorten(visible(line.method), _NAME) for line in lines]
+    names = [shorten(visible(line.method), NAME) for line in lines]
     columns = max(1, min(4, 74 // (max(map(len, names), default=0) + 8)))  # 8 for the piece of a line
     rows = math.ceil(len(lines) / columns)
-    with _matplotlib() as figure_of:
-        figure = figure_of(5.4, 3.3 + 0.18 * rows)  # the legend takes nothing from the curves
-        axes = figure.subplots()
-        for line, label in zip(lines, names, strict=True):
-            colour, style = _style(line.method, methods)
-            means = [point.mean for point in line.points]
-            if line.method == RANDOM:  # bands of all methods would hide each other
-                axes.fill_between(
-                    line.x,
-                    [point.low for point in line.points],
-                    [point.high for point in line.points],
-                    color=colour,
-                    alpha=0.13,
-                    linewidth=0,
-                )
-            axes.plot(line.x, means, color=colour, label=label, markersize=4, **style)
+    with drawing(**_SETTINGS) as figure_of:
+        figure = figure_of(72 * 5.4, 72 * (3.3 + 0.18 * rows))  # the legend takes nothing from the curves
+        axes: Any = figure.subplots()
+        draw_lines(axes, lines, methods, names, ink=_INK)  # bands of all methods would hide each other
         axes.set_xlabel(visible(x_label))
         axes.set_ylabel(visible(y_label))
-        axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
         figure.legend(loc="outside lower center", ncols=columns, handlelength=2.6, fontsize=8.5)
         return _svg(figure, name, title, text)
 
@@ -137,11 +101,11 @@ def word_grid(
     """
     names = list(scores)
     count = len(names)
-    colour, _ = _style(method, methods)
-    with _matplotlib() as figure_of:
-        size = 1.9 * count
+    colour, _ = method_style(method, methods, _INK)
+    with drawing(**_SETTINGS) as figure_of:
+        size = 72 * 1.9 * count
         figure = figure_of(size, size * 0.94)
-        grid = figure.subplots(count, count, squeeze=False)
+        grid: Any = figure.subplots(count, count, squeeze=False)
         limits = [_limits(scores[each]) for each in names]
         for row, column in np.ndindex(count, count):
             axes = grid[row, column]
@@ -194,35 +158,10 @@ def _limits(scores: Mapping[str, WordScore]) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _style(method: str, methods: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The colour of a method, and how its line is drawn; by its place, as methods have any name."""
-    if method == RANDOM:
-        return _INK, {"linestyle": ":", "linewidth": 2.0}
-    place = [each for each in methods if each != RANDOM].index(method)
-    colour = COLOURS[place % len(COLOURS)]
-    style = {
-        "linestyle": _LINES[place % len(_LINES)],
-        "marker": _MARKERS[place % len(_MARKERS)],
-        "markerfacecolor": "none" if place // len(_MARKERS) % 2 else colour,
-        "linewidth": 1.6,
-    }
-    return colour, style
-
-
-@contextmanager
-def _matplotlib() -> Iterator[Callable[[float, float], Any]]:
-    """What makes a figure of a width and height in inches; inside, figures are drawn in one style."""
-    matplotlib = require("matplotlib", "a picture", "evaluate")
-    figures = require("matplotlib.figure", "a picture", "evaluate")
-    with matplotlib.rc_context(_SETTINGS):
-        yield lambda width, height: figures.Figure(figsize=(width, height), layout="constrained")
-
-
 def _svg(figure: Any, name: str, title: str, text: str) -> str:
     """The figure as an SVG element for an HTML page, its ids made unique by the picture's name."""
-    matplotlib = require("matplotlib", "a picture", "evaluate")
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+    with matplotlib().rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
         # Only the width of such a letter is unknown: the text is drawn by whoever shows the picture.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -18,6 +18,7 @@ from whybert.errors import MissingExtraError, require
 from whybert.evaluation.faithfulness import Deletion, FaithfulnessMetric, PerturbationCurve
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import Metric
+from whybert.evaluation.plots import Line, axis_of
 from whybert.files import write_bytes, write_tables
 from whybert.render import shorten, visible
 from whybert.render.html import fragment
@@ -44,7 +45,6 @@ from whybert.study.grids import (
     wins_grid,
     words_grid,
 )
-from whybert.study.pictures import Line
 from whybert.study.settings import settings_text
 from whybert.study.work import RunResult, Study
 
@@ -123,7 +123,7 @@ def _curve_sections(facts: Facts, kind: type[Metric], markup: Any) -> list[_Sect
                 f"{run.run.name}: {metric.name}",
                 lines,
                 facts.study.methods,
-                x_label=_axis(metric),
+                x_label=axis_of(metric),
                 y_label=metric.curve_of,
                 text=_curve_text(lines),
             )
@@ -131,11 +131,6 @@ def _curve_sections(facts: Facts, kind: type[Metric], markup: Any) -> list[_Sect
         if drawn:
             sections.append({"name": metric.name, "summary": metric.summary, "pictures": drawn})
     return sections
-
-
-def _axis(metric: FaithfulnessMetric) -> str:
-    unit = f"{metric.level}s"
-    return f"{unit} taken away" if isinstance(metric, Deletion) else f"share of {unit} taken away"
 
 
 def _curve_text(lines: Sequence[Line]) -> str:
