@@ -368,7 +368,6 @@ def _swarm(axes: Any, words: _Words) -> list[Any]:
             *marks[against],
             marker="v" if against else "o",
             markerfacecolor=end_colour(words.signed, against),
-            markeredgewidth=0.4,
             **how,
         )[0]
         for against in (False, True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from whybert.errors import InputError, UnknownNameError, UsageError
-from whybert.explanation import Explanation, Level, Token, Word, units_of
+from whybert.explanation import Explanation, Level, Unit, units_of
 from whybert.render import (
     Piece,
     as_sequence,
@@ -392,7 +392,7 @@ def end_colour(signed: bool, against: bool) -> str:
     return Scale(1.0, signed).colour_at(-0.6 if against else 0.75).background
 
 
-def _label(one: Word | Token) -> str:
+def _label(one: Unit) -> str:
     return shorten(visible(" ".join(one.text.split())) or "␣", 28)
 
 
