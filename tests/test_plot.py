@@ -377,6 +377,20 @@ def test_several_explanations_are_one_picture() -> None:
         picture([one()] * (ROWS + 1))
 
 
+@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_the_suffix_of_a_file_makes_a_picture(suffix: str, start: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"why.{suffix}"
+    one().save(path)
+    first = path.read_bytes()
+    assert first.startswith(start)
+    whybert.save({"gi": [one()], "gs": [one()]}, path, level="token")
+    assert path.read_bytes().startswith(start)
+    assert path.read_bytes() != first
+    with pytest.raises(UsageError, match=r"\.html"):
+        whybert.save([one()] * (ROWS + 1), tmp_path / f"many.{suffix}")
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
 def test_unknown_kinds_and_levels_are_refused() -> None:
     calls: list[Callable[[], Any]] = [
         lambda: one().plot("heatmap"),
