@@ -12,7 +12,7 @@ import transformers
 
 import tiny
 from whybert import Classifier, audit, evaluate, explain
-from whybert.errors import InputError, UnknownNameError, UsageError
+from whybert.errors import InputError, UnknownNameError, UnsupportedModelError, UsageError
 from whybert.evaluation.bench import EvaluationData
 
 TEXTS = ["a film", "don't you think so?", "the film was good and the actors were great"]
@@ -150,3 +150,168 @@ def test_progress_ends_with_an_error(capsys: pytest.CaptureFixture[str]) -> None
     with contextlib.suppress(UsageError):
         explain(parts(), TEXTS, target="neither", progress=True)
     assert capsys.readouterr().out == ""
+
+
+# sentence-transformers and SetFit
+
+PAIRS = list(zip(TEXTS, TEXTS[::-1], strict=True))
+
+
+def cross_encoder(folder: Path, labels: int, activation: Any = None) -> Any:
+    from sentence_transformers import CrossEncoder
+
+    model, tokenizer = parts(num_labels=labels)
+    return CrossEncoder(str(tiny.save(folder, model, tokenizer)), activation_fn=activation, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("labels", "activation", "made"),
+    [
+        (1, None, "probabilities"),
+        (1, torch.nn.Identity(), "logits"),
+        (3, None, "logits"),
+        (3, torch.nn.Softmax(-1), "probabilities"),
+        (3, torch.nn.Sigmoid(), "probabilities"),
+    ],
+)
+def test_a_cross_encoder_answers_as_before(tmp_path: Path, labels: int, activation: Any, made: str) -> None:
+    held = cross_encoder(tmp_path / "model", labels, activation)
+    ours = Classifier.of(held)
+    expected = torch.as_tensor(held.predict(PAIRS)).view(len(PAIRS), labels).tolist()
+    for theirs, prediction in zip(expected, ours.predict(PAIRS), strict=True):
+        assert getattr(prediction, made) == pytest.approx(theirs, abs=1e-5)
+    (explanation,) = explain(held, PAIRS[1], "cp_lrp")
+    assert (explanation.text, explanation.pair) == PAIRS[1]
+    assert explanation.logits == pytest.approx(ours.predict(PAIRS[1])[0].logits, abs=1e-5)
+
+
+def test_a_cross_encoder_of_several_parts(tmp_path: Path) -> None:
+    """A head of its own after the encoder, instead of one of transformers."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    encoder = Transformer(str(_encoder(tmp_path)))
+    size = encoder.get_embedding_dimension()
+    dense = Dense(size, 1, module_output_name="scores", activation_function=torch.nn.Identity())
+    held = CrossEncoder(modules=[encoder, Pooling(size), dense], device="cpu")
+    expected = held.predict(PAIRS).tolist()
+    assert [each.answer for each in Classifier.of(held).predict(PAIRS)] == pytest.approx(expected, abs=1e-5)
+    assert audit(held, PAIRS, ["gi", "cp_lrp", "attnlrp"]).passed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation_fn": torch.nn.Tanh()}, r"by Tanh.*problem_type="),
+        ({"prompts": {"query": "query: "}, "default_prompt_name": "query"}, "the prompt 'query: '"),
+    ],
+)
+def test_what_a_cross_encoder_would_lose_is_said(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    held = cross_encoder(tmp_path / "model", 1)
+    for name, value in change.items():
+        setattr(held, name, value)
+    with pytest.raises(UsageError, match=message):
+        explain(held, PAIRS)
+
+
+def test_a_cross_encoder_of_which_nobody_knows_the_answer_is_held_against_its_own(tmp_path: Path) -> None:
+    held = cross_encoder(tmp_path / "model", 1, torch.nn.Sigmoid())
+    held.predict = lambda pair: [0.99]
+    with pytest.raises(UsageError, match=r"the CrossEncoder answers 0\.99 to a sentence"):
+        Classifier.of(held)
+
+
+def _encoder(folder: Path) -> Path:
+    tokenizer = tiny.wordpiece()
+    model = transformers.BertModel(tiny.bert_config(tokenizer))
+    return tiny.save(folder / "encoder", model, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def body(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    torch.manual_seed(0)
+    encoder = Transformer(str(_encoder(tmp_path_factory.mktemp("setfit"))))
+    return SentenceTransformer(modules=[encoder, Pooling(encoder.get_embedding_dimension())], device="cpu")
+
+
+def setfit(body: Any, head: Any, answers: Any, normalise: bool = False, **options: Any) -> Any:
+    from setfit import SetFitModel
+
+    if not isinstance(head, torch.nn.Module):
+        vectors = body.encode(TEXTS * 4, normalize_embeddings=normalise) * 5
+        head.fit(vectors, answers)
+    return SetFitModel(body, head, normalize_embeddings=normalise, **options)
+
+
+def heads() -> dict[str, Any]:
+    from setfit import SetFitHead
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.multioutput import MultiOutputClassifier
+
+    many = [[0, 1], [1, 1], [1, 0]] * 4
+    torch.manual_seed(0)
+    return {
+        "binary": (LogisticRegression(), [0, 1, 0] * 4, ("0", "1")),
+        "names": (LogisticRegression(), ["bad", "good", "fair"] * 4, ("bad", "fair", "good")),
+        "one or more": (OneVsRestClassifier(LogisticRegression()), many, ("LABEL_0", "LABEL_1")),
+        "each": (MultiOutputClassifier(LogisticRegression()), many, ("LABEL_0", "LABEL_1")),
+        "torch": (SetFitHead(16, 3, device="cpu"), None, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        "torch, many": (
+            SetFitHead(16, 2, temperature=2.0, multitarget=True, device="cpu"),
+            None,
+            ("LABEL_0", "LABEL_1"),
+        ),
+    }
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("kind", ["binary", "names", "one or more", "each", "torch", "torch, many"])
+def test_a_setfit_model_answers_as_before(body: Any, kind: str, normalise: bool) -> None:
+    head, answers, labels = heads()[kind]
+    held = setfit(body, head, answers, normalise)
+    ours = Classifier.of(held)
+    assert ours.labels == labels
+    expected = torch.as_tensor(held.predict_proba(TEXTS))
+    expected = expected[..., 1] if expected.dim() == 3 else expected
+    for theirs, prediction in zip(expected.tolist(), ours.predict(TEXTS), strict=True):
+        assert prediction.probabilities == pytest.approx(theirs, abs=1e-6)
+    found = audit(ours, TEXTS, ["gi", "attnlrp", "cp_lrp"])
+    assert found.passed, found.failures
+    if kind == "binary":  # the two logits are the decision function, for and against
+        decision = head.decision_function(held.encode(TEXTS)).tolist()
+        contrasts = explain(held, TEXTS, "gi", target=("1", "0"))
+        assert [each.logits[1] - each.logits[0] for each in contrasts] == pytest.approx(decision, abs=1e-5)
+
+
+def test_labels_of_a_setfit_model(body: Any) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    held = setfit(body, LogisticRegression(), [0, 1, 0] * 4, labels=["bad", "good"])
+    assert Classifier.of(held).labels == ("bad", "good")
+    assert [each.label for each in Classifier.of(held).predict(TEXTS)] == list(held.predict(TEXTS))
+
+
+def test_heads_of_setfit_that_are_no_linear_layer_are_refused(body: Any) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.multioutput import ClassifierChain
+    from sklearn.neighbors import KNeighborsClassifier
+
+    many = [[0, 1], [1, 1], [1, 0]] * 4
+    for head, answers in (
+        (ClassifierChain(LogisticRegression()), many),
+        (KNeighborsClassifier(), [0, 1, 0] * 4),
+        (OneVsRestClassifier(LogisticRegression()), [0, 1, 2] * 4),
+    ):
+        with pytest.raises(UnsupportedModelError, match=f"found a {type(head).__name__} for its head"):
+            explain(setfit(body, head, answers), TEXTS)
+    with pytest.raises(UsageError, match="it makes vectors of texts"):
+        explain(body, TEXTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,14 @@ from whybert.anatomy import (
     plain,
 )
 from whybert.encoding import EncodedText, Encoding, Text
-from whybert.errors import InputError, NonFiniteError, UnknownNameError, UnsupportedModelError, quoted
+from whybert.errors import (
+    InputError,
+    NonFiniteError,
+    UnknownNameError,
+    UnsupportedModelError,
+    UsageError,
+    quoted,
+)
 from whybert.finding import EmbeddingLike, made_known, probe
 from whybert.foreign import LogitsLike, bare, kind_of
 from whybert.holders import held
@@ -183,7 +191,9 @@ class Classifier:
 
         Args:
             value: a `Classifier`, which comes back as it is; "builtin", a folder or a hub id, which is
-                loaded; a `transformers.pipeline("text-classification")`; or a pair `(model, tokenizer)`.
+                loaded; a `transformers.pipeline("text-classification")`; a pair `(model, tokenizer)`; or a
+                `CrossEncoder` of sentence-transformers or a `SetFitModel`, which is asked for its own answer
+                to a sentence, to see that nothing gets lost.
 
         Raises:
             UsageError: it is something else, or has settings that would be lost.
@@ -194,7 +204,17 @@ class Classifier:
         if isinstance(value, str | os.PathLike):
             return cls.load(os.fspath(value))
         found = held(value)
-        return cls(found.model, found.tokenizer, **found.options)
+        made = cls(found.model, found.tokenizer, **found.options)
+        if found.asked is not None:
+            text, answer = found.asked
+            [said] = made.predict(text)
+            if not any(_is_near(answer, each) for each in (said.logits, said.probabilities)):
+                kind, ours = type(value).__name__, said.probabilities or said.logits
+                raise UsageError(
+                    f"the {kind} answers {_rounded(answer)} to a sentence, and its model with whybert "
+                    f"{_rounded(ours)}: it makes something else of its logits; pass a pair (model, tokenizer)"
+                )
+        return made
 
     @classmethod
     def load(
@@ -367,6 +387,17 @@ class Classifier:
             return [[] for _ in logits]
         found: list[list[float]] = self.probabilities(torch.tensor(logits, dtype=torch.float64)).tolist()
         return found
+
+
+def _is_near(numbers: Sequence[float], others: Sequence[float]) -> bool:
+    return len(numbers) == len(others) and all(
+        math.isclose(one, other, rel_tol=0.01, abs_tol=0.001)
+        for one, other in zip(numbers, others, strict=True)
+    )
+
+
+def _rounded(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:.3g}" for number in numbers[:10])
 
 
 def _names(labels: object) -> tuple[str, ...]:
