@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,18 +19,21 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 import tiny
 import whybert
 from commands import Result, Run, caller, one_error, process
 from whybert import Classifier, Explanation, cli
 from whybert.cli import application as applications
+from whybert.cli import completion
 from whybert.cli.application import COMMANDS, Command
 from whybert.cli.output import PLAIN_WIDTH, notes_console
 from whybert.corpus import sinks
 from whybert.corpus import work as answering
 from whybert.corpus.sources import Inputs
 from whybert.errors import PLACE, FileError, InputError, NonFiniteError, UsageError, WhybertError
+from whybert.evaluation.metric import GROUPS
 from whybert.methods import METHODS
 from whybert.typed import choices_of, hinted, written
 
@@ -175,6 +179,82 @@ def test_help_has_examples(run: Run, command: str) -> None:
         result = run(command, option)
         assert (result.code, result.err) == (0, "")
         assert f"$ whybert {command}" in result.out
+
+
+def all_commands() -> dict[str, Any]:
+    """Every command and group of commands, by the words that call it."""
+    found: dict[str, Any] = {"": typer.main.get_command(applications.application())}
+    for words in ("", *(command.name for command in COMMANDS)):
+        for name, command in getattr(found.get(words), "commands", {}).items():
+            found[f"{words} {name}".strip()] = command
+    return found
+
+
+@pytest.mark.parametrize("words", all_commands())
+def test_every_option_can_be_read_in_full(run: Run, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """At 80 columns, with the narrowest terminals of today."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run(*words.split(), "--help").out
+    assert max(map(len, shown.splitlines())) <= 80
+    for parameter in all_commands()[words].params:
+        for name in (*parameter.opts, *parameter.secondary_opts):
+            if name.startswith("-") and not getattr(parameter, "hidden", False):
+                assert re.search(rf"(?<![\w-]){name}(?![\w-])", shown), name
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("pre", {"predict"}),
+        ("explain --method attnlrp,l", {"attnlrp,lat", "attnlrp,lrp"}),
+        ("explain --format ", {"terminal", *sinks.EXPLANATIONS}),
+        ("predict --format ", {"terminal", *sinks.PREDICTIONS}),
+        ("predict --model b", {"builtin"}),
+        ("evaluate --metric aopc,faith", {"aopc,faithfulness"}),
+        ("finetune --task sst5", {"sst5"}),
+        ("datasets show sst5", {"sst5"}),
+        ("list ", {"methods", "metrics", "models"}),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, shell: str, line: str, offered: Any
+) -> None:
+    words = f"whybert {line}"
+    monkeypatch.setenv("_WHYBERT_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", words)
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    monkeypatch.setenv("_TYPER_COMPLETE_WORD_TO_COMPLETE", words.split(" ")[-1])
+    with pytest.raises(SystemExit) as leave:
+        cli.main([])
+    assert leave.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    if shell == "zsh":  # ("name":"help" "name":"help")
+        lines = [part[1] for line in lines if (part := re.search(r'"([^"]*)"', line))]
+    assert {line.split("\t")[0] for line in lines} == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_completion(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: shell)
+    result = run("--show-completion")
+    assert (result.code, result.err) == (0, "")
+    assert f"complete_{shell}" in result.out
+
+
+def test_completion_needs_no_torch() -> None:
+    assert loaded_by(
+        "import os; from whybert.cli.completion import COMPLETIONS\n"
+        "for complete in COMPLETIONS.values(): assert complete('') is not None"
+    ) <= {"rich"}
+
+
+def test_completion_knows_the_names_of_the_tables() -> None:
+    assert sorted(METHODS) == list(completion.METHODS)
+    assert sorted(whybert.METRICS) == list(completion.METRICS)
+    assert sorted(GROUPS) == list(completion.GROUPS)
 
 
 def test_help_lists_the_commands_and_needs_no_torch(run: Run) -> None:
@@ -492,6 +572,15 @@ def test_blank_lines_are_skipped_and_counted(explain: Run, form: str) -> None:
     assert result.err == "1 blank line skipped\n"
 
 
+def test_texts_that_are_cut_are_counted(explain: Run, predict: Run) -> None:
+    for command in (explain, predict):
+        result = command("good " * 50, "good " * 60, "good", "--format", "json")
+        assert result.code == 0
+        assert result.err.startswith("warning: 2 texts were cut to 40 tokens; ")
+        result = command("good " * 9, "--format", "json", "--max-length", "6")
+        assert result.err == "warning: 1 text was cut to 6 tokens; a larger --max-length keeps more\n"
+
+
 def test_a_bad_argument_is_wrong_use(explain: Run) -> None:
     one_error(explain("good", " ", "--format", "json"), 2, "text 2 is empty")
     one_error(explain("good", "\u200b", "--format", "json"), 2, "text 2 has no character")
@@ -697,7 +786,7 @@ def test_a_file_that_may_not_be_read(explain: Run, tmp_path: Path) -> None:
 
 def test_predictions_as_a_table(predict: Run) -> None:
     result = predict("a good film", "不错的电影 " * 40, "[bold]so[/bold]")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, "warning: 1 text was cut to 40 tokens; split what is longer\n")
     head, rule, *rows = result.out.rstrip("\n").split("\n")
     assert head.split() == ["text", "label", "probability"]
     assert set(rule) == {"─"}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 import tiny
@@ -193,7 +194,37 @@ def test_folders_of_others(judge: Run, tmp_path: Path) -> None:
         result = judge("--method", "gi", "--metric", "aopc", "-o", "foreign", *more)
         one_error(result, 2, "'foreign' holds something that no evaluation wrote")
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["notes.txt"]
-    one_error(judge("--method", "gi", "-o", "foreign/notes.txt"), 2, "found the file 'foreign/notes.txt'")
+    (tmp_path / "notes").write_text("mine")
+    one_error(judge("--method", "gi", "-o", "notes"), 2, "found the file 'notes'")
+
+
+def test_one_file(judge: Run, tmp_path: Path) -> None:
+    """Its suffix says what it holds; a name without one, or with a number, is that of a folder."""
+    given = ("--method", "gi", "--metric", "aopc", "--limit", "3")
+    for name in ("out.json", "out.csv", "out.parquet", "out.txt"):
+        result = judge(*given, "-o", name)
+        assert (result.code, result.out, result.err) == (0, "", "")
+        assert (tmp_path / name).is_file()
+    shown, record = judge(*given), judge(*given, "--format", "json")
+    assert Path("out.txt").read_text("utf-8") == shown.out
+    assert untimed(json.loads(Path("out.json").read_text("utf-8"))) == untimed(json.loads(record.out))
+    assert judge(*given, "-o", "run-0.1").code == 0
+    assert Path("out.csv").read_text() == Path("run-0.1/scores.csv").read_text()
+    assert pyarrow.parquet.read_table("out.parquet") == pyarrow.parquet.read_table("run-0.1/scores.parquet")
+    one_error(judge(*given, "-o", "out.docx"), 2, ".json, .csv, .parquet, .txt, found 'out.docx'")
+    one_error(judge(*given, "-o", "out.csv", "--format", "json"), 2, "contradict each other")
+    one_error(judge(*given, "-o", "out.csv", "--overwrite"), 2, "--overwrite is for the folder")
+
+
+def test_without_labels(run: Run, folder: str, tmp_path: Path) -> None:
+    """Faithfulness needs none."""
+    path = write(tmp_path / "texts.csv", [(text,) for text, _ in ROWS], ("review",))
+    given = ("--text-column", "review", "--method", "all", "--metric", "aopc", "--format", "json")
+    result = run("evaluate", "-m", folder, "--data", path, *given)
+    assert (result.code, result.err) == (0, "")
+    [record] = result.records
+    assert record["accuracy"] is None
+    assert set(record["metrics"]["aopc"]["methods"]) >= set(whybert.METHODS)
 
 
 def test_pairs_and_columns(run: Run, folder: str, tmp_path: Path) -> None:
@@ -318,7 +349,7 @@ def test_a_wrong_row_of_explanations(judge: Run, tmp_path: Path) -> None:
         (("--limit", "0"), ("--limit",)),
         (("--slow-limit", "0"), ("--slow-limit",)),
         (("--seed", "-1"), ("--seed",)),
-        (("--format", "html"), ("--format",)),
+        (("--format", "html"), ("unknown format 'html'",)),
         (("--explanations", "file.jsonl"), ("expected --explanations NAME=FILE, found 'file.jsonl'",)),
         (("--explanations", "=file.jsonl"), ("expected --explanations NAME=FILE",)),
         (("--explanations", "name="), ("expected --explanations NAME=FILE",)),

@@ -131,6 +131,7 @@ def _application(
     """Say why a BERT-style text classifier decided as it did."""
 
 
+_COMPLETE: Final = "_WHYBERT_COMPLETE"  # which the shell sets when it asks
 _EXIT_CODES: Final = (
     "Exit codes: 0 done (blank lines are skipped), 1 failed, 2 wrong usage, 3 some texts failed."
 )
@@ -140,7 +141,6 @@ def application() -> typer.Typer:
     """The commands of COMMANDS as one application."""
     settings = {"help_option_names": ["-h", "--help"], "token_normalize_func": _hyphenated}
     app = typer.Typer(
-        add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
@@ -211,6 +211,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _invoke(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(application())
+    if _COMPLETE in os.environ:
+        command.main(prog_name="whybert")  # which answers the shell, and exits
     try:
         with command.make_context("whybert", list(arguments)) as context:
             command.invoke(context)

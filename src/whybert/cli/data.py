@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class _Named:
+    """The option that the help shows first."""
+
+    data: Annotated[
+        str | None,
+        option(INPUT_PANEL, "--data", "A known data set, or a table: .csv, .tsv, .jsonl, .parquet.", "NAME"),
+    ] = None
+
+
+@dataclass(frozen=True)
 class ColumnOptions:
     """Where the rows of a data set are, which another option or argument names."""
 
@@ -44,13 +54,9 @@ class ColumnOptions:
 
 
 @dataclass(frozen=True)
-class DataOptions(ColumnOptions):
+class DataOptions(ColumnOptions, _Named):
     """A data set, and how its labels are those of a model."""
 
-    data: Annotated[
-        str | None,
-        option(INPUT_PANEL, "--data", "A known data set, or a table: .csv, .tsv, .jsonl, .parquet.", "NAME"),
-    ] = None
     split: Annotated[
         str | None,
         option(INPUT_PANEL, "--split", "Of the data set; default: test, or the only one.", "NAME"),

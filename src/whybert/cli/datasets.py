@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whybert.cli import options
+from whybert.cli.completion import COMPLETIONS
 from whybert.cli.data import ColumnOptions
-from whybert.cli.output import note, show_result
+from whybert.cli.output import note, show_result, table_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +34,12 @@ app = typer.Typer(
 )
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="A known name, or a CSV, TSV, JSON lines or Parquet file.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A known name, or a CSV, TSV, JSON lines or Parquet file.",
+        autocompletion=COMPLETIONS["--data"],
+    ),
 ]
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", metavar="NAME", help="A branch, tag or commit of the hub.")
@@ -200,13 +206,9 @@ def _shown(text: str) -> str:
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table whose cells are text that is safe to print, and never markup."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(Text(_shown(heading)), overflow="fold")
+    table = table_of(*headings)
     for row in rows:
         table.add_row(*(Text("\n".join(map(_shown, cell.splitlines()))) for cell in row))
     return table

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 from whybert.cli import options
 from whybert.cli.data import DataOptions
 from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, option
-from whybert.cli.output import note, show_result
+from whybert.cli.output import console_for, note, opened, show
 from whybert.cli.progress import bars
+from whybert.corpus import sinks
 from whybert.errors import UsageError
+from whybert.files import json_line
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
-    from whybert.evaluation.bench import EvaluationData
+    from whybert.evaluation.bench import Evaluation, EvaluationData
+
+
+def _document(evaluation: Evaluation, stream: TextIO) -> None:
+    from whybert.evaluation import results
+
+    stream.write(json_line(results.to_dict(evaluation)))
+
+
+def _scores(evaluation: Evaluation, stream: TextIO, form: str) -> None:
+    rows = [dict(zip(_SCORES, value, strict=False)) for value in evaluation.values]
+    sinks.PREDICTIONS[form].write([rows], _SCORES, stream)
+
+
+_SCORES: Final = {"row": int, "method": str, "metric": str, "value": float}
+FORMATS: Final = {
+    "json": sinks.Format((".json",), _document),
+    "csv": sinks.Format((".csv",), partial(_scores, form="csv")),
+    "parquet": sinks.Format((".parquet",), partial(_scores, form="parquet"), in_files_only=True),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +76,7 @@ def evaluate_command(
         ),
     ] = None,
     seed: Annotated[
-        int, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", min=0)
+        int, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", "N", min=0)
     ] = 0,
     method: options.MethodOption = None,
     explanations: Annotated[
@@ -79,23 +100,25 @@ def evaluate_command(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            METHOD_PANEL,
             "--metric",
-            metavar="NAME",
-            help="A metric, a group (faithfulness, plausibility, sanity, agreement, cost), all, or "
+            "A metric, a group (faithfulness, plausibility, sanity, agreement, cost), all, or "
             "NAME@PERTURBATION; see whybert list metrics. Several: repeat it, or use commas.",
+            "NAME",
             show_default="twelve of faithfulness",
         ),
     ] = None,
     batch_size: options.BatchSizeOption = 32,
-    format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
+    format: Annotated[str | None, options.format_option(FORMATS)] = None,
     output: Annotated[
         Path | None,
         option(
             OUTPUT_PANEL,
             "--output -o",
-            "Keep results.json and tidy tables here; the same command goes on after a stop.",
-            "FOLDER",
+            "A folder for results.json and tidy tables, where the same command goes on after a stop; or a "
+            "file: .json, or the scores as .csv or .parquet.",
+            "FOLDER|FILE",
         ),
     ] = None,
     overwrite: Annotated[
@@ -111,6 +134,11 @@ def evaluate_command(
             "--long windows is for explain and predict: evaluate takes words away and asks again, and judges "
             "what the model reads at once; leave --long out, and longer texts are cut to --max-length"
         )
+    file = None if output is None or _is_folder(output) else output
+    folder = output if file is None else None
+    wanted_format = sinks.chosen(FORMATS, format, file)
+    if overwrite and folder is None:
+        raise UsageError("--overwrite is for the folder of -o; leave it out")
     given = _given(explanations)
     mapping = given_data.mapping
 
@@ -140,15 +168,23 @@ def evaluate_command(
             target=found if isinstance(found, int | str) else None,
             given=given,
             control=control,
-            folder=output,
+            folder=folder,
             overwrite=overwrite,
             batch_size=batch_size,
             progress=progress,
         )
-    if output is not None:
-        results.write(evaluation, output)
-    records = [results.to_dict(evaluation)] if format is options.ReportFormat.JSON else None
-    show_result(results.terminal(evaluation), records=records)
+    if folder is not None:
+        results.write(evaluation, folder)
+    with opened(file) as stream:
+        if wanted_format == sinks.TERMINAL:
+            show(console_for(stream), results.terminal(evaluation))
+        else:
+            FORMATS[wanted_format].write(evaluation, stream)
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one, or will be: its name has no suffix, but for a number."""
+    return path.is_dir() or not re.fullmatch(r"\.[A-Za-z]\w*", path.suffix)
 
 
 def _given(explanations: list[str] | None) -> dict[str, str]:

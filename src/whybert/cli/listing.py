@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whybert.cli.options import OutputOption, format_option
-from whybert.cli.output import console_for, opened, show
+from whybert.cli.output import console_for, opened, show, table_of
 from whybert.corpus.sinks import PREDICTIONS, chosen
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
 
 FORMATS = {"json": PREDICTIONS["json"]}
@@ -79,7 +78,7 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text as RichText
 
-    table = _plain_table("name", "what it shows, and its source", "signed", "options, the default first")
+    table = table_of("name", "what it shows, and its source", "signed", "options, the default first")
     for row in rows:
         options = []
         for option in row["options"]:
@@ -112,7 +111,7 @@ def _metric_rows() -> list[dict[str, Any]]:
 def _metrics_table(rows: list[dict[str, Any]]) -> RenderableType:
     from rich.text import Text as RichText
 
-    table = _plain_table("name", "group", "what it says, and its source", "better")
+    table = table_of("name", "group", "what it says, and its source", "better")
     for row in rows:
         what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
         if row["texts"] is not None:
@@ -190,7 +189,7 @@ def _models_table(rows: list[dict[str, Any]]) -> RenderableType:
 
     from whybert.render import shorten, visible
 
-    table = _plain_table("--model", "what it is", "labels", "state")
+    table = table_of("--model", "what it is", "labels", "state")
     for row in rows:
         state = row["summary"] if row["encoder"] is None else f"encoder {row['encoder']}"
         if row["encoder"] == "missing":
@@ -201,16 +200,6 @@ def _models_table(rows: list[dict[str, Any]]) -> RenderableType:
         table.add_row(*(RichText(visible(cell)) for cell in (row["name"], what, labels, state)))
     table.add_row(RichText("FOLDER"), RichText("what save_pretrained wrote, with its tokenizer: ./my-model"))
     table.add_row(RichText("OWNER/NAME"), RichText("a sequence classifier of the hub, downloaded once"))
-    return table
-
-
-def _plain_table(*headings: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=index == 0, overflow="fold")
     return table
 
 

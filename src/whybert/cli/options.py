@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from whybert.cli.completion import COMPLETIONS, one_of
 from whybert.errors import UsageError
+from whybert.typed import alternatives, choices_of
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -23,7 +25,26 @@ ALL = "all"  # as the name of a method
 
 def option(panel: str, names: str, help: str, metavar: str | None = None, **how: Any) -> Any:
     """An option by its names, with spaces between them; `how` is Typer's."""
-    return typer.Option(*names.split(), metavar=metavar, help=help, rich_help_panel=panel, **how)
+    spelt = names.split()
+    how.setdefault("autocompletion", COMPLETIONS.get(spelt[0]))
+    return typer.Option(*spelt, metavar=metavar, help=help, rich_help_panel=panel, **how)
+
+
+def _of_field(field: Field[Any], hint: Any) -> Any:
+    """The hint of a field with its option: the one in the hint, or the one that its metadata describe."""
+    told = field.metadata
+    if "panel" not in told:
+        return hint
+    names = [
+        f"-{name}" if len(name) == 1 else f"--{name}"
+        for name in told["names"] or (field.name.replace("_", "-"),)
+    ]
+    if bool in alternatives(hint):
+        names = [f"{name}/--no-{name[2:]}" for name in names]
+    how: dict[str, Any] = {}
+    if choices := choices_of(hint):  # they would take the whole width of the help, and the group knows them
+        hint, how = str | None, {"metavar": "NAME", "autocompletion": one_of(choices)}
+    return Annotated[hint, option(told["panel"], " ".join(names), told["help"], **how)]
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
@@ -38,9 +59,8 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
         own = get_type_hints(groups[name], include_extras=True)
         for field in fields(groups[name]):
             default = Parameter.empty if field.default is MISSING else field.default
-            parameters.append(
-                Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=own[field.name])
-            )
+            hint = _of_field(field, own[field.name])
+            parameters.append(Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint))
 
     @wraps(function)
     def command(**values: Any) -> None:
@@ -74,6 +94,11 @@ class ModelOptions:
             MODEL_PANEL, "--max-length", "The most tokens a text may have; longer ones are cut.", "N", min=1
         ),
     ] = None
+
+    @property
+    def way_out(self) -> str:
+        """What to do about texts that are too long."""
+        return "split what is longer" if self.max_length is None else "a larger --max-length keeps more"
 
     def load(self) -> Classifier:
         """The classifier."""
@@ -133,8 +158,9 @@ ReportFormatOption = Annotated[ReportFormat, option(OUTPUT_PANEL, "--format -f",
 
 def format_option(formats: Iterable[str]) -> Any:
     """An option that takes the name of a format; without it the suffix of the file of -o decides."""
-    said = "How to show it; default: as the file's name says, else terminal."
-    return option(OUTPUT_PANEL, "--format -f", said, "|".join(("terminal", *formats)))
+    names = ("terminal", *formats)
+    said = f"{', '.join(names)}; default: as the file's name says, else terminal."
+    return option(OUTPUT_PANEL, "--format -f", said, "FORMAT", autocompletion=one_of(names))
 
 
 MethodOption = Annotated[
@@ -144,7 +170,7 @@ MethodOption = Annotated[
         "--method",
         "See whybert list methods; several options, and several methods, with commas: gi:reduction=sum,lat; "
         "all of them: all.",
-        "NAME[:OPTION=VALUE]",
+        "METHOD",
     ),
 ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 from whybert.cli import options
 from whybert.cli.data import InputOptions, match
 from whybert.cli.options import OUTPUT_PANEL, option
-from whybert.cli.output import console_for, opened, show, show_result
+from whybert.cli.output import console_for, opened, show, show_result, table_of
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
 from whybert.corpus.sources import Item, Rows
@@ -76,7 +76,9 @@ def predict_command(
                         logits.append(found.logits)
                 yield chunk
 
-        answering = Answering(source, classifier, batch_size, stream is None or not stream.isatty())
+        answering = Answering(
+            source, classifier, batch_size, stream is None or not stream.isatty(), model.way_out
+        )
         chunks = counted(answering.answers(ask))
         labels = classifier.labels
         answer = sinks.NUMBER if classifier.is_regression else sinks.PROBABILITY
@@ -108,9 +110,7 @@ def _true(label: Any, truth: tuple[int, ...]) -> Any:
 
 def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: TextIO) -> None:
     """One table, printed chunk by chunk: the widths of its columns are those of the first chunk."""
-    from rich.box import SIMPLE_HEAD
     from rich.cells import cell_len
-    from rich.table import Table
     from rich.text import Text as RichText
 
     from whybert.render import shorten, visible
@@ -136,8 +136,7 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: Tex
             widths = [
                 min(room, 60, max(4, *(cell_len(parts[i]) for parts, _ in rows))) for i in range(parts_count)
             ]
-        table = Table(box=SIMPLE_HEAD, show_header=is_first, pad_edge=False)
-        table.show_edge = False
+        table = table_of(show_header=is_first)
         for heading, width in zip(("text", "pair"), widths, strict=False):
             table.add_column(heading, width=width, no_wrap=True, overflow="ellipsis")
         table.add_column("label", width=label_width, no_wrap=True, overflow="ellipsis")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -26,11 +26,16 @@ class Answering:
     """Answers to the items of a source, with a bar and a line on stderr for each that is left out.
 
     show: whether nothing else is being written to the terminal meanwhile.
+    way: what to do about texts that were cut.
     """
 
-    def __init__(self, source: Inputs | Rows, classifier: Classifier, batch_size: int, show: bool) -> None:
+    def __init__(
+        self, source: Inputs | Rows, classifier: Classifier, batch_size: int, show: bool, way: str
+    ) -> None:
         self.source, self.classifier, self.batch_size, self.show = source, classifier, batch_size, show
-        self.done = self.failed = self.blank = 0
+        self.way = way
+        self.done = self.failed = self.blank = self.cut = 0
+        self.unknown: list[int] = []  # words that the tokenizer does not know, of each text that has some
 
     def answers(self, ask: Ask[Answer]) -> Iterator[list[tuple[Item, Answer]]]:
         """The usable items with their answers, see `whybert.corpus.work.answers`."""
@@ -46,8 +51,18 @@ class Answering:
                 update("texts", done, total)
 
             for chunk in answers(self.source, self.classifier, ask, self.batch_size, self._reject, advance):
-                self.done += len(chunk)
+                for _, answer in chunk:
+                    self._look_at(answer)
                 yield chunk
+
+    def _look_at(self, answer: Any) -> None:
+        """Count what people should know of an answer: a prediction, or a list of explanations of a text."""
+        found = answer[0] if isinstance(answer, list) else answer
+        self.done += 1
+        self.cut += found.truncated
+        tokens = (each for each in getattr(found, "tokens", ()) if getattr(each, "unknown", False))
+        if words := len({(each.start, each.end) if each.word is None else each.word for each in tokens}):
+            self.unknown.append(words)
 
     def _reject(self, item: Item, problem: str) -> None:
         if item.is_blank:
@@ -60,6 +75,15 @@ class Answering:
         """Say what was left out; exit with FAILED_TEXTS if a text was that could not be used."""
         if self.blank:
             note(f"{counted(self.blank, 'blank line')} skipped", dim=True)
+        if self.unknown:
+            texts = counted(len(self.unknown), "text")
+            note(f"{counted(sum(self.unknown), 'word')} in {texts} are not known to the tokenizer", dim=True)
+        if self.cut:
+            is_one, limit = self.cut == 1, self.classifier.max_length
+            note(
+                f"warning: {counted(self.cut, 'text')} {'was' if is_one else 'were'} cut to {limit} tokens; "
+                f"{self.way}"
+            )
         asked = self.done + self.failed
         if not asked:
             note(f"there is no text in {self.source.name}")

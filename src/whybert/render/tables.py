@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -17,6 +17,13 @@ from whybert.render import visible
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
+LOOK: Final[Mapping[str, Any]] = {
+    "box": SIMPLE_HEAD,
+    "pad_edge": False,
+    "show_edge": False,
+    "padding": (0, 1, 0, 0),
+}
+"""Of every table in the terminal, numbers or not."""
 _NARROW: Final = 12  # characters of a heading that is broken where room is short
 _GAP: Final = 2  # between columns
 _LEAST: Final = 8  # characters that the names of the rows have at least
@@ -55,7 +62,7 @@ class NumberTable:
             while stop < len(widths) and (stop == start or used + widths[stop] + _GAP <= room):
                 used += widths[stop] + _GAP
                 stop += 1
-            table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+            table = Table(**LOOK)
             table.add_column(Text(visible(self.title)), width=first, overflow="fold")
             for heading, width in zip(headings[start:stop], widths[start:stop], strict=True):
                 table.add_column(Text(_broken(heading, width)), width=width, justify="right", overflow="fold")
