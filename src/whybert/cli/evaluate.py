@@ -16,6 +16,7 @@ from whybert.cli.progress import bars
 from whybert.corpus import sinks
 from whybert.errors import UsageError
 from whybert.files import json_line
+from whybert.saving import Format
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -35,9 +36,9 @@ def _scores(evaluation: Evaluation, stream: TextIO, form: str) -> None:
 
 _SCORES: Final = {"row": int, "method": str, "metric": str, "value": float}
 FORMATS: Final = {
-    "json": sinks.Format((".json",), _document),
-    "csv": sinks.Format((".csv",), partial(_scores, form="csv")),
-    "parquet": sinks.Format((".parquet",), partial(_scores, form="parquet"), in_files_only=True),
+    "json": Format((".json",), _document),
+    "csv": Format((".csv",), partial(_scores, form="csv")),
+    "parquet": Format((".parquet",), partial(_scores, form="parquet"), in_files_only=True),
 }
 
 
