@@ -714,7 +714,7 @@ def test_a_broken_model_is_one_error(run: Run, tmp_path: Path) -> None:
 
 def test_output_is_written_as_a_whole(explain: Run, tmp_path: Path) -> None:
     result = explain("a 😀 film", "--format", "json", "--output", "out.jsonl")
-    assert result == Result(0, "", "")
+    assert result == Result(0, "", "unknown to the tokenizer: 1 word in 1 text\n")
     [line] = (tmp_path / "out.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     assert json.loads(line)["text"] == "a 😀 film"
     assert os.listdir(tmp_path) == ["out.jsonl"]
@@ -745,10 +745,13 @@ def test_unusable_lines_do_not_lose_the_output(explain: Run, tmp_path: Path) -> 
     assert "good" in (tmp_path / "out").read_text(encoding="utf-8")
 
 
-def test_the_input_may_be_the_output(explain: Run, tmp_path: Path) -> None:
+def test_the_input_is_never_the_output(explain: Run, predict: Run, tmp_path: Path) -> None:
     (tmp_path / "same").write_text("a film\n")
-    assert explain("same", "-o", "same", "--format", "json").code == 0
-    assert json.loads((tmp_path / "same").read_text())["text"] == "a film"
+    (tmp_path / "link").symlink_to("same")
+    for command in (explain, predict):
+        for name in ("same", "./same", "link"):
+            one_error(command("same", "-o", name, "--format", "json"), 2, "write over the file that is read")
+    assert (tmp_path / "same").read_text() == "a film\n"
 
 
 def test_outputs_that_cannot_be(explain: Run, tmp_path: Path) -> None:

@@ -122,6 +122,11 @@ class InputOptions(DataOptions):
     ] = None
     tab_pairs: Annotated[bool, option(INPUT_PANEL, "--tab-pairs", "Each line is text<TAB>pair.")] = False
 
+    @property
+    def files(self) -> list[str | None]:
+        """What is read, or may be."""
+        return [self.data, *(self.texts or [])]
+
     def source(self, command: str) -> Inputs | Rows:
         """The texts and lines that are given, or the rows of `--data`.
 

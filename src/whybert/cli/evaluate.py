@@ -152,31 +152,31 @@ def evaluate_command(
     metrics = DEFAULT_METRICS if metric is None else options.listed(metric)
     resolve_metrics(metrics)  # a wrong name is found before anything is loaded
     wanted = create_all(options.methods(method)) if method is not None else [] if given else None
-    classifier = model.load()
-    found = find_target(classifier, target, None)
-    rows = _rows(classifier, annotations, given_data, mapping)
-    for line in rows.notes:
-        note(line, dim=True)
-    with bars() as progress:
-        evaluation = evaluate(
-            classifier,
-            rows,
-            methods=wanted,
-            metrics=metrics,
-            limit=given_data.limit,
-            slow_limit=slow_limit,
-            seed=seed,
-            target=found if isinstance(found, int | str) else None,
-            given=given,
-            control=control,
-            folder=folder,
-            overwrite=overwrite,
-            batch_size=batch_size,
-            progress=progress,
-        )
-    if folder is not None:
-        results.write(evaluation, folder)
-    with opened(file) as stream:
+    with opened(file, [given_data.data, annotations, *given.values()]) as stream:
+        classifier = model.load()
+        found = find_target(classifier, target, None)
+        rows = _rows(classifier, annotations, given_data, mapping)
+        for line in rows.notes:
+            note(line, dim=True)
+        with bars() as progress:
+            evaluation = evaluate(
+                classifier,
+                rows,
+                methods=wanted,
+                metrics=metrics,
+                limit=given_data.limit,
+                slow_limit=slow_limit,
+                seed=seed,
+                target=found if isinstance(found, int | str) else None,
+                given=given,
+                control=control,
+                folder=folder,
+                overwrite=overwrite,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        if folder is not None:
+            results.write(evaluation, folder)
         if wanted_format == sinks.TERMINAL:
             show(console_for(stream), results.terminal(evaluation))
         else:

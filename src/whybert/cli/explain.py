@@ -73,7 +73,7 @@ def explain_command(
         raise UsageError(f"--top is for the formats {', '.join(others)}, not {wanted_format}; leave it out")
     mapping, source, how = given.mapping, given.source("explain"), reading.how
 
-    with opened(output) as stream:
+    with opened(output, given.files) as stream:
         from whybert.explaining import explain_batches
         from whybert.methods import create_all
 

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from whybert.errors import FileError
+from whybert.errors import FileError, UsageError
 from whybert.files import json_line, writing
 
 if TYPE_CHECKING:
@@ -23,11 +23,21 @@ PLAIN_WIDTH = 100  # of what is printed for people, where there is no terminal t
 
 
 @contextmanager
-def opened(path: Path | None) -> Iterator[TextIO]:
+def opened(path: Path | None, reads: Iterable[str | None] = ()) -> Iterator[TextIO]:
     """Where results go: stdout, or the file, which appears as a whole when all went well, or not at all.
 
     Both are UTF-8 with "\\n" on every system; what UTF-8 cannot hold is escaped.
+
+    Args:
+        path: of the file; None is stdout.
+        reads: names of files that are read, which must not be written over.
+
+    Raises:
+        UsageError: the file is one of those.
     """
+    for name in reads:
+        if path is not None and name and path.is_file() and os.path.exists(name) and path.samefile(name):
+            raise UsageError(f"-o {str(path)!r} would write over the file that is read; name another one")
     if path is None:
         if sys.stdout is None:
             raise FileError("there is no stdout to write to; use --output FILE")

@@ -55,7 +55,7 @@ def predict_command(
             f"expected labels in the {source.split} split of {source.data.name} for --report, found none; "
             "name another --split, or leave --report out"
         )
-    with nullcontext() if reported else opened(output) as stream:
+    with nullcontext() if reported else opened(output, given.files) as stream:
         from whybert.classifier import predict_batches
 
         classifier = model.load()

@@ -77,7 +77,7 @@ class Answering:
             note(f"{counted(self.blank, 'blank line')} skipped", dim=True)
         if self.unknown:
             texts = counted(len(self.unknown), "text")
-            note(f"{counted(sum(self.unknown), 'word')} in {texts} are not known to the tokenizer", dim=True)
+            note(f"unknown to the tokenizer: {counted(sum(self.unknown), 'word')} in {texts}", dim=True)
         if self.cut:
             is_one, limit = self.cut == 1, self.classifier.max_length
             note(

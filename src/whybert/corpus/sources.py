@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import re
 import stat
@@ -268,13 +269,22 @@ def _source(argument: str, tab_pairs: bool) -> _Source:
     if argument == "-":
         return _Source(None)
     if _is_file(argument):
-        from whybert.datasets.tabular import READERS
+        from whybert.datasets.tabular import READERS, kind_of
 
         suffix = Path(argument).suffix.lower()
         if suffix in READERS and not (tab_pairs and suffix == ".tsv"):
             raise UsageError(
                 f"{argument!r} is a table; give it with --data {argument}, or its lines as they are through -"
             )
+        if suffix == ".json":
+            raise UsageError(
+                f"{argument!r} is JSON; make it JSON lines (.jsonl) for --data, or give its lines as they "
+                "are through -"
+            )
+        start = _start_of(argument)
+        kind = kind_of(start) or ("no text file" if b"\0" in start else None)
+        if kind is not None:
+            raise UsageError(f"{argument!r} is {kind}")
         return _Source(None, argument)
     if _PATH.fullmatch(argument) or _FILE_NAME.fullmatch(argument):
         what = "is a folder" if os.path.isdir(argument) else "looks like the name of a file that is not there"
@@ -289,6 +299,15 @@ def _is_file(name: str) -> bool:
     except (OSError, ValueError):
         return False
     return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+
+
+def _start_of(name: str) -> bytes:
+    """The first bytes of a file; none of a pipe, whose bytes can be read only once, or of what is closed."""
+    try:
+        with open(name, "rb") if os.path.isfile(name) else io.BytesIO() as file:
+            return file.read(1024)
+    except OSError:  # who reads its lines says why
+        return b""
 
 
 def _lines(stream: BinaryIO) -> Iterator[str | UnicodeDecodeError]:
