@@ -578,7 +578,7 @@ def test_texts_that_are_cut_are_counted(explain: Run, predict: Run) -> None:
         assert result.code == 0
         assert result.err.startswith("warning: 2 texts were cut to 40 tokens; ")
         result = command("good " * 9, "--format", "json", "--max-length", "6")
-        assert result.err == "warning: 1 text was cut to 6 tokens; a larger --max-length keeps more\n"
+        assert result.err == "warning: 1 text was cut to 6 tokens; --long windows reads it whole\n"
 
 
 def test_a_bad_argument_is_wrong_use(explain: Run) -> None:
@@ -789,7 +789,10 @@ def test_a_file_that_may_not_be_read(explain: Run, tmp_path: Path) -> None:
 
 def test_predictions_as_a_table(predict: Run) -> None:
     result = predict("a good film", "不错的电影 " * 40, "[bold]so[/bold]")
-    assert (result.code, result.err) == (0, "warning: 1 text was cut to 40 tokens; split what is longer\n")
+    assert (result.code, result.err) == (
+        0,
+        "warning: 1 text was cut to 40 tokens; --long windows reads it whole\n",
+    )
     head, rule, *rows = result.out.rstrip("\n").split("\n")
     assert head.split() == ["text", "label", "probability"]
     assert set(rule) == {"─"}

@@ -88,7 +88,7 @@ def explain_command(
             ):
                 yield from ((index, [rows[m.spec][i] for m in chosen]) for i, index in enumerate(indices))
 
-        answering = Answering(source, classifier, batch_size, not stream.isatty(), model.way_out)
+        answering = Answering(source, classifier, batch_size, not stream.isatty())
         write = _show if sink is None else sink.write
         write(answering.answers(ask), level.value, top, stream)
     answering.finish()

@@ -95,11 +95,6 @@ class ModelOptions:
         ),
     ] = None
 
-    @property
-    def way_out(self) -> str:
-        """What to do about texts that are too long."""
-        return "split what is longer" if self.max_length is None else "a larger --max-length keeps more"
-
     def load(self) -> Classifier:
         """The classifier."""
         from whybert.classifier import Classifier

@@ -76,9 +76,7 @@ def predict_command(
                         logits.append(found.logits)
                 yield chunk
 
-        answering = Answering(
-            source, classifier, batch_size, stream is None or not stream.isatty(), model.way_out
-        )
+        answering = Answering(source, classifier, batch_size, stream is None or not stream.isatty())
         chunks = counted(answering.answers(ask))
         labels = classifier.labels
         answer = sinks.NUMBER if classifier.is_regression else sinks.PROBABILITY

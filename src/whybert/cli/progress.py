@@ -26,14 +26,10 @@ class Answering:
     """Answers to the items of a source, with a bar and a line on stderr for each that is left out.
 
     show: whether nothing else is being written to the terminal meanwhile.
-    way: what to do about texts that were cut.
     """
 
-    def __init__(
-        self, source: Inputs | Rows, classifier: Classifier, batch_size: int, show: bool, way: str
-    ) -> None:
+    def __init__(self, source: Inputs | Rows, classifier: Classifier, batch_size: int, show: bool) -> None:
         self.source, self.classifier, self.batch_size, self.show = source, classifier, batch_size, show
-        self.way = way
         self.done = self.failed = self.blank = self.cut = 0
         self.unknown: list[int] = []  # words that the tokenizer does not know, of each text that has some
 
@@ -82,7 +78,7 @@ class Answering:
             is_one, limit = self.cut == 1, self.classifier.max_length
             note(
                 f"warning: {counted(self.cut, 'text')} {'was' if is_one else 'were'} cut to {limit} tokens; "
-                f"{self.way}"
+                f"--long windows reads {'it' if is_one else 'them'} whole"
             )
         asked = self.done + self.failed
         if not asked:
