@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
+import typer
+
 from whybert.cli import options
 from whybert.cli.data import DataOptions
 from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, option
