@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import typer
 
 import tiny
@@ -39,6 +40,7 @@ from whybert.study.findings import (
     top_words,
 )
 from whybert.study.grids import Facts
+from whybert.study.power import order_needed, texts_needed, words_needed
 from whybert.study.settings import StudyRun, StudySettings, read_settings, settings_dict
 from whybert.study.work import Study, study
 
@@ -487,11 +489,16 @@ def test_the_published_numbers_are_fixed() -> None:
 
 
 def scored(
-    found: Study, means: dict[str, float], data_set: str = "sst5", metric: str = "deletion-paper"
+    found: Study,
+    means: dict[str, float],
+    data_set: str = "sst5",
+    metric: str = "deletion-paper",
+    texts: int = 40,
+    width: float = 0.05,
 ) -> Study:
-    """The study with other values of one metric: these means over 40 texts, a little spread."""
+    """The study with other values of one metric: these means over so many texts, a little spread."""
     run = found.runs[0]
-    spread = np.random.default_rng(0).uniform(-0.05, 0.05, 40)
+    spread = np.random.default_rng(0).uniform(-width, width, texts)
     values = tuple(
         type(run.evaluation.values[0])(row, method, metric, mean + float(noise))
         for method, mean in means.items()
@@ -540,6 +547,60 @@ def test_newer_methods_are_held_against_each_older_one(found: Study, metric: str
     [finding] = judged(gs=0.3, attnlrp=0.3)
     assert finding.verdict == "not told apart"
     assert judged(**older) == judged(attnlrp=0.5) == []
+
+
+def test_a_sample_that_cannot_tell_gets_no_verdict(found: Study) -> None:
+    published = dict(PUBLISHED.deletion["sst5"])
+    [few] = {finding.said for finding in findings(scored(found, published, texts=20))}
+    assert few == "too few texts to tell; 30 needed"
+    by_claim = {f.claim.split("'")[0]: f for f in findings(scored(found, published, width=0.5))}
+    gs, order = (
+        by_claim["Deleting gs"],
+        by_claim["The order of random, gs, gi, lrp and lat under deletion is that of the paper"],
+    )
+    pairs = 2 * np.random.default_rng(0).uniform(-0.5, 0.5, 40)
+    spread = pairs.std(ddof=1) * (39 / scipy.stats.chi2.ppf(0.2, 39)) ** 0.5
+    assert gs.needed == np.ceil((2.8016 * spread / (published[RANDOM] - published["gs"])) ** 2)
+    assert (gs.verdict, gs.sample) == ("too few to tell", 40)
+    assert gs.said == f"too few texts to tell; {gs.needed} needed"
+    assert order.needed is not None
+    assert order.needed >= gs.needed
+    many = findings(scored(found, published, width=0.5, texts=order.needed * 2))
+    assert {finding.verdict for finding in many if "lat" not in finding.claim} == {"reproduces"}
+    # Equal in the paper: no sample can say that the order is the same.
+    same = scored(found, dict.fromkeys((RANDOM, "gs", "gi"), 0.5), "mine")
+    other = scored(found, dict.fromkeys((RANDOM, "gs", "gi"), 0.5), "mine", "deletion-mask")
+    both = (*same.runs[0].evaluation.values, *other.runs[0].evaluation.values)
+    evaluation = dataclasses.replace(same.runs[0].evaluation, values=both)
+    run = dataclasses.replace(same.runs[0], evaluation=evaluation)
+    for finding in findings(dataclasses.replace(same, runs=(run,))):
+        if "stays" in finding.claim:
+            assert finding.said == "cannot be told by any number of texts"
+
+
+def test_what_a_claim_needs_is_what_the_tables_say() -> None:
+    differences = np.random.default_rng(1).normal(0, 0.4, 20_000)
+    needed = texts_needed(differences, 0.1)
+    assert needed is not None
+    for size, enough in ((needed + 3, True), (needed - 10, False)):  # the t test's own power
+        noncentral = scipy.stats.nct(size - 1, 0.1 / 0.4 * size**0.5)
+        limit = scipy.stats.t.ppf(0.975, size - 1)
+        assert (noncentral.sf(limit) + noncentral.cdf(-limit) > 0.8) == enough
+    assert texts_needed([0.1, float("nan"), 0.1], 0.1) == texts_needed([0.1], 0.1) == 30
+    assert texts_needed(differences, 0) is None
+    few, many = (texts_needed([-0.4, 0.4] * count, 0.1) for count in (5, 500))
+    assert few is not None
+    assert many is not None
+    assert few > many  # a small sample does not promise too much
+    assert words_needed(0.3) == 85  # Cohen 1988, table 3.4.1
+    assert words_needed(0.5, 0.2) == pytest.approx(
+        2 * (2.8016 / (np.arctanh(0.5) - np.arctanh(0.2))) ** 2 + 3, abs=1
+    )
+    assert words_needed(0.9) == 30
+    assert words_needed(0.4, 0.4) is None
+    assert order_needed([10, 20, 30, None, 50], 0.6) == 50
+    assert order_needed([10, 20, 30, None, None], 0.6) is None
+    assert order_needed([10, 20, 30, None, None], 0.2) == 30
 
 
 # The command

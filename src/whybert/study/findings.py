@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 from whybert.evaluation.agreement import WordScore, word_correlation
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.statistics import Interval, bootstrap, differs, kendall, mean
+from whybert.study.power import order_needed, texts_needed, words_needed
 from whybert.study.work import Kind, RunResult, Study
 
 PAPER_DELETION: Final = "deletion-paper"
@@ -19,6 +20,10 @@ SOUND_DELETION: Final = "deletion-mask"
 OLDER: Final = ("gs", "gi", "lrp", "lat")
 """The methods of the paper."""
 NEWER: Final = ("attnlrp", "cp_lrp")
+LEAD: Final = 0.635 - 0.416
+"""The smallest lead by AOPC that Modarressi et al. 2023 (DecompX) report: of the rule that equals CP-LRP over
+ALTI, on SST-2 with BERT-base."""
+_SAME_ORDER: Final = 0.6  # the tau from which on an order reproduces
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def deletion_means(found: Study, metric: str = PAPER_DELETION) -> Mapping[str, M
     return means
 
 
-Verdict = Literal["reproduces", "does not reproduce", "in part", "not told apart"]
+Verdict = Literal["reproduces", "does not reproduce", "in part", "not told apart", "too few to tell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +139,31 @@ class Finding:
     Fields:
         run: None where it is about all runs.
         claim: in words.  here: the numbers that decide.
-        verdict: see `findings`.
+        verdict: see `findings`; "too few to tell" where the sample is smaller than what is needed.
+        sample: how many texts, or words, there are.  needed: how many could tell, None if no number does.
+        unit: which of them, "texts" or "words".
     """
 
     run: str | None
     claim: str
     here: str
     verdict: Verdict
+    sample: int
+    needed: int | None
+    unit: str = "texts"
+
+    def __post_init__(self) -> None:
+        if self.needed is None or self.sample < self.needed:
+            object.__setattr__(self, "verdict", "too few to tell")
+
+    @property
+    def said(self) -> str:
+        """The verdict for people."""
+        if self.verdict != "too few to tell":
+            return self.verdict
+        if self.needed is None:
+            return f"cannot be told by any number of {self.unit}"
+        return f"too few {self.unit} to tell; {self.needed:,} needed"
 
 
 def findings(found: Study) -> tuple[Finding, ...]:
@@ -149,6 +172,12 @@ def findings(found: Study) -> tuple[Finding, ...]:
     A difference counts where the 95 % bootstrap interval of the paired difference leaves 0 out.  An order
     reproduces from Kendall's tau 0.6 on, in part above 0.  Source of the claims: Wu and Ong 2020; that newer
     rules of relevance propagation are more faithful: Achtibat et al. 2024 (AttnLRP).
+
+    There is a verdict only where the sample could tell a difference of the claimed size, see
+    `whybert.study.power`.  That size is, for a method against random, the difference that the paper reports
+    on the same data set, or else its mean over the paper's data sets; that a method is no worse than random
+    is told where half the smallest of these would be found; for newer methods against older ones it is
+    `LEAD`; for an order the differences of its pairs, of which enough must be told apart for a tau of 0.6.
     """
     listed: list[Finding] = []
     for run in found.runs:
@@ -167,6 +196,19 @@ def _values(run: RunResult, metric: str) -> dict[str, list[float]]:
     return {method: values for method, values in found.items() if not all(map(math.isnan, values))}
 
 
+def _differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """Those of the texts for which both are defined."""
+    found = [one - other for one, other in zip(first, second, strict=True)]
+    return [each for each in found if not math.isnan(each)]
+
+
+def _published_lead(data_set: str, method: str) -> float:
+    """By how much the paper's method is ahead of random there, or in the mean over its data sets."""
+    paper = PUBLISHED.deletion
+    leads = [values[RANDOM] - values[method] for name, values in paper.items() if name == data_set]
+    return mean(leads or [values[RANDOM] - values[method] for values in paper.values()])
+
+
 def _against_random(run: RunResult, seed: int) -> Iterator[Finding]:
     values = _values(run, PAPER_DELETION)
     if RANDOM not in values:
@@ -181,33 +223,42 @@ def _against_random(run: RunResult, seed: int) -> Iterator[Finding]:
         verdict: Verdict
         if method == "lat":
             claim = "Deleting lat's tokens hurts no more than deleting random ones"
+            effect = min(_published_lead(run.data_set, each) for each in OLDER if each != "lat") / 2
             verdict = "does not reproduce" if told_apart and lower else "reproduces"
         else:
             claim = f"Deleting {method}'s tokens hurts more than deleting random ones"
+            effect = _published_lead(run.data_set, method)
             verdict = "not told apart"
             if told_apart:
                 verdict = "reproduces" if lower else "does not reproduce"
-        yield Finding(run.run.name, claim, here, verdict)
+        pairs = _differences(values[method], values[RANDOM])
+        yield Finding(run.run.name, claim, here, verdict, len(pairs), texts_needed(pairs, effect))
 
 
 def _orders(run: RunResult) -> Iterator[Finding]:
+    values = {metric: _values(run, metric) for metric in (PAPER_DELETION, SOUND_DELETION)}
     means = {
-        metric: {method: mean(values) for method, values in _values(run, metric).items()}
-        for metric in (PAPER_DELETION, SOUND_DELETION)
+        metric: {method: mean(listed) for method, listed in found.items()} for metric, found in values.items()
     }
-    paper = PUBLISHED.deletion.get(run.data_set, {})
-    yield from _order(
-        run.run.name,
-        "The order of random, gs, gi, lrp and lat under deletion is that of the paper",
-        paper,
-        means[PAPER_DELETION],
-    )
-    yield from _order(
-        run.run.name,
-        "The order of all methods stays when words are masked instead of given the id 0",
-        means[PAPER_DELETION],
-        means[SOUND_DELETION],
-    )
+    for claim, first, metric in (
+        (
+            "The order of random, gs, gi, lrp and lat under deletion is that of the paper",
+            PUBLISHED.deletion.get(run.data_set, {}),
+            PAPER_DELETION,
+        ),
+        (
+            "The order of all methods stays when words are masked instead of given the id 0",
+            means[PAPER_DELETION],
+            SOUND_DELETION,
+        ),
+    ):
+        pairs = {
+            (one, other): _differences(values[metric][one], values[metric][other])
+            for one, other in combinations(_shared(first, means[metric]), 2)
+        }
+        needed = [texts_needed(found, first[one] - first[other]) for (one, other), found in pairs.items()]
+        sample = min(map(len, pairs.values()), default=0)
+        yield from _order(run.run.name, claim, first, means[metric], sample, needed)
 
 
 def _newer_against_older(run: RunResult, seed: int) -> Iterator[Finding]:
@@ -230,36 +281,56 @@ def _newer_against_older(run: RunResult, seed: int) -> Iterator[Finding]:
         if beaten != older:
             shown += f"; not better than {', '.join(method for method in older if method not in beaten)}"
         claim = f"{best} is better than each of {', '.join(older)} by {metric}"
-        yield Finding(run.run.name, claim, shown, verdict)
+        pairs = [_differences(values[best], values[method]) for method in older]
+        needed = max(texts_needed(each, LEAD) or 0 for each in pairs)
+        yield Finding(run.run.name, claim, shown, verdict, min(map(len, pairs)), needed)
+
+
+def _shared(first: Mapping[str, float], second: Mapping[str, float]) -> list[str]:
+    return [name for name in first if not math.isnan(first[name] + second.get(name, math.nan))]
 
 
 def _order(
-    run: str | None, claim: str, first: Mapping[str, float], second: Mapping[str, float]
+    run: str | None,
+    claim: str,
+    first: Mapping[str, float],
+    second: Mapping[str, float],
+    sample: int,
+    pairs: Sequence[int | None],
+    unit: str = "texts",
 ) -> Iterator[Finding]:
-    shared = [name for name in first if not math.isnan(first[name] + second.get(name, math.nan))]
+    """The finding about an order; `pairs` says how many texts or words each pair of its methods needs."""
+    shared = _shared(first, second)
     if len(shared) < 3:
         return
     tau = kendall([first[name] for name in shared], [second[name] for name in shared])
     if math.isnan(tau):
         return
-    verdict: Verdict = "reproduces" if tau >= 0.6 else "in part" if tau > 0 else "does not reproduce"
-    yield Finding(run, claim, f"Kendall's tau {tau:+.2f} over {len(shared)} methods", verdict)
+    verdict: Verdict = "reproduces" if tau >= _SAME_ORDER else "in part" if tau > 0 else "does not reproduce"
+    here = f"Kendall's tau {tau:+.2f} over {len(shared)} methods"
+    yield Finding(run, claim, here, verdict, sample, order_needed(pairs, _SAME_ORDER), unit)
 
 
 def _correlation_findings(found: Study) -> Iterator[Finding]:
-    means = {method: mean_correlation(comparable_correlations(found, method)) for method in found.methods}
+    listed = {method: comparable_correlations(found, method) for method in found.methods}
+    means = {method: mean_correlation(correlations) for method, correlations in listed.items()}
     known = {method: r for method, r in means.items() if not math.isnan(r)}
+    paper = PUBLISHED.correlation
+    words = min((pair.words for method in known for pair in listed[method]), default=0)
     yield from _order(
         None,
         "The order of gs, gi, lrp and lat by how well word scores agree between data sets is the paper's",
-        PUBLISHED.correlation,
+        paper,
         known,
+        words,
+        [words_needed(paper[one], paper[other]) for one, other in combinations(_shared(paper, known), 2)],
+        "words",
     )
     chance = known.get(RANDOM)
-    best = max((r for method, r in known.items() if method in PUBLISHED.correlation), default=None)
+    best = max((r for method, r in known.items() if method in paper), default=None)
     if chance is None or best is None:
         return
-    least = min(r for method, r in known.items() if method in PUBLISHED.correlation)
+    least = min(r for method, r in known.items() if method in paper)
     verdict: Verdict = "does not reproduce"
     if best > chance:
         verdict = "reproduces" if least > chance else "in part"
@@ -268,4 +339,7 @@ def _correlation_findings(found: Study) -> Iterator[Finding]:
         "Word scores agree between data sets more than scores that know nothing do",
         f"mean r {least:.3f} to {best:.3f}, random {chance:.3f}",
         verdict,
+        words,
+        words_needed(min(paper.values())),
+        "words",
     )

@@ -283,12 +283,16 @@ def published_grid(facts: Facts) -> Grid:
 def findings_grid(facts: Facts) -> Grid:
     """Claims of the papers against what was found."""
     rows = tuple(
-        tuple(map(Cell, (found.run or "all runs", found.claim, found.here, found.verdict)))
+        tuple(map(Cell, (found.run or "all runs", found.claim, found.here, _sample(found), found.said)))
         for found in facts.findings
     )
-    return Grid(
-        "Claims of the papers, and what was found here", ("run", "claim", "here", "so it"), "lppl", rows
-    )
+    columns = ("run", "claim", "here", "sample, and what could tell", "so it")
+    return Grid("Claims of the papers, and what was found here", columns, "lpplp", rows)
+
+
+def _sample(found: Finding) -> str:
+    needed = "no number" if found.needed is None else f"{found.needed:,}"
+    return f"{found.sample:,} {found.unit}, {needed} needed"
 
 
 def metrics_grid(facts: Facts) -> Grid:
@@ -375,8 +379,11 @@ def tables(facts: Facts) -> dict[str, tuple[tuple[str, ...], Rows]]:
             ],
         ),
         "findings": (
-            ("run", "claim", "here", "verdict"),
-            [(found.run, found.claim, found.here, found.verdict) for found in facts.findings],
+            ("run", "claim", "here", "verdict", "sample", "unit", "needed"),
+            [
+                (each.run, each.claim, each.here, each.verdict, each.sample, each.unit, each.needed)
+                for each in facts.findings
+            ],
         ),
     }
 
