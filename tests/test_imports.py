@@ -19,7 +19,7 @@ LAYERS: Final = (
     "sentences",
     "encoding schema foreign",
     "explanation targets anatomy recipe windows",
-    "render datasets lrp builtin positions adapters folders",
+    "render datasets lrp builtin positions adapters folders quantised",
     "saving",
     "interception loading holders finding",
     "classifier",

@@ -18,15 +18,16 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode, handle_torch_function, resolve_name
 
 from whybert.anatomy import FAILURES, embedding_block, failures, logits_of, word_embeddings
 from whybert.errors import UnsupportedModelError, UnsupportedOperationError, WhybertError, one_line
@@ -47,6 +48,7 @@ from whybert.lrp.functions import (
     total_share,
 )
 from whybert.positions import own_positions
+from whybert.quantised import dense, is_linear, linear_layer, quantised_layers, refused
 from whybert.targets import ResolvedTarget
 
 Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -545,6 +547,7 @@ class Interception(TorchFunctionMode):
             used.update(dict.fromkeys(functions, handler))
 
         use(ops.DROPOUTS, Interception._dropout)
+        use([linear_layer], Interception._quantised_layer)
         if self._keep_attention or self._closed is not None:
             use(ops.SOFTMAXES, Interception._softmax)
             use(ops.STRUCTURAL, Interception._structural)
@@ -609,6 +612,15 @@ class Interception(TorchFunctionMode):
             y = self._layer(x, weight, bias, lambda: F.linear(x, weight, bias))
             if self._has_rule("linear"):
                 _note(y, _LINEAR, _Layer(x, weight, bias, y.shape))
+        return cast(Tensor, self._carried([x], y))
+
+    def _quantised_layer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, weight, bias, value = args
+        self._enters_linear(x)
+        self._wise = True
+        y = self._layer(x, weight, bias, lambda: value)
+        if self._has_rule("linear"):
+            _note(y, _LINEAR, _Layer(x, weight, bias, y.shape))
         return cast(Tensor, self._carried([x], y))
 
     def _layer(self, x: Tensor, weight: Tensor, bias: Tensor | None, compute: Callable[[], Tensor]) -> Tensor:
@@ -1291,6 +1303,7 @@ def run(
         failures(model, inputs),
         torch.set_grad_enabled(mode.needs_graph),
         _cut_at_embedding(model, mode, at),
+        _quantised_as_linear(model, mode),
         mode,
     ):
         output = model(**inputs)
@@ -1364,6 +1377,50 @@ def _cut_at_embedding(
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def _quantised_as_linear(model: nn.Module, mode: Interception) -> Iterator[None]:
+    """Let quantised layers be the linear ones that they are; their kernels, which say the value, see constants.
+
+    What is no such layer runs as it is where only gradients are asked for: its library may have one.
+    """
+    owner = threading.get_ident()
+    held: list[Tensor | None] = []
+
+    def before(module: nn.Module, args: Any) -> Any:
+        if threading.get_ident() != owner or not args:
+            return None
+        tracked = mode.embedding is not None and mode.tracked(args[0])
+        held.append(args[0] if tracked else None)
+        with torch._C.DisableTorchFunction():
+            return (args[0].detach(), *args[1:]) if tracked else None
+
+    def after(name: str, module: nn.Module, args: Any, output: Any) -> Any:
+        x = held.pop() if threading.get_ident() == owner and args else None
+        if x is None:
+            return None
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            weight, bias = dense(module, args[0])
+            served = is_linear(module, args[0], weight, bias, output)
+            weight, bias = weight.to(output.dtype), None if bias is None else bias.to(output.dtype)
+        if served:
+            return handle_torch_function(linear_layer, (x,), x, weight, bias, output.detach())
+        with suppress(UnsupportedOperationError):
+            y = None if mode._closed is not None else module.forward(x, *args[1:])
+            if mode.tracked(y):
+                return y
+        raise refused(name, module)
+
+    handles = []
+    for name, module in quantised_layers(model):
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(partial(after, name)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _nodes(root: Any) -> Iterator[Any]:
