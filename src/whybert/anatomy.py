@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any, Final
 
@@ -153,8 +153,12 @@ def label_count(model: nn.Module, expected: int) -> int:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model takes its inputs: at its first parameter."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    """Where the model takes its inputs: at its first parameter that is anywhere.
+
+    Where all are off-loaded, what fetches them takes the inputs too, from the CPU.
+    """
+    places = (parameter.device for parameter in model.parameters() if not parameter.is_meta)
+    return next(places, torch.device("cpu"))
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
@@ -204,8 +208,9 @@ def check_model(model: nn.Module, *, backward: bool = True) -> None:
             raise UnsupportedModelError(
                 f"gradient checkpointing is on in {part}: call model.gradient_checkpointing_disable()"
             )
+    fetched = any(hasattr(module, "_hf_hook") for module in model.modules())  # by accelerate, when they run
     for name, parameter in model.named_parameters():
-        if parameter.is_meta and not hasattr(model, "hf_device_map"):  # accelerate fetches such weights
+        if parameter.is_meta and not fetched:
             raise UnsupportedModelError(
                 f"{name} is on the device 'meta' and holds no numbers: load the weights onto another device"
             )
@@ -348,11 +353,12 @@ def plain(model: nn.Module, *, backward: bool) -> Iterator[None]:
         backward: whether it will be differentiated.  No inference mode otherwise either: what the model
             keeps, such as weights that it unpacks, would bar a later backward pass.
     """
-    with (
-        torch.inference_mode(False),
-        torch.set_grad_enabled(backward),
-        torch.autocast(device_of(model).type, enabled=False),
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(backward))
+        for kind in {"cpu", "cuda", device_of(model).type}:  # off-loaded layers run elsewhere
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 
@@ -399,6 +405,11 @@ def logits_of(output: Any, model: nn.Module, batch: int) -> Tensor:
     logits = logits_at(output, place_of_logits(output, batch, first=True))
     if isinstance(logits, Tensor) and logits.shape == (batch,):
         logits = logits[:, None]  # of a single output, squeezed
+    if isinstance(logits, Tensor) and type(logits).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        raise UnsupportedModelError(
+            f"expected logits in a plain tensor, found {type(logits).__name__}, as a model gives whose "
+            "activations are quantised too; quantise only its weights"
+        )
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         found = f"logits of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "no logits"
         raise UnsupportedModelError(
@@ -418,7 +429,11 @@ def check_finite(model: nn.Module, logits: Tensor) -> None:
     """Raise NonFiniteError, with its index, if a row of the logits has a number that is none."""
     if bool(torch.isfinite(logits).all()):
         return
-    broken = [name for name, p in bare(model).named_parameters() if not bool(torch.isfinite(p).all())]
+    broken = [
+        name
+        for name, p in bare(model).named_parameters()
+        if type(p) is nn.Parameter and not p.is_meta and not bool(torch.isfinite(p).all())
+    ]
     row = int((~torch.isfinite(logits)).any(-1).nonzero()[0, 0])
     cause = (
         f"the weights of {', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''} are not finite"

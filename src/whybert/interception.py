@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode, handle_torch_function, resolve_na
 
 from whybert.anatomy import FAILURES, embedding_block, failures, logits_of, word_embeddings
 from whybert.errors import UnsupportedModelError, UnsupportedOperationError, WhybertError, one_line
-from whybert.foreign import kind_of
+from whybert.foreign import bare, kind_of
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import REFUSED, Composite
@@ -389,7 +389,11 @@ class Interception(TorchFunctionMode):
             return self._untracked(func, sources, name, args, func(*args, **kwargs))
         if not any(self.tracked(tensor) for tensor in given):
             with torch.no_grad():  # a constant, whichever way it is computed from parameters
-                output = _mapped(func(*args, **kwargs), lambda y: y.detach() if y.requires_grad else y)
+                output = _mapped(
+                    func(*args, **kwargs),
+                    # not a parameter that is where it should be: what asks for it may keep it as such
+                    lambda y: y.detach() if y.requires_grad and not any(y is t for t in given) else y,
+                )
             return self._untracked(func, sources, name, args, output)
         if func in ops.ESCAPES or (func in ops.STEPS and torch.is_grad_enabled()):
             raise self._lost(name_of(func))
@@ -1381,7 +1385,7 @@ def _cut_at_embedding(
 
 @contextmanager
 def _quantised_as_linear(model: nn.Module, mode: Interception) -> Iterator[None]:
-    """Let quantised layers be the linear ones that they are; their kernels, which say the value, see constants.
+    """Let quantised layers be the linear ones that they are; their kernels say the value, of constants.
 
     What is no such layer runs as it is where only gradients are asked for: its library may have one.
     """
@@ -1413,7 +1417,7 @@ def _quantised_as_linear(model: nn.Module, mode: Interception) -> Iterator[None]
         raise refused(name, module)
 
     handles = []
-    for name, module in quantised_layers(model):
+    for name, module in quantised_layers(bare(model)):
         handles.append(module.register_forward_pre_hook(before))
         handles.append(module.register_forward_hook(partial(after, name)))
     try:

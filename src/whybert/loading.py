@@ -204,7 +204,7 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     found = (
         torch.float32 if dtype is None else getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     )
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    if found not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         raise UsageError(f"dtype must be float32, float64, bfloat16 or float16, not {dtype!r}")
     return found
 

@@ -34,7 +34,7 @@ def quantised_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _stored(module: Any) -> Any:
-    """The weights as the layer keeps them; optimum-quanto makes them anew from plain ones until it freezes."""
+    """The weights as the layer keeps them; until they are frozen, optimum-quanto makes them at each call."""
     made = getattr(module, "qweight", None)
     weight = getattr(module, "weight", None) if type(made) in (*_PLAIN, type(None)) else made
     return weight() if callable(weight) and not isinstance(weight, Tensor) else weight
@@ -55,7 +55,7 @@ def dense(module: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
     weight, bias = _stored(module), getattr(module, "bias", None)
     bias = bias() if callable(bias) and not isinstance(bias, Tensor) else bias
     state = getattr(weight, "quant_state", None)  # of bitsandbytes' 4 bits
-    found = None
+    found: Any = None
     with suppress(ImportError, *FAILURES):
         if state is None and (type(weight) not in _PLAIN or weight.is_quantized):
             found = weight.dequantize()
