@@ -1,77 +1,192 @@
-"""What the documents show works: the README's Python runs, and each command line is understood."""
+"""What the documents show works: their snippets run as they are written, in order, each page in a folder.
+
+A reader has the files and models of `stand_ins`, small ones here.  A shell block whose first line begins with
+`# needs ` wants more than a test has, such as the network, and says what; its command lines are still parsed.
+A YAML block that begins with `# NAME` is the file of that name.
+"""
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
-from collections.abc import Callable
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import typer
 
-import tiny
 import whybert
+from stand_ins import STAND_INS
 from whybert import errors
 from whybert.cli.application import application
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md"]
+NEEDS, MOST_THAT_NEED = "# needs ", 8
+# Lines that are not for a folder of the reader's own: they install, or run what is in the repository.
+ELSEWHERE = re.compile(r"pip install |scripts/|python (scripts|benchmarks|examples)/", re.ASCII)
 
 
-def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+class Block(NamedTuple):
+    """A fenced block of a page: the line of its fence, its language and what is in it."""
+
+    line: int
+    language: str
+    content: str
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path: Path) -> list[Block]:
+    page = path.read_text(encoding="utf-8")
+    found = re.finditer(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [Block(page.count("\n", 0, each.start()) + 1, each[1], each[2]) for each in found]
+
+
+def shell_blocks(path: Path) -> list[Block]:
+    return [block for block in blocks(path) if block.language in ("sh", "bash")]
 
 
 def command_lines() -> list[tuple[str, str]]:
     found = []
     for path in DOCUMENTS:
-        for block in blocks(path, "sh"):
-            for line in block.replace("\\\n", " ").split("\n"):
+        for block in shell_blocks(path):
+            for line in block.content.replace("\\\n", " ").split("\n"):
                 command = re.search(r"(?:^|\| |-m )whybert(?:\.cli\.finetune)? .*", line)
                 if command is not None:
                     shell = command[0].removeprefix("| ")
-                    found.append((path.name, shell.replace("-m whybert.cli.finetune", "whybert finetune")))
+                    found.append(
+                        (name_of(path), shell.replace("-m whybert.cli.finetune", "whybert finetune"))
+                    )
     return found
 
 
 @pytest.mark.parametrize(("document", "line"), command_lines())
 def test_command_lines_are_understood(document: str, line: str) -> None:
-    words = shlex.split(line, comments=True)[1:]
-    if ">" in words:
-        words = words[: words.index(">")]
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|>;&")
+    lexer.whitespace_split = True
+    words = list(lexer)[1:]
+    ends = [index for index, word in enumerate(words) if word[0] in "|>;&"]
+    words = words[: min(ends, default=len(words))]
     command = typer.main.get_command(application())
     with command.make_context("whybert", words[:1]) as context:
         name, found, _ = command.resolve_command(context, words)  # type: ignore[attr-defined]
         if hasattr(found, "commands"):
             name, found = words[1], found.commands[words[1]]
             words = words[1:]
-        found.make_context(name, words[1:])
+        found.make_context(name, words[1:], parent=context)
 
 
 def test_there_are_command_lines() -> None:
     assert len(command_lines()) > 25
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "reviews.csv").write_text("text\na good film\na bad film\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    tokenizer = tiny.wordpiece()
-    labels = {"id2label": {0: "entailment", 1: "contradiction"}}
-    model = tiny.bert(tokenizer, 0, **labels, label2id={"entailment": 0, "contradiction": 1}).eval()
-    small = whybert.Classifier(model, tokenizer)
-    monkeypatch.setattr(whybert.Classifier, "load", lambda name: small)
-    names = {"texts": ["a good film", "bad"], "nli": small, "model": model, "tokenizer": tokenizer}
-    found = blocks(ROOT / "README.md", "python")
-    assert len(found) >= 3
-    for block in found:
-        exec(compile(block, "README.md", "exec"), names)
-    assert isinstance(names["explanation"], whybert.Explanation)
-    assert {value.method for value in names["found"].values} > {"attnlrp", "gi"}
+def test_few_blocks_need_more_than_a_test_has() -> None:
+    found = [
+        f"{name_of(path)}, line {block.line}: {block.content.splitlines()[0].removeprefix(NEEDS)}"
+        for path in DOCUMENTS
+        for block in shell_blocks(path)
+        if block.content.startswith(NEEDS)
+    ]
+    assert len(found) <= MOST_THAT_NEED, found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_what_is_installed_and_what_is_run_in_the_repository_is_there(path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for block in shell_blocks(path):
+        for extras in re.findall(r"whybert\[([\w,]+)\]", block.content):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"])
+        for script in re.findall(r"(?:^|\s)((?:scripts|benchmarks|examples)/[\w./-]+)", block.content):
+            assert (ROOT / script).is_file()
+            source = (ROOT / script).read_text(encoding="utf-8")
+            for option in re.findall(rf"{script} .*?(--[\w-]+)", block.content):
+                assert option in source
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a shell in which `whybert` starts at once, see `warm`."""
+    folder = tmp_path_factory.mktemp("warm")
+    tool, place = str(Path(__file__).with_name("warm.py")), str(folder / "socket")
+    source = str(Path(whybert.__file__).parents[1])
+    own = {"PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
+    path = f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **own, "PATH": path, "COLUMNS": "100"}
+    command = folder / "whybert"
+    command.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS {shlex.quote(tool)} run {place} "$@"\n'
+    )
+    command.chmod(0o755)
+    with subprocess.Popen([sys.executable, tool, "serve", place], env=environment) as server:
+        try:
+            deadline = time.monotonic() + 120
+            while not os.path.exists(place):
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield environment
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stand_ins")
+    for name, make in STAND_INS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        make(folder / name)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_a_page_works_as_it_is_written(
+    path: Path, stand_ins: Path, bench: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "reader"
+    shutil.copytree(stand_ins, folder)
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    for block in blocks(path):
+        where = f"{name_of(path)}, line {block.line}"
+        if block.language in ("sh", "bash"):
+            run_shell(block.content, bench, where)
+        elif block.language == "python":
+            code = compile("\n" * block.line + block.content, name_of(path), "exec")
+            exec(code, names)
+        elif block.language == "yaml" and (name := re.match(r"# ([\w-]+\.yaml)\n", block.content)):
+            Path(name[1]).write_text(block.content, encoding="utf-8")
+
+
+def run_shell(content: str, environment: dict[str, str], where: str) -> None:
+    """The lines one by one, so that it is known which of them failed."""
+    if content.startswith(NEEDS):
+        return
+    for line in content.replace("\\\n", " ").splitlines():
+        if not line.strip() or line.startswith("#") or ELSEWHERE.match(line):
+            continue
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{where}: $ {line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        assert "Traceback" not in done.stderr
 
 
 def public() -> dict[str, Callable[..., Any]]:
