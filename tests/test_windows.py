@@ -100,6 +100,8 @@ def test_windows_are_the_texts_own_tokens(data: st.DataObject, name: str) -> Non
         assert others <= set(part.columns)
         covered |= set(part.columns)
         assert part.row.tokens == tuple(row.tokens[c] for c in part.columns)
+        for own, whole in ((part.row.unknown, row.unknown), (part.row.word_ids, row.word_ids)):
+            assert own == tuple(whole[c] for c in part.columns if whole)
         for feature, values in part.row.features.items():
             assert values == tuple(row.features[feature][c] for c in part.columns)
         if len(reading.parts) > 1:

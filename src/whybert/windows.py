@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, groupby
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from whybert.encoding import EncodedText
 from whybert.errors import PLACE, InputError, UnknownNameError, UsageError
@@ -213,15 +213,13 @@ def _spans(sizes: Sequence[int], room: int, overlap: int) -> list[tuple[int, int
 
 def _chosen(row: EncodedText, columns: Sequence[int]) -> EncodedText:
     """The tokens of these columns; words and spans stay those of the whole text."""
+    names = ("tokens", "offsets", "sequence_ids", "special", "word_ids", "unknown")
+    of_tokens: dict[str, Any] = {name: getattr(row, name) for name in names}
     return replace(
         row,
-        tokens=tuple(row.tokens[column] for column in columns),
-        offsets=tuple(row.offsets[column] for column in columns),
-        sequence_ids=tuple(row.sequence_ids[column] for column in columns),
-        special=tuple(row.special[column] for column in columns),
-        word_ids=tuple(row.word_ids[column] for column in columns),
+        **{name: tuple(map(each.__getitem__, columns)) for name, each in of_tokens.items() if each},
         positions=tuple(range(len(columns))),
         features=MappingProxyType(
-            {name: tuple(values[column] for column in columns) for name, values in row.features.items()}
+            {name: tuple(map(values.__getitem__, columns)) for name, values in row.features.items()}
         ),
     )
