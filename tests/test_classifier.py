@@ -35,7 +35,7 @@ from transformers import (
 
 import tiny
 from whybert import Explanation, attribute, builtin, explain
-from whybert.classifier import Classifier, Prediction, batches, normalise_texts
+from whybert.classifier import Classifier, Prediction, batches
 from whybert.encoding import collate
 from whybert.errors import (
     PLACE,
@@ -49,6 +49,7 @@ from whybert.errors import (
     UsageError,
 )
 from whybert.loading import load_encoder
+from whybert.texts import normalise_texts
 
 TEXTS = ["a film", "don't you think so?", "bad", "the film was good and the actors were great", "a film"]
 

@@ -18,7 +18,7 @@ LAYERS: Final = (
     "words files typed progress",
     "sentences",
     "encoding schema foreign",
-    "explanation targets anatomy recipe windows",
+    "explanation targets texts anatomy recipe windows",
     "render datasets lrp builtin positions adapters folders quantised",
     "saving",
     "interception loading holders finding",

@@ -26,7 +26,7 @@ from whybert.anatomy import (
     plain,
 )
 from whybert.attribution import Attribution, attribute_all
-from whybert.classifier import Classifier, ClassifierLike, batches, normalise_texts
+from whybert.classifier import Classifier, ClassifierLike, batches
 from whybert.encoding import Encoding, Text
 from whybert.errors import InputError, ModelError, NonFiniteError, WhybertError, one_line
 from whybert.explaining import Texts
@@ -38,6 +38,7 @@ from whybert.methods.relevance import CPLRP, ReleasedLRP
 from whybert.progress import reported
 from whybert.schema import write
 from whybert.targets import resolve
+from whybert.texts import normalise_texts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -40,6 +40,7 @@ from whybert.holders import held
 from whybert.loading import load_classifier
 from whybert.progress import Progress, reported, silent
 from whybert.targets import label_names
+from whybert.texts import normalise_texts
 from whybert.windows import Reading, Readings
 
 if TYPE_CHECKING:
@@ -405,30 +406,6 @@ def _names(labels: object) -> tuple[str, ...]:
     if not names or not all(isinstance(each, str) for each in names):
         raise InputError(f"expected labels as names in the order of the logits, found {quoted(labels)}")
     return names
-
-
-def normalise_texts(texts: object) -> tuple[list[Text], bool]:
-    """The texts as a list, and whether `texts` was a single one.
-
-    A string is one text and a tuple of two strings is one pair; a list, or whatever else gives one text or
-    pair after another (a generator, a column of a table), holds texts or pairs.  Anything else, and a list
-    with anything else or nothing but white space in it, is an InputError.
-    """
-    if isinstance(texts, str | tuple):
-        encoding.check_text(0, texts)
-        return [texts], True
-    if hasattr(texts, "columns"):
-        raise InputError(f"texts must be one column of the {type(texts).__name__}: frame['text']")
-    if not isinstance(texts, Iterable) or isinstance(texts, bytes | bytearray | Mapping | Set):
-        kind = type(texts).__name__
-        way = "decode it: texts.decode()" if isinstance(texts, bytes | bytearray) else "make a list of texts"
-        raise InputError(
-            f"texts must be a str, a (str, str) tuple for a pair, or a list of either, not {kind}; {way}"
-        )
-    listed = list(texts)
-    for index, text in enumerate(listed):
-        encoding.check_text(index, text)
-    return listed, False
 
 
 def predict_batches(

@@ -327,7 +327,12 @@ def _is_seen(sequence: int, sequence_ids: Sequence[int | None], offsets: Sequenc
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
+    """What a value is that is no text, for messages."""
+    kind = type(value).__name__
+    if value is None or kind in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
+        return f"{value} (a missing value; leave it out, as series.dropna() does)"
+    ways = {"bytes": " (decode it)", "dict": " (take the texts out of it)", "list": " (a pair is a tuple)"}
+    return kind + ways.get(kind, "")
 
 
 def _encodable(text: str) -> str:

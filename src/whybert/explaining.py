@@ -17,7 +17,6 @@ from whybert.classifier import (
     ClassifierLike,
     batches_of_rows,
     logits_of,
-    normalise_texts,
 )
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, PaddingWarning
@@ -25,6 +24,7 @@ from whybert.explanation import Completeness, Explanation, Explanations, Window
 from whybert.methods import Method, create_all
 from whybert.progress import Progress, reported, silent
 from whybert.targets import TargetLike, per_row
+from whybert.texts import normalise_texts
 from whybert.windows import Reading, Readings
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
@@ -76,7 +76,8 @@ def explain(
 
     Args:
         classifier: the model and its tokenizer; anything that `Classifier.of` takes.
-        texts: a str, a list of str, a tuple `(text, pair)`, or a list of such tuples.
+        texts: a str, a tuple `(text, pair)`, or whatever gives such texts or pairs one after another: a list,
+            a generator, a column of a table, an array; or a tuple of two columns, of texts and their pairs.
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share each forward pass.
         target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -189,8 +189,8 @@ def per_row(target: TargetLike, count: int, what: str) -> list[Any] | None:
     """The target of each of `count` rows, or None if the same target holds for all.
 
     Args:
-        target: as `TargetLike`; a tensor or array holds whole numbers, one for all rows, or (rows,), or
-            (rows, 2) as in `ResolvedTarget.as_tensor`.
+        target: as `TargetLike`; a tensor, array or Series holds whole numbers or labels, one for all rows, or
+            (rows,), or (rows, 2) as in `ResolvedTarget.as_tensor`.
         count: the number of rows.
         what: what a row is, for messages.
 
@@ -205,24 +205,28 @@ def per_row(target: TargetLike, count: int, what: str) -> list[Any] | None:
         shape = getattr(target, "shape", ())
         if len(shape) > 2 or "float" in kind or "complex" in kind:
             raise TargetError(
-                f"expected a target tensor of integers (batch,) or (batch, 2), found {tuple(shape)} of {kind}"
+                "expected a target of integers or labels (batch,) or (batch, 2), found "
+                f"{tuple(shape)} of {kind}"
+                + "; where some are missing, leave their texts out"
+                * ("float" in kind)
             )
         if not isinstance(rows, list):
             return None
         rows = [(row[0] if row[1:] == [-1] else tuple(row)) if isinstance(row, list) else row for row in rows]
     if hasattr(rows, "__index__"):
         return None
-    if not isinstance(rows, Sequence) or isinstance(rows, bytes):
+    if not isinstance(rows, Iterable) or isinstance(rows, bytes | Mapping | Set) or hasattr(rows, "columns"):
         raise TargetError(
             "expected a target that is None, an int, a label, a tuple (a, b) or a list with one a row, "
             f"found {type(target).__name__}"
         )
-    if len(rows) != count:
+    listed = list(rows)
+    if len(listed) != count:
         raise TargetError(
-            f"expected one target for each of the {count} {what}, found {len(rows)}; "
+            f"expected one target for each of the {count} {what}, found {len(listed)}; "
             "a contrast of two classes is a tuple (a, b)"
         )
-    return list(rows)
+    return listed
 
 
 def _resolve_row(row: Any, predicted: int, count: int, labels: Sequence[str]) -> tuple[int, int | None]:
@@ -239,6 +243,8 @@ def _resolve_row(row: Any, predicted: int, count: int, labels: Sequence[str]) ->
 
 
 def _resolve_class(name: Any, count: int, labels: Sequence[str]) -> int:
+    if not isinstance(name, str) and getattr(name, "ndim", None) == 0:
+        name = name.item()
     if isinstance(name, str):
         for fold in (str, str.casefold):
             found = [index for index, label in enumerate(labels) if fold(label) == fold(name)]
@@ -249,7 +255,8 @@ def _resolve_class(name: Any, count: int, labels: Sequence[str]) -> int:
                 raise TargetError(f"{name!r} names {len(found)} labels: {listed}; give the index of one")
         raise UnknownNameError("label", name, labels)
     if isinstance(name, bool) or not hasattr(name, "__index__"):
-        raise TargetError(f"expected a class as an int or a label, found {quoted(name)}")
+        way = "; a contrast of two classes is a tuple (a, b)" if isinstance(name, list) else ""
+        raise TargetError(f"expected a class as an int or a label, found {quoted(name)}{way}")
     index = int(name.__index__())
     if not 0 <= index < count:
         raise TargetError(f"expected a class from 0 to {count - 1}, found {index}")
