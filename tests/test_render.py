@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from whybert import __version__
 from whybert.errors import InputError, UnknownNameError
-from whybert.explanation import Completeness, Explanation, Level, Target, Token
+from whybert.explanation import Completeness, Explanation, Explanations, Level, Target, Token
 from whybert.render import number, pieces, visible
-from whybert.render.html import fragment, html
+from whybert.render.html import FEW, fragment, html
 from whybert.render.latex import latex
 from whybert.render.scale import AGAINST, RELEVANT, SUPPORTS, Scale, contrast
 from whybert.render.terminal import comparison, terminal
@@ -48,7 +52,7 @@ def printed(renderable: Any, **options: Any) -> str:
     out = io.StringIO()
     settings: dict[str, Any] = {"width": 2000, "color_system": None} | options
     Console(file=out, **settings).print(renderable)
-    return out.getvalue()
+    return re.sub(" +\n", "\n", out.getvalue())
 
 
 RENDERERS: dict[str, Render] = {
@@ -338,20 +342,22 @@ def test_terminal_tells_the_whole_story_without_colour() -> None:
     assert "\x1b" not in output
     assert "positive 0.998 · method attnlrp (gamma=0.25)" in output
     assert "tokens 2.21, biases 1.29, logit 3.52 (0.02 unaccounted)" in output
-    assert "text was cut to 7 tokens" in output
-    assert "\na charming but slow film\n" in output
-    assert re.search(r"against positive -2\.500 +0 +\+2\.500 supports positive", output)
+    assert "\nwarning: the text was cut to 7 tokens, and the model did not read the rest; long=" in output
+    assert "\na ++charming but --slow +film\n" in output
+    assert (
+        "++ + supports positive; -- - against positive (one sign from a fifth of 2.500 on, two from half)\n"
+    ) in output
     assert re.search(r"for +charming \+2\.500  film \+0\.500  a \+0\.100", output)
     assert re.search(r"against +slow -1\.250", output)
 
 
 def test_terminal_paints_words_by_score() -> None:
-    output = RENDERERS["colour"](explain("good bad none", [2.0, -2.0, 0.0]), "word")
+    output = RENDERERS["colour"](explain("good bad fair none", [2.0, -2.0, 0.4, 0.1]), "word")
     # In true colour, or in the nearest of 256: rich keeps the codes with which a style was first printed in
     # this process, and that may have been another test.
-    assert re.search(r"\x1b\[[\d;]*48;(2;178;24;43|5;124)mgood", output)
-    assert re.search(r"\x1b\[[\d;]*48;(2;33;102;172|5;25)mbad", output)
-    assert re.search(r"\x1b\[[\d;]*48;(2;255;255;255|5;231)mnone", output)
+    assert re.search(r"\x1b\[[\d;]*48;(2;215;48;31|5;\d+)mgood", output)
+    assert re.search(r"\x1b\[[\d;]*48;(2;22;104;208|5;\d+)mbad", output)
+    assert re.search(r"\x1b\[38;(2;198;78;62|5;\d+)mfair\x1b\[0m none\n", output)  # on what the page is
 
 
 def test_terminal_paints_nothing_where_all_scores_are_zero() -> None:
@@ -437,9 +443,9 @@ def test_comparison_shares_header_and_legends() -> None:
     ]
     output = printed(comparison(rows))
     assert output.count("positive 0.998") == 1
-    assert output.count("a film") == 3
-    assert re.search(r"^attnlrp +a film", output, re.MULTILINE)
-    assert re.search(r"^gi +a film", output, re.MULTILINE)
+    assert re.search(r"^attnlrp +\+\+a \+\+film$", output, re.MULTILINE)
+    assert re.search(r"^gi +\+\+a --film$", output, re.MULTILINE)
+    assert re.search(r"^rollout +\*\*a \*\*film$", output, re.MULTILINE)
     assert output.count("supports positive") == 1
     assert output.count("more relevant") == 1
 
@@ -505,7 +511,7 @@ def test_latex_is_a_snippet_with_colours() -> None:
     output = latex([explain("good bad,", [2.0, -2.0]), explain("other")])
     assert output.startswith("% needs \\usepackage{xcolor}\n")
     assert "\\colorbox[HTML]{B2182B}{\\textcolor[HTML]{FFFFFF}{\\strut good}}\n\\colorbox" in output
-    assert "\\colorbox[HTML]{2166AC}{\\textcolor[HTML]{FFFFFF}{\\strut bad,}}" in output
+    assert "\\colorbox[HTML]{2166AC}{\\textcolor[HTML]{FFFFFF}{\\strut \\underline{bad,}}}" in output
     assert "other" in output
     legend = next(line for line in output.splitlines() if "\\protect" in line)
     assert unbalanced_braces(legend) == 0
@@ -518,6 +524,188 @@ def test_latex_breaks_lines_between_words_without_blanks() -> None:
     spans = tuple((0, i, i + 1) for i in range(3))
     output = latex(dataclasses.replace(explain("電影。"), tokens=tokens, word_spans=spans))
     assert output.count("\\allowbreak") == 1  # before 影, not before the full stop
+
+
+def test_there_is_no_band_behind_words_of_no_weight() -> None:
+    """A terminal may be dark or light: what has no colour is left as it is, what has one is readable."""
+    for signed in (True, False):
+        scale = Scale(1.0, signed)
+        for step in range(-1000 if signed else 0, 1001):
+            background, foreground = scale.on_any_at(step / 1000)
+            if abs(step) < 100:
+                assert (background, foreground) == (None, None)
+            elif background is None:
+                assert foreground is not None
+                assert min(contrast(foreground, paper) for paper in ("#000000", "#ffffff")) >= 4.4
+            else:
+                assert foreground is not None
+                assert contrast(foreground, background) >= 4.5
+                assert contrast(background, "#ffffff") >= 1.9 <= contrast(background, "#000000")
+
+
+@pytest.mark.parametrize(
+    ("position", "mark"), [(1.0, "++"), (0.5, "++"), (0.3, "+"), (0.1, ""), (0, ""), (-0.2, "-"), (-1, "--")]
+)
+def test_marks_without_colours(position: float, mark: str) -> None:
+    assert Scale(2.0, True).mark(2.0 * position) == mark
+    assert Scale(2.0, False).mark(2.0 * abs(position)) == mark.replace("+", "*").replace("-", "*")
+    assert Scale(2.0, True).mark(float("nan")) == ""
+
+
+@pytest.mark.parametrize("options", [{}, {"force_terminal": True, "color_system": "truecolor"}])
+def test_narrow_terminals(options: Any) -> None:
+    """At 40 columns no line is longer, and neither the colour bar nor a label of the legend is broken."""
+    long = {"labels": ("bad", "a label of some length"), "prediction": "a label of some length"}
+    for changes in ({}, long | {"target": Target(1, "a label of some length")}):
+        one = explain("a charming but slow film", [0.1, 2.5, 0.0, -1.25], truncated=True, **changes)
+        for value in (terminal(one), comparison([one, dataclasses.replace(one, method="gi")])):
+            plain = re.sub(r"\x1b\[[\d;]*m", "", printed(value, width=40, **options))
+            assert max(map(len, plain.split("\n"))) <= 40
+            if options:
+                [bar] = {line for line in plain.split("\n") if "▪ 0 ▪" in line or "▪  0  ▪" in line}
+                assert len(bar) <= 40
+                assert f"\nright: supports {one.prediction}\n" in plain
+
+
+def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    output = printed(terminal(explain("good", [1.0])), force_terminal=True, color_system="truecolor")
+    assert "++good" in output
+    assert "48;2" not in output
+
+
+def unknown() -> Explanation:
+    one = explain("a ☃ and ♥", [1.0, 0.5, 0.1, -1.0])
+    return dataclasses.replace(
+        one,
+        tokens=tuple(
+            dataclasses.replace(token, text="[UNK]", unknown=True) if token.text in "☃♥" else token
+            for token in one.tokens
+        ),
+    )
+
+
+@every_renderer
+def test_unknown_words_are_marked_and_named(name: str) -> None:
+    output = RENDERERS[name](unknown(), "word")
+    assert "2 words are unknown to the tokenizer, which reads [UNK] (marked ?): ☃, ♥" in output
+    expected = {
+        "latex": "\\textsuperscript{?}",
+        "html": '(unknown to the tokenizer)">☃</span><sup>?</sup>',
+        "terminal": "☃?",
+        "colour": "?",
+        "comparison": "☃?",
+    }
+    assert expected.get(name, expected["html"]) in output
+    assert "unknown" not in RENDERERS[name](explain("a", [1.0]), "word")
+
+
+@every_renderer
+def test_a_text_that_was_cut_is_a_warning_with_a_way_out(name: str) -> None:
+    output = RENDERERS[name](explain("seen unseen", [1.0], covered=4, truncated=True), "word")
+    assert "did not read the rest; long=" in output.replace("&quot;", '"').replace("\\textquotedbl{}", '"')
+    assert "windows" in output
+    assert "windows" not in RENDERERS[name](explain("seen"), "word")
+
+
+def test_a_page_names_where_it_comes_from() -> None:
+    one = explain("a", [1.0], classifier="my/model", truth="negative")
+    text = Page(html([one, explain("b", method="gi", truth="positive")], date="2026-11-26")).text
+    assert (
+        "model my/model · methods attnlrp, gi · 2 texts · 1 of 2 predictions right · "
+        f"whybert {__version__} · 2026-11-26\n"
+    ) in text
+    assert "label in the data negative" in text
+    assert re.search(
+        r"method attnlrp · 1 text · whybert [\d.]+ · \d{4}-\d\d-\d\d\n", Page(html(explain("a"))).text
+    )
+
+
+# A page of many texts
+
+
+def many(count: int = FEW + 1, **changes: Any) -> list[Explanation]:
+    return [explain(f"text {number} is good", [0.0, 0.0, -1.0, 2.0], **changes) for number in range(count)]
+
+
+def data_of(source: str) -> Any:
+    [found] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', source, re.DOTALL)
+    return json.loads(found)
+
+
+def test_a_page_of_a_few_texts_has_no_script() -> None:
+    assert "<script" not in html(many(FEW))
+    assert "<script" not in html([*many(FEW), *many(FEW, method="gi")])
+    assert "<script" in html(many(FEW + 1))
+
+
+def test_the_policy_of_a_page_of_many_texts_allows_its_script_only() -> None:
+    source = html(many())
+    page = Page(source)
+    [policy] = [a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    [script] = re.findall("<script>(.*?)</script>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    for name in ("innerHTML", "eval", "insertAdjacent", "document.write", "setAttribute", "Function("):
+        assert name not in script
+    assert not {"src", "href"} & {key for _, attributes in page.tags for key in attributes}
+    assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
+
+
+def test_a_page_of_many_texts_holds_all_of_them_as_data() -> None:
+    first = many(truth="negative")
+    found = data_of(html([*first, *many(method="gi")]))
+    assert len(found["items"]) == FEW + 1
+    item = found["items"][3]
+    assert (item["label"], item["line"], item["wrong"]) == ("positive", "positive 0.998", True)
+    assert [figure["method"] for figure in item["figures"]] == ["attnlrp", "gi"]
+    figure = item["figures"][0]
+    assert figure["lines"][0][2:] == [["is", "-1.000", -10, 1], ["good", "+2.000", 20, 1]]
+    assert figure["top"] == [["for", [["good", "+2.000", 20]]], ["against", [["is", "-1.000", -10]]]]
+    assert figure["ends"] == ["against positive -2.000", "+2.000 supports positive"]
+
+
+def test_a_text_that_stands_twice_in_the_data_comes_twice() -> None:
+    assert len(data_of(html([explain("same", [1.0])] * (FEW + 2)))["items"]) == FEW + 2
+    found = Page(html([explain("same"), explain("same"), explain("same", method="gi")]))
+    assert [tag for tag, _ in found.tags].count("section") == 2
+
+
+def test_a_page_of_many_texts_without_scripts_shows_the_first() -> None:
+    page = Page(html(many(FEW + 7)))
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("noscript") == 1
+    assert tags.count("section") == FEW
+    assert f"This page has {FEW + 7} texts." in page.text
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "</script><script>alert(1)</script>", "<!--<script>", "]]>"])
+def test_nothing_hostile_gets_out_of_the_data(text: str) -> None:
+    source = html([hostile_everywhere(text)] * (FEW + 1), title=text)
+    source.encode("utf-8")
+    page = Page(source)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert not {"img"} & {tag for tag, _ in page.tags}
+    [shown] = re.findall(r'id="data">(.*?)</script>', source, re.DOTALL)
+    assert not re.search("[<>&\u2028\u2029\x00-\x1f\x7f-\x9f]", shown)
+    assert data_of(source)["items"][0]["label"] == visible(text)
+
+
+def test_numbers_that_are_none_do_not_break_the_page() -> None:
+    one = explain(
+        "a b", [float("nan"), float("inf")], logits=(float("nan"), 1.0), probabilities=(), signed=True
+    )
+    assert data_of(html([one] * (FEW + 1)))["items"][0]["figures"][0]["lines"][0][0][1] == "nan"
+
+
+def test_lists_show_the_first_of_them() -> None:
+    listed = Explanations(many(3000))
+    assert len(listed._repr_html_()) < 30_000
+    assert "3000 explanations: the first 5 are shown" in Page(listed._repr_html_()).text
+    assert "3000 explanations, the first 5 are shown" in printed(listed)
+    assert Page(Explanations(many(2))._repr_html_()).text.count("text 1 is good") == 1
+    assert "0 explanations" in Explanations()._repr_html_()
 
 
 def test_methods_of_the_value_render() -> None:

@@ -371,10 +371,10 @@ def _document(name: str) -> Callable[..., None]:
 
 
 def _write_text(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
-    from whybert.render.terminal import plain_text
+    from whybert.render.terminal import plain_text, terminal
 
     for number, (*_, explanation) in enumerate(entries):
-        stream.write("\n" * (number > 0) + plain_text(explanation, level))
+        stream.write("\n" * (number > 0) + plain_text(terminal(explanation, level)))
 
 
 def _picture(kind: str) -> Callable[..., None]:

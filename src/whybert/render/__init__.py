@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,12 +32,14 @@ class Piece:
         score: raw score, or None for text that no word or token covers (cut off, or never read).
         special: whether it is a special token.
         blank: whether a blank goes before it.
+        unknown: whether it is a word that the tokenizer does not know, or a token in place of one.
     """
 
     text: str
     score: float | None
     special: bool
     blank: bool
+    unknown: bool = False
 
 
 def pieces(
@@ -80,14 +83,15 @@ class _Line:
         if not raw:  # an earlier one covers it already
             return
         shown = " ".join(raw.split()) or _VISIBLE_BLANK
-        self.add(shown, unit.score, False, self.pending or raw[0].isspace())
+        unknown = isinstance(unit, Word) and unit.unknown
+        self.add(shown, unit.score, False, self.pending or raw[0].isspace(), unknown)
         self.pending = raw[-1].isspace()
 
     def token(self, token: Token) -> None:
         if token.sequence is not None and not token.special:
             self.uncovered(token.start)
             self.position = max(self.position, token.end)
-        self.add(token.text or _VISIBLE_BLANK, token.score, token.special, True)
+        self.add(token.text or _VISIBLE_BLANK, token.score, token.special, True, token.unknown)
         self.pending = True
 
     def uncovered(self, end: int) -> None:
@@ -102,8 +106,8 @@ class _Line:
             self.pending = True
         self.position = max(self.position, end)
 
-    def add(self, text: str, score: float | None, special: bool, blank: bool) -> None:
-        self.pieces.append(Piece(text, score, special, blank and bool(self.pieces)))
+    def add(self, text: str, score: float | None, special: bool, blank: bool, unknown: bool = False) -> None:
+        self.pieces.append(Piece(text, score, special, blank and bool(self.pieces), unknown))
 
     def finish(self) -> tuple[Piece, ...]:
         self.uncovered(len(self.text))
@@ -116,7 +120,7 @@ def visible(text: str) -> str:
     Lone surrogates, and invisible characters that reorder text or hide one, become U+FFFD; white space
     a blank.
     """
-    return "".join(map(_visible, text))
+    return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
 
 
 def _visible(character: str) -> str:
@@ -173,15 +177,34 @@ def target_line(explanation: Explanation) -> str | None:
 
 
 def notes(explanation: Explanation) -> tuple[str, ...]:
-    """Completeness and truncation, where there is something to say."""
-    lines = []
+    """The label in the data, what the output is made of, windows and unknown words, where there is some."""
+    lines = [] if explanation.truth is None else [f"label in the data {explanation.truth}"]
     if explanation.completeness is not None:
         lines.append(_account(explanation, explanation.completeness))
-    if explanation.truncated:
-        lines.append(f"text was cut to {len(explanation.tokens)} tokens")
     if explanation.windows:
         lines.append(windows_line(explanation))
+    if any(token.unknown for token in explanation.tokens):
+        lines.append(_unknown_line(explanation))
     return tuple(lines)
+
+
+def warning(explanation: Explanation) -> str | None:
+    """That the model did not read the whole text, and the way out."""
+    if not explanation.truncated:
+        return None
+    return (
+        f"the text was cut to {len(explanation.tokens)} tokens, and the model did not read the rest; "
+        'long="windows" (in the shell --long windows) reads all of it'
+    )
+
+
+def _unknown_line(explanation: Explanation, limit: int = 5) -> str:
+    """The words that are marked: "2 words are unknown to the tokenizer (marked ?): ☃, ♥"."""
+    words = list(dict.fromkeys(word.text for word in explanation.words() if word.unknown))
+    tokens = sorted({token.text for token in explanation.tokens if token.unknown})
+    number = f"{len(words)} words are" if len(words) > 1 else "1 word is" if words else "some text is"
+    named = ", ".join(shorten(word, 20) for word in words[:limit]) + (", ..." if len(words) > limit else "")
+    return f"{number} unknown to the tokenizer, which reads {' or '.join(tokens)} (marked ?): {named}"
 
 
 def windows_line(explanation: Explanation) -> str:
@@ -229,6 +252,18 @@ def top_units(explanation: Explanation, level: Level, k: int = 5) -> tuple[tuple
         ("for", explanation.top(k, level, "positive")),
         ("against", explanation.top(k, level, "negative")),
     )
+
+
+def by_text(explanations: Iterable[Explanation]) -> list[list[Explanation]]:
+    """The explanations of each text, in the order of the texts; one that stands there twice comes twice."""
+    groups: dict[tuple[object, ...], list[Explanation]] = {}
+    counts: Counter[tuple[object, ...]] = Counter()
+    for each in explanations:
+        text = (each.text, each.pair)
+        own = (*text, each.classifier, each.method, each.options, each.target)
+        groups.setdefault((*text, counts[own]), []).append(each)
+        counts[own] += 1
+    return list(groups.values())
 
 
 def as_sequence(explanations: Explanation | Iterable[Explanation]) -> Sequence[Explanation]:

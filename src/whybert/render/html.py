@@ -7,13 +7,16 @@ The heat map lies on white "paper" in light and in dark surroundings, because wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from html import escape
 
 from whybert.explanation import Explanation, Level, Unit, units_of
 from whybert.render import (
     Piece,
     as_sequence,
+    by_text,
     ends,
+    index,
     method_line,
     notes,
     number,
@@ -23,6 +26,7 @@ from whybert.render import (
     target_line,
     top_units,
     visible,
+    warning,
 )
 from whybert.render.scale import AGAINST, RELEVANT, SUPPORTS, Scale
 
@@ -32,11 +36,15 @@ _PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { margin: 0; font: 16px/1.5 system-ui, sans-serif; background: #fbfbfa; color: #1c1c1c; }
 main { max-width: 52rem; margin: 0 auto; padding: 2rem 1.25rem; }
-h1 { font-size: 1.35rem; margin: 0 0 1.5rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.35rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+.about { margin: 0 0 1.5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 section + section { margin-top: 2.5rem; padding-top: 1.5rem; border-top: 1px solid #8886; }
 @media (prefers-color-scheme: dark) { body { background: #17181a; color: #ececec; } }
 """.strip()
+FEW = 50
+"""More texts than these get an index with a filter, and a script that shows what is asked for."""
+
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _PAPER = (
     "margin:.35em 0;padding:.5em .7em;background:#ffffff;color:#000000;border:1px solid #8886;"
@@ -44,6 +52,9 @@ _PAPER = (
 )
 _UNIT = "padding:.12em 0;border-radius:2px;"  # no side padding: punctuation stays close
 _UNCOVERED = "color:#6b6b6b"  # 5.3:1 on the paper
+_UNKNOWN = "<sup>?</sup>"
+AGAINST_LINE = "border-bottom:2px dotted #555555"  # in black and white the colours of both ends are one
+_ALERT = "margin:.35em 0;padding:.2em .7em;border-left:4px solid #d98e04;overflow-wrap:anywhere"
 _CELL = "padding:.1em 1.2em .1em 0;text-align:left;border:0;background:transparent"
 
 
@@ -55,34 +66,63 @@ def html(
 ) -> str:
     """A complete HTML document; explanations of the same text are shown one under another.
 
+    It has no script, but for an index where there are more than FEW texts.  `date` is the one that it names;
+    None takes today's.
+
     Raises:
         InputError: there are none.
         UnknownNameError: no such level.
     """
-    groups: dict[tuple[str, str | None], list[Explanation]] = {}
-    for explanation in as_sequence(explanations):
-        groups.setdefault((explanation.text, explanation.pair), []).append(explanation)
-    sections = "\n".join(_section(group, level) for group in groups.values())
+    listed = as_sequence(explanations)
+    units_of(listed[0], level)  # an unknown level is an error
+    groups = by_text(listed)
+    sections = "\n".join(_section(group, level) for group in groups[:FEW])
+    policy, style, content = _POLICY, "", sections
+    if len(groups) > FEW:
+        script = index.script()
+        policy += f"; script-src '{index.integrity(script)}'"
+        style = index.style()
+        content = index.body(groups, level, script, sections)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{_escape(title)}</title>
 <style>
-{_PAGE_STYLE}
+{_PAGE_STYLE}{style}
 </style>
 </head>
 <body>
 <main>
 <h1>{_escape(title)}</h1>
-{sections}
+<p class="about">{_escape(_about(listed, len(groups), date))}</p>
+{content}
 </main>
 </body>
 </html>
 """
+
+
+def _about(explanations: Sequence[Explanation], texts: int, date: str | None) -> str:
+    """Where the page comes from: the models, the methods, how many texts, the version and the date."""
+    from whybert import __version__
+
+    models = list(dict.fromkeys(each.classifier for each in explanations if each.classifier))
+    methods = list(dict.fromkeys(map(method_line, explanations)))
+    judged = [each.truth == each.prediction for each in explanations if each.truth in each.labels]
+    return " · ".join(
+        [
+            *(["model" + "s" * (len(models) > 1) + " " + ", ".join(models)] if models else []),
+            "method" + "s" * (len(methods) > 1) + " " + ", ".join(methods),
+            f"{texts} text" + "s" * (texts > 1),
+            *([f"{sum(judged)} of {len(judged)} predictions right"] if judged else []),
+            f"whybert {__version__}",
+            datetime.now().date().isoformat() if date is None else date,
+        ]
+    )
 
 
 def fragment(explanation: Explanation, level: Level = "word") -> str:
@@ -92,7 +132,7 @@ def fragment(explanation: Explanation, level: Level = "word") -> str:
         UnknownNameError: no such level.
     """
     return (
-        f'<div style="max-width:52rem;margin:.5em 0;line-height:1.5">'
+        '<div style="max-width:52rem;margin:.5em 0;line-height:1.5">'
         f"<div><strong>{_escape(prediction_line(explanation))}</strong></div>"
         f"{_figure(explanation, level)}</div>"
     )
@@ -130,10 +170,13 @@ def _figure(explanation: Explanation, level: Level, with_prediction: bool = Fals
         for label, line in zip(labels, lines, strict=True)
     )
     top = top_units(explanation, level)
+    said = warning(explanation)
+    alert = f'<div style="{_ALERT}">{_escape(said)}</div>' if said else ""
     return (
         f'<figure role="group" aria-label="{_escape(_summary(explanation, top))}" style="margin:0 0 1.4em">'
         f'<figcaption style="overflow-wrap:anywhere">{" · ".join(filter(None, facts))}</figcaption>'
-        f"{paper}{_legend(explanation, scale)}{_top(top, scale)}{_table(explanation, level, scale)}</figure>"
+        f"{alert}{paper}{_legend(explanation, scale)}{_top(top, scale)}"
+        f"{_table(explanation, level, scale)}</figure>"
     )
 
 
@@ -150,8 +193,10 @@ def _heat_map(line: tuple[Piece, ...], scale: Scale) -> str:
         colour = scale.colour(piece.score)
         style = f"{_UNIT}background:{colour.background};color:{colour.foreground}"
         style += ";font-size:.8em;font-style:italic" if piece.special else ""
-        tooltip = _escape(f"{shorten(piece.text)}: {number(piece.score, scale.signed)}")
-        parts.append(f'<span style="{style}" title="{tooltip}">{text}</span>')
+        style += f";{AGAINST_LINE}" if scale.mark(piece.score).startswith("-") else ""
+        remark = " (unknown to the tokenizer)" if piece.unknown else ""
+        tooltip = _escape(f"{shorten(piece.text)}: {number(piece.score, scale.signed)}{remark}")
+        parts.append(f'<span style="{style}" title="{tooltip}">{text}</span>{_UNKNOWN * piece.unknown}')
     return "".join(parts)
 
 
@@ -164,7 +209,7 @@ def _legend(explanation: Explanation, scale: Scale) -> str:
     middle = "0" if scale.signed else ""
     return (
         '<div style="display:flex;flex-wrap:wrap;align-items:center;gap:.6em;font-size:.85em">'
-        f"<span>{low}</span>"
+        f'<span style="{AGAINST_LINE if scale.signed else ""}">{low}</span>'
         f'<span style="display:inline-block;width:11em;height:1.35em;line-height:1.35em;text-align:center;'
         f'color:#000000;border:1px solid #8886;background:linear-gradient(to right,{",".join(stops)})">'
         f"{middle}</span>"

@@ -16,6 +16,7 @@ from whybert.render import (
     prediction_line,
     target_line,
     visible,
+    warning,
 )
 from whybert.render.scale import Scale
 
@@ -63,7 +64,7 @@ def latex(explanations: Explanation | Iterable[Explanation], level: Level = "wor
 
 def _snippet(explanation: Explanation, level: Level) -> str:
     scale = Scale.of(explanation, level)
-    facts = [target_line(explanation), method_line(explanation), *notes(explanation)]
+    facts = [target_line(explanation), method_line(explanation), *notes(explanation), warning(explanation)]
     header = "; ".join(escape(fact) for fact in facts if fact)
     lines = [f"\\noindent\\textbf{{{escape(prediction_line(explanation))}}}; {header}\\par"]
     for line in pieces(explanation, level, uncovered_limit=_UNCOVERED_LIMIT):
@@ -93,10 +94,12 @@ def _box(piece: Piece, scale: Scale) -> str:
         return f"\\textcolor[HTML]{{6B6B6B}}{{{text}}}"
     if piece.special:
         text = f"\\textit{{{text}}}"
-    return _colorbox(text, scale, piece.score)
+    return _colorbox(text, scale, piece.score) + "\\textsuperscript{?}" * piece.unknown
 
 
 def _colorbox(text: str, scale: Scale, score: float) -> str:
+    if scale.mark(score).startswith("-"):
+        text = f"\\underline{{{text}}}"  # in black and white the colours of both ends are one
     colour = scale.colour(score)
     background, foreground = colour.background[1:].upper(), colour.foreground[1:].upper()
     return f"\\colorbox[HTML]{{{background}}}{{\\textcolor[HTML]{{{foreground}}}{{\\strut {text}}}}}"
@@ -113,8 +116,8 @@ def _legend(explanation: Explanation, scale: Scale) -> str:
     if scale.maximum:
         sign = "$\\pm$" if scale.signed else ""
         legend += f"; full colour at {sign}{escape(number(scale.maximum, False))}"
-    # \colorbox is fragile: without \protect it breaks in \caption.
-    return legend.replace("\\colorbox", "\\protect\\colorbox")
+    # Both are fragile: without \protect they break in \caption.
+    return legend.replace("\\colorbox", "\\protect\\colorbox").replace("\\underline", "\\protect\\underline")
 
 
 def escape(text: str) -> str:

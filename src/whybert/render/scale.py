@@ -17,6 +17,17 @@ AGAINST = ("#ffffff", "#d1e5f0", "#92c5de", "#4393c3", "#2166ac")
 # Magnitudes get one hue that stays lighter than either end above, so that they also differ in lightness.
 RELEVANT = ("#ffffff", "#fff0c2", "#ffdb70", "#f7b731", "#d98e04")
 
+# For terminals, whose background may be light or dark: letters that are readable on both, then a dull and a
+# vivid background, all about as light, so that what is vivid stands out on either.
+_LETTERS, _DULL, _VIVID = range(3)
+TERMINAL_SUPPORTS = ("#c64e3e", "#8c5a55", "#d7301f")
+TERMINAL_AGAINST = ("#2f78c4", "#5a6b80", "#1668d0")
+TERMINAL_RELEVANT = ("#9a6a00", "#80705a", "#f7a400")
+
+# Shares of the maximum: below the first a score has no colour, below the second its letters have one; signs
+# come singly from the third on and doubly from the last.
+FAINT, MEDIUM, SIGN, SIGNS = 0.1, 0.3, 0.2, 0.5
+
 _BLACK, _WHITE = "#000000", "#ffffff"
 
 
@@ -67,9 +78,31 @@ class Scale:
         place = min(1.0, abs(position)) * (len(stops) - 1)
         lower = min(int(place), len(stops) - 2)
         background = _mix(stops[lower], stops[lower + 1], place - lower)
-        # The better of black and white always reaches sqrt(21) = 4.58, above the 4.5 of WCAG AA.
-        foreground = max((_BLACK, _WHITE), key=lambda colour: contrast(colour, background))
-        return Colour(background, foreground)
+        return Colour(background, _readable_on(background))
+
+    def on_any_at(self, position: float) -> tuple[str | None, str | None]:
+        """Background and text colour at a position on a page of unknown colour; None leaves it."""
+        strength = min(1.0, abs(position))
+        colours = (
+            (TERMINAL_SUPPORTS if position >= 0 else TERMINAL_AGAINST) if self.signed else TERMINAL_RELEVANT
+        )
+        if strength < MEDIUM:
+            return None, None if strength < FAINT else colours[_LETTERS]
+        background = _mix(colours[_DULL], colours[_VIVID], (strength - MEDIUM) / (1.0 - MEDIUM))
+        return background, _readable_on(background)
+
+    def mark(self, score: float) -> str:
+        """The score without colours: "+" and "-", twice where it is strong, "" for next to nothing."""
+        position = self.position(score)
+        if abs(position) < SIGN:
+            return ""
+        sign = ("-" if position < 0 else "+") if self.signed else "*"
+        return sign * 2 if abs(position) >= SIGNS else sign
+
+
+def _readable_on(background: str) -> str:
+    # The better of black and white always reaches sqrt(21) = 4.58, above the 4.5 of WCAG AA.
+    return max((_BLACK, _WHITE), key=lambda colour: contrast(colour, background))
 
 
 def contrast(first: str, second: str) -> float:

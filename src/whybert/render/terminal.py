@@ -1,15 +1,18 @@
 """Heat maps for the terminal, as rich renderables.
 
 Everything from outside is put into ``rich.text.Text`` after ``visible``, never into markup strings, so
-neither escape sequences nor rich's own markup take effect.  Rich drops the colours where they are not
-wanted (NO_COLOR, a pipe); the list of top words then still tells the result.
+neither escape sequences nor rich's own markup take effect.  Where colours are not wanted (NO_COLOR, a pipe)
+signs before the words stand for them.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.style import Style
@@ -31,56 +34,80 @@ from whybert.render import (
     target_line,
     top_units,
     visible,
+    warning,
 )
-from whybert.render.scale import Scale
+from whybert.render.scale import FAINT, MEDIUM, Scale
 
-__all__ = ["comparison", "terminal"]
+if TYPE_CHECKING:
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+__all__ = ["comparison", "plain_text", "several", "terminal"]
 
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
 _PLAIN = Style(bold=False)
+_WARNING = Style(bold=True, color="yellow")
 _UNCOVERED_LIMIT = 300  # a cut-off book must not scroll the result away
-_BAR_CELLS = 24
+_BAR = (9, 25)  # cells of the colour bar; odd, so that it has a middle
+_NARROW = 60  # columns from which on the names of methods have room beside their heat maps
 
 
-def terminal(explanation: Explanation, level: Level = "word", show_scores: bool = False) -> Group:
+@dataclass(frozen=True)
+class Painted:
+    """What is drawn in another way where there are no colours, or little room.
+
+    Fields:
+        draw: makes it for a terminal with colours or without, and for its width in columns.
+    """
+
+    draw: Callable[[bool, int], RenderableType]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.draw(console.color_system is not None and not console.no_color, options.max_width)
+
+
+def terminal(explanation: Explanation, level: Level = "word", show_scores: bool = False) -> Painted:
     """One explanation: header, heat map, legend and the top words or tokens.
 
     Raises:
         UnknownNameError: no such level.
     """
     scale = Scale.of(explanation, level)
-    facts = [target_line(explanation), f"method {method_line(explanation)}", *notes(explanation)]
-    header = _header(prediction_line(explanation), facts)
-    heat_maps = _heat_maps(explanation, level, scale, show_scores)
-    return Group(
-        header, Text(), *heat_maps, Text(), _legend(explanation, scale), _top(explanation, level, scale)
-    )
+
+    def draw(coloured: bool, width: int) -> RenderableType:
+        facts = [target_line(explanation), f"method {method_line(explanation)}", *notes(explanation)]
+        return Group(
+            _header(prediction_line(explanation), facts),
+            *_warnings([explanation]),
+            Text(),
+            *_heat_maps(explanation, level, scale, coloured, show_scores),
+            Text(),
+            *_legend(explanation, scale, coloured, width),
+            _top(explanation, level, scale, coloured),
+        )
+
+    return Painted(draw)
 
 
 def several(explanations: Sequence[Explanation], level: Level = "word", limit: int = 5) -> Group:
     """The first of a list, and how many there are."""
-    parts: list[Group | Text] = []
+    parts: list[RenderableType] = []
     for explanation in explanations[:limit]:
         parts += [terminal(explanation, level), Text()]
+    count = f"{len(explanations)} explanation{'s' * (len(explanations) != 1)}"
     more = f", the first {limit} are shown" if len(explanations) > limit else ""
-    return Group(*parts, Text(f"{len(explanations)} explanations{more}", style=_DIM))
+    return Group(*parts, Text(count + more, style=_DIM))
 
 
-def plain_text(explanation: Explanation, level: Level = "word", width: int = 100) -> str:
-    """What a terminal without colours shows, as text.
-
-    Raises:
-        UnknownNameError: no such level.
-    """
+def plain_text(renderable: RenderableType, width: int = 100) -> str:
+    """What a terminal without colours shows, as text."""
     out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None, highlight=False, force_terminal=False)
-    console.print(terminal(explanation, level))
-    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+    Console(file=out, width=width, color_system=None, highlight=False, force_terminal=False).print(renderable)
+    return "".join(f"{line.rstrip(' ')}\n" for line in out.getvalue().removesuffix("\n").split("\n"))
 
 
-def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Group:
-    """Several explanations of the same text, one row each, on one scale of colours.
+def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Painted:
+    """Several explanations of the same text, one row each.
 
     Each row is scaled to its own maximum, as methods differ in units.
 
@@ -96,32 +123,37 @@ def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Gr
                 "expected explanations of the same text, got different texts; "
                 "show them one by one, or group them by text first"
             )
+    scales = [Scale.of(row, level) for row in rows]
     shared_prediction = len({prediction_line(row) for row in rows}) == 1
     shared_target = len({target_line(row) for row in rows}) == 1
     prediction = prediction_line(first) if shared_prediction else "predictions differ"
     facts = [target_line(first) if shared_target else None]
     facts += ["each row is scaled to its own maximum"] if len(rows) > 1 else []
-
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(max_width=24, overflow="fold")
-    table.add_column(ratio=1)
     repeated = len({row.method for row in rows}) < len(rows)
-    for row in rows:
-        scale = Scale.of(row, level)
-        name = Text(visible(method_line(row) if repeated else row.method), style=_BOLD)
-        details = [] if shared_prediction else [prediction_line(row)]
-        details += [] if shared_target else [target_line(row) or f"target {row.target.name}"]
-        details += notes(row)
-        below = [Text(visible(" · ".join(details)), style=_DIM)] if details else []
-        cell = Group(*_heat_maps(row, level, scale, False), _top(row, level, scale, 3), *below)
-        table.add_row(name, Padding(cell, (0, 0, 1, 0)))
 
-    legends, seen = [], set()
-    for row in rows:
-        if (key := ends(row)) not in seen:
-            seen.add(key)
-            legends.append(_legend(row, None))
-    return Group(_header(prediction, facts), Text(), table, *legends)
+    def draw(coloured: bool, width: int) -> RenderableType:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        if width >= _NARROW:
+            table.add_column(max_width=24, overflow="fold")
+        table.add_column(ratio=1)
+        for row, scale in zip(rows, scales, strict=True):
+            name = Text(visible(method_line(row) if repeated else row.method), style=_BOLD)
+            details = [] if shared_prediction else [prediction_line(row)]
+            details += [] if shared_target else [target_line(row) or f"target {row.target.name}"]
+            details += notes(row)
+            cell: list[RenderableType] = [
+                *_heat_maps(row, level, scale, coloured, False),
+                _top(row, level, scale, coloured, 3),
+                *([Text(visible(" · ".join(details)), style=_DIM)] if details else []),
+            ]
+            beside = [name] if width >= _NARROW else []
+            below = cell if beside else [name, *cell]
+            table.add_row(*beside, Padding(Group(*below), (0, 0, 1, 0)))
+        legends = {ends(row): row for row in reversed(rows)}
+        drawn = [line for row in reversed(legends.values()) for line in _legend(row, None, coloured, width)]
+        return Group(_header(prediction, facts), *_warnings(rows), Text(), table, *drawn)
+
+    return Painted(draw)
 
 
 def _header(prediction: str, facts: Sequence[str | None]) -> Text:
@@ -132,9 +164,16 @@ def _header(prediction: str, facts: Sequence[str | None]) -> Text:
     return header
 
 
-def _heat_maps(explanation: Explanation, level: Level, scale: Scale, show_scores: bool) -> list[Text | Table]:
+def _warnings(explanations: Sequence[Explanation]) -> list[Text]:
+    said = dict.fromkeys(filter(None, map(warning, explanations)))
+    return [Text("warning: ", style=_WARNING).append(line, _PLAIN) for line in said]
+
+
+def _heat_maps(
+    explanation: Explanation, level: Level, scale: Scale, coloured: bool, show_scores: bool
+) -> list[Text | Table]:
     texts = [
-        _heat_map(line, scale, show_scores)
+        _heat_map(line, scale, coloured, show_scores)
         for line in pieces(explanation, level, uncovered_limit=_UNCOVERED_LIMIT)
     ]
     if len(texts) == 1:
@@ -147,58 +186,67 @@ def _heat_maps(explanation: Explanation, level: Level, scale: Scale, show_scores
     return [table]
 
 
-def _heat_map(line: Sequence[Piece], scale: Scale, show_scores: bool) -> Text:
+def _heat_map(line: Sequence[Piece], scale: Scale, coloured: bool, show_scores: bool) -> Text:
     text = Text()
-    covered_before = False
     for piece in line:
-        covered = piece.score is not None
-        if piece.blank:
-            # The blank between two words is "paper" like a word of score 0, so that a line has no gaps.
-            text.append(" ", _style(scale, 0.0) if covered and covered_before else None)
+        text.append(" " if piece.blank else "")
         if piece.score is None:
             text.append(visible(piece.text), _DIM)
-        else:
-            style = _style(scale, piece.score)
-            if piece.special:
-                # Dim letters would be lost on a dark background.
-                dim = scale.colour(piece.score).foreground != "#ffffff"
-                style += Style(italic=True, dim=dim)
-            text.append(visible(piece.text), style)
-            if show_scores:
-                text.append(f"({number(piece.score, scale.signed)})", _DIM)
-        covered_before = covered
+            continue
+        mark = "" if coloured or show_scores else scale.mark(piece.score)
+        style = _style(scale, piece.score) + Style(italic=piece.special)
+        text.append(mark + visible(piece.text), style)
+        text.append("?" if piece.unknown else "", _BOLD)
+        if show_scores:
+            text.append(f"({number(piece.score, scale.signed)})", _DIM)
     return text if line else Text("(empty text)", style=_DIM)
 
 
 def _style(scale: Scale, score: float) -> Style:
-    if not scale.maximum:
-        return Style()
-    colour = scale.colour(score)
-    return Style(color=colour.foreground, bgcolor=colour.background)
+    return _style_at(scale, scale.position(score))
 
 
-def _legend(explanation: Explanation, scale: Scale | None) -> Text:
-    """The colour bar between its two labels; with the scores at its ends where a scale is given."""
-    signed = explanation.signed
+def _style_at(scale: Scale, position: float) -> Style:
+    background, foreground = scale.on_any_at(position)
+    return Style(color=foreground, bgcolor=background)
+
+
+def _legend(explanation: Explanation, scale: Scale | None, coloured: bool, width: int) -> list[Text]:
+    """What the colours or signs mean, with the scores at the ends where a scale is given."""
+    low, high = map(visible, ends(explanation))
+    signed, maximum = explanation.signed, None if scale is None else scale.maximum
+    if not coloured:
+        sign = ("++ + ", "-- - ") if signed else ("** * ", "")
+        said = f"{sign[0]}{high}" + (f"; {sign[1]}{low}" if signed else "")
+        of = "its row's highest" if maximum is None else number(maximum, False)
+        return [Text(f"{said} (one sign from a fifth of {of} on, two from half)" if maximum != 0 else said)]
+    before = f"{number(-maximum)} " if signed and maximum else ""
+    after = f" {number(maximum, signed)}" if maximum else ""
+    around = cell_len(before + after)
     painter = Scale(1.0, signed)
-    low, high = ends(explanation)
-    maximum = None if scale is None else scale.maximum
-    legend = Text(visible(low))
-    if signed and maximum is not None:
-        legend.append(f" {number(-maximum)}" if maximum else "")
-    legend.append(" ")
-    start = -1.0 if signed else 0.0
-    for cell in range(_BAR_CELLS + 1):
-        position = start + (1.0 - start) * cell / _BAR_CELLS
-        middle = signed and cell == _BAR_CELLS // 2
-        legend.append("0" if middle else " ", _style(painter, position))
-    legend.append(" ")
-    if maximum:
-        legend.append(f"{number(maximum, signed)} ")
-    return legend.append(visible(high))
+    room = width - around - cell_len(low) - cell_len(high) - 2
+    if room >= _BAR[0]:
+        bar = _bar(painter, before, min(room, _BAR[1]), after)
+        return [Text(f"{low} ").append_text(bar).append(f" {high}")]
+    bar = _bar(painter, before, max(3, min(width - around, _BAR[1])), after)
+    below = [Text("left: ").append(low, _style_at(painter, -1.0))] if signed else []
+    return [bar, *below, Text("right: ").append(high, _style_at(painter, 1.0))]
 
 
-def _top(explanation: Explanation, level: Level, scale: Scale, k: int = 5) -> Table:
+def _bar(painter: Scale, before: str, cells: int, after: str) -> Text:
+    """The colours from end to end, in an odd number of cells."""
+    bar = Text(before)
+    steps = cells - (cells % 2 == 0) - 1
+    start = -1.0 if painter.signed else 0.0
+    for cell in range(steps + 1):
+        position = start + (1.0 - start) * cell / steps
+        is_letters = FAINT <= abs(position) < MEDIUM
+        middle = painter.signed and cell == steps // 2
+        bar.append("0" if middle else "▪" if is_letters else " ", _style_at(painter, position))
+    return bar.append(after)
+
+
+def _top(explanation: Explanation, level: Level, scale: Scale, coloured: bool, k: int = 5) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
