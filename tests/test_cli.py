@@ -307,7 +307,7 @@ def test_terminal_is_plain_text_where_there_is_no_terminal(explain: Run) -> None
     assert "\x1b" not in result.out
     assert result.out.count("method attnlrp") == 2
     lines = result.out.split("\n")
-    assert "the film was good" in lines
+    assert "--the +film was good" in lines
     assert max(map(len, lines)) <= PLAIN_WIDTH
     assert all(line == line.rstrip() for line in lines)
 
@@ -729,7 +729,7 @@ def test_output_replaces_a_file_and_keeps_its_permissions(explain: Run, tmp_path
     (tmp_path / "link").symlink_to("real")
     assert explain("a film", "-o", "link").code == 0
     assert (tmp_path / "link").is_symlink()
-    assert "a film" in (tmp_path / "real").read_text(encoding="utf-8")
+    assert "a ++film" in (tmp_path / "real").read_text(encoding="utf-8")
     assert (tmp_path / "real").stat().st_mode & 0o777 == 0o600
 
 

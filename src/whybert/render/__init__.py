@@ -198,6 +198,12 @@ def warning(explanation: Explanation) -> str | None:
     )
 
 
+def remarks(explanation: Explanation) -> tuple[str, ...]:
+    """The notes, and the warning if there is one."""
+    said = warning(explanation)
+    return (*notes(explanation), *([said] if said else []))
+
+
 def _unknown_line(explanation: Explanation, limit: int = 5) -> str:
     """The words that are marked: "2 words are unknown to the tokenizer (marked ?): ☃, ♥"."""
     words = list(dict.fromkeys(word.text for word in explanation.words() if word.unknown))

@@ -10,13 +10,12 @@ from whybert.render import (
     as_sequence,
     ends,
     method_line,
-    notes,
     number,
     pieces,
     prediction_line,
+    remarks,
     target_line,
     visible,
-    warning,
 )
 from whybert.render.scale import Scale
 
@@ -64,7 +63,7 @@ def latex(explanations: Explanation | Iterable[Explanation], level: Level = "wor
 
 def _snippet(explanation: Explanation, level: Level) -> str:
     scale = Scale.of(explanation, level)
-    facts = [target_line(explanation), method_line(explanation), *notes(explanation), warning(explanation)]
+    facts = [target_line(explanation), method_line(explanation), *remarks(explanation)]
     header = "; ".join(escape(fact) for fact in facts if fact)
     lines = [f"\\noindent\\textbf{{{escape(prediction_line(explanation))}}}; {header}\\par"]
     for line in pieces(explanation, level, uncovered_limit=_UNCOVERED_LIMIT):

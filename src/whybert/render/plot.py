@@ -19,10 +19,10 @@ from whybert.render import (
     as_sequence,
     ends,
     method_line,
-    notes,
     number,
     pieces,
     prediction_line,
+    remarks,
     shorten,
     target_line,
     visible,
@@ -131,7 +131,7 @@ def _put(sheet: Sheet, explanation: Explanation, level: Level) -> None:
     if left:
         sheet.say(_left_out(explanation, level, left))
     _legend(sheet, explanation, scale.maximum)
-    for note in notes(explanation):
+    for note in remarks(explanation):
         sheet.say(visible(note))
 
 
@@ -200,7 +200,7 @@ def _lines(line: Sequence[Piece], width: float) -> Iterator[list[_Cell]]:
     x = 0.0
     for place, piece in enumerate(line):
         size = _TEXT * (0.8 if piece.special else 1.0)
-        words = visible(piece.text)
+        words = visible(piece.text) + "?" * piece.unknown
         # A text that was never read is one piece; scored ones stay whole unless they are longer than a line.
         parts = words.split() if piece.score is None else [words]
         for number_, part in enumerate(parts):
@@ -365,7 +365,7 @@ def _bars(explanation: Explanation, level: Level) -> Figure:
         axes.set_ylabel(f"{level}s, strongest first")
         handles = sign_legend(explanation.signed, shorten(low), shorten(high))
         figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5)
-        note = " · ".join(visible(each) for each in (*notes(explanation), font_note(said)) if each)
+        note = " · ".join(visible(each) for each in (*remarks(explanation), font_note(said)) if each)
         if note:
             axes.set_title("\n".join(wrapped(note, 400, 7.5)), fontsize=7.5, loc="left")
         return figure
