@@ -361,3 +361,23 @@ def test_labels_of_one_name_are_shown_with_their_index(predict: Call, tmp_path: 
     record = json.loads(predict("--data", path, "--format", "json", model=model)[1])
     assert record["predicted"] in ("same (0)", "same (1)")
     assert {"probability_same_0", "probability_same_1"} <= set(record)
+
+
+def test_rows_that_lack_something(predict: Call, tmp_path: Path) -> None:
+    """A text that is missing costs its row and a label nothing; a report needs all of them."""
+    rows = [("a", "a good film", "good"), ("b", " ", "bad"), ("c", "a bad film", ""), ("d", "", "")]
+    path = write(tmp_path / "mine.csv", ("id", "text", "label"), rows)
+    code, out, err = predict("--data", path, "--columns", "id", "--format", "json")
+    assert code == 3
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(row["index"], row["id"], row["label"]) for row in found] == [(0, "a", "good"), (2, "c", None)]
+    assert err == "row 2: it has no text\nrow 4: it has no text\n2 of 4 rows failed\n"
+    code, out, err = predict("--data", path, "--report")
+    assert (code, out) == (1, "")
+    assert "line 3: text is empty" in err
+
+
+def test_the_label_of_a_row_stands_beside_the_prediction(predict: Call, data: str) -> None:
+    head, _, first, *_ = predict("--data", data)[1].splitlines()
+    assert head.split() == ["text", "label", "predicted", "probability"]
+    assert first.split()[:4] == ["a", "good", "film", "good"]

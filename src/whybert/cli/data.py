@@ -127,8 +127,12 @@ class InputOptions(DataOptions):
         """What is read, or may be."""
         return [self.data, *(self.texts or [])]
 
-    def source(self, command: str) -> Inputs | Rows:
+    def source(self, command: str, gaps: bool = True) -> Inputs | Rows:
         """The texts and lines that are given, or the rows of `--data`.
+
+        Args:
+            command: its name, for messages.
+            gaps: whether rows may lack their label, or their text: such a row fails by itself.
 
         Raises:
             UsageError: both are given, or none; and what `Inputs`, `load` and `Rows` raise.
@@ -136,7 +140,7 @@ class InputOptions(DataOptions):
         if self.data is not None:
             if self.texts or self.text or self.pair or self.tab_pairs:
                 raise UsageError("--data and texts, --pair or --tab-pairs exclude each other; leave one out")
-            return Rows(self.load(self.data), self.split, self.limit, listed(self.columns))
+            return Rows(self.load(self.data, gaps=gaps), self.split, self.limit, listed(self.columns))
         for field in fields(self):
             if field.name in _FOR_DATA and getattr(self, field.name) is not None:
                 option = "--" + field.name.replace("_", "-")

@@ -49,7 +49,7 @@ def predict_command(
     wanted = sinks.chosen(sinks.PREDICTIONS, None if report and output else format, output)
     if report and given.data is None:
         raise UsageError("--report is for data sets; give --data NAME_OR_FILE, or leave it out")
-    source = given.source("predict")
+    source = given.source("predict", gaps=not report)
     if report and isinstance(source, Rows) and not source.has_labels:
         raise InputError(
             f"expected labels in the {source.split} split of {source.data.name} for --report, found none; "
@@ -84,7 +84,8 @@ def predict_command(
             for _ in chunks:
                 pass
         elif wanted == sinks.TERMINAL:
-            _show(chunks, classifier, answer, stream)
+            has_truth = isinstance(source, Rows) and source.has_labels
+            _show(chunks, classifier, answer, has_truth, stream)
         elif isinstance(source, Rows):
             columns = sinks.columns_of_rows(labels, answer, source.columns)
             sinks.PREDICTIONS[wanted].write(sinks.records_of_rows(chunks, labels, answer), columns, stream)
@@ -106,7 +107,7 @@ def _true(label: Any, truth: tuple[int, ...]) -> Any:
     return truth[label] if truth else label
 
 
-def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: TextIO) -> None:
+def _show(chunks: _Predictions, classifier: Classifier, answer: str, has_truth: bool, stream: TextIO) -> None:
     """One table, printed chunk by chunk: the widths of its columns are those of the first chunk."""
     from rich.cells import cell_len
     from rich.text import Text as RichText
@@ -118,29 +119,30 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, stream: Tex
 
     console = console_for(stream)
     names = [shown(label) for label in sinks.told_apart(classifier.labels)]
-    label_width = min(max(cell_len(name) for name in [*names, "label"]), 24)
+    headings = ["label", "predicted"] if has_truth else ["label"]
+    label_width = min(max(map(cell_len, [*names, *headings])), 24)
     widths: list[int] = []
     for chunk in chunks:
         rows = []
-        for _, prediction in chunk:
+        for item, prediction in chunk:
             parts = [prediction.text] if prediction.pair is None else [prediction.text, prediction.pair]
-            rows.append(([shown(part) for part in parts], prediction))
+            labels = [shown(item.truth or "")] * has_truth + [names[prediction.predicted]]
+            rows.append(([shown(part) for part in parts], [*labels, f"{prediction.answer:.3f}"]))
         if not rows:
             continue
         is_first = not widths
         if is_first:
-            parts_count = len(rows[0][0])
-            room = max(10, (console.width - label_width - 11 - 2 * (parts_count + 2)) // parts_count)
-            widths = [
-                min(room, 60, max(4, *(cell_len(parts[i]) for parts, _ in rows))) for i in range(parts_count)
-            ]
+            count = len(rows[0][0])
+            taken = len(headings) * (label_width + 2) + 11 + 2 * (count + 1)
+            room = max(10, (console.width - taken) // count)
+            widths = [min(room, 60, max(4, *(cell_len(parts[i]) for parts, _ in rows))) for i in range(count)]
         table = table_of(show_header=is_first)
         for heading, width in zip(("text", "pair"), widths, strict=False):
             table.add_column(heading, width=width, no_wrap=True, overflow="ellipsis")
-        table.add_column("label", width=label_width, no_wrap=True, overflow="ellipsis")
+        for heading in headings:
+            table.add_column(heading, width=label_width, no_wrap=True, overflow="ellipsis")
         table.add_column(answer, min_width=11, justify="right", no_wrap=True)
-        for parts, prediction in rows:
-            cells = [*parts, names[prediction.predicted], f"{prediction.answer:.3f}"]
-            table.add_row(*map(RichText, cells))
+        for parts, cells in rows:
+            table.add_row(*map(RichText, [*parts, *cells]))
         show(console, table)
         stream.flush()

@@ -256,7 +256,17 @@ class Rows:
         for index, label in enumerate(self._labels):
             truth = None if label is None else self._named(label)
             more = {name: cells[index] for name, cells in self.columns.items()}
-            yield Item(index, f"row {index + 1}", self._texts[index], label=label, truth=truth, columns=more)
+            text = self._texts[index]
+            is_empty = not all(part.strip() for part in ((text,) if isinstance(text, str) else text))
+            yield Item(
+                index,
+                f"row {index + 1}",
+                None if is_empty else text,
+                "it has no text" if is_empty else "",
+                label,
+                truth,
+                more,
+            )
 
     def _named(self, label: Any) -> str:
         if isinstance(label, float):

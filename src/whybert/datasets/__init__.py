@@ -64,6 +64,7 @@ def load(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    gaps: bool = False,
 ) -> TextDataset:
     """Load a data set.
 
@@ -77,6 +78,7 @@ def load(
         pair_column: the second texts.
         label_column: the labels; a table may have none.  Several columns of 0 and 1, named with commas
             between, are labels themselves.
+        gaps: whether a row of a table may lack its text, which is then an empty one, or its label.
 
     Returns:
         The data set; its labels are matched with those of a model by `whybert.targets.match_labels`.
@@ -119,4 +121,4 @@ def load(
         if value is not None:
             raise UsageError(f"{option} is for {', '.join(DATASETS)}; for a table give its path alone")
     with readable(path):
-        return load_table(path, **columns)
+        return load_table(path, **columns, gaps=gaps)

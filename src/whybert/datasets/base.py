@@ -290,7 +290,7 @@ def build(
         if not rows:
             raise DatasetError(f"{source}: the split {split!r} holds no rows; expected at least one")
         has_pair = rows[0].pair is not None
-        has_label = rows[0].label is not None
+        has_label = any(row.label is not None for row in rows)
         columns: dict[str, list[Any]] = {"text": [row.text for row in rows]}
         if has_pair:
             columns["pair"] = [row.pair for row in rows]

@@ -396,6 +396,7 @@ def load_table(
     text_column: str | None = None,
     pair_column: str | None = None,
     label_column: str | None = None,
+    gaps: bool = False,
 ) -> TextDataset:
     """Read any CSV, TSV, JSON lines or Parquet file, or a folder with such a file for each split.
 
@@ -408,6 +409,8 @@ def load_table(
     Each row has any number of labels where its cell is a list (in a CSV or TSV file written as JSON or Python
     write one), or where `label_column` names several columns with commas between them: each is a label,
     which a row has where the cell is 1 or true and has not where it is 0 or false.
+
+    With `gaps` a row may lack its text, which is then an empty one, and its label.
 
     Raises:
         DatasetError: naming file and row, for what cannot be read, and for splits without a common label.
@@ -432,9 +435,10 @@ def load_table(
             names[split] = table.label_names.get(table.columns[label], ())
         rows: list[tuple[str, str | None, str | tuple[str, ...] | None]] = []
         for number, cells in table.rows:
-            first = _text_of(table, number, cells, text)
-            second = None if pair is None else _text_of(table, number, cells, pair)
-            value = None if label is None else _label_of(table, number, cells, label)
+            first = _text_of(table, number, cells, text, gaps)
+            second = None if pair is None else _text_of(table, number, cells, pair, gaps)
+            is_gap = label is None or (gaps and _is_gap(cells[label]))
+            value = None if label is None or is_gap else _label_of(table, number, cells, label)
             if marks:
                 value = tuple(name for name, place in marks.items() if _is_set(table, number, cells, place))
             if rows and isinstance(value, tuple) != isinstance(rows[0][2], tuple):
@@ -640,8 +644,15 @@ def _listed(columns: Sequence[str]) -> str:
     return ", ".join(shown) + ", ..." * (len(columns) > 20)
 
 
-def _text_of(table: Table, number: int, cells: Sequence[Any], index: int) -> str:
+def _is_gap(cell: Any) -> bool:
+    """Whether nothing stands there: nothing at all, blanks, or NaN."""
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def _text_of(table: Table, number: int, cells: Sequence[Any], index: int, gaps: bool = False) -> str:
     text = cells[index]
+    if gaps and _is_gap(text):
+        return ""
     if not isinstance(text, str):
         raise table.error(number, f"{table.columns[index]} must be a text, not {quoted(text)}")
     if not text.strip():
