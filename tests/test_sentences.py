@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import tiny
 from test_explanation import explanations
 from whybert.encoding import tokenize
+from whybert.evaluation.metric import Subject
 from whybert.explanation import Explanation, Target, Token, units_of
 from whybert.render import pieces
 from whybert.render.html import html
@@ -105,6 +106,25 @@ def spans_of(make: object, text: str) -> list[tuple[int, int]]:
 def test_sentences_are_those_of_every_tokenizer(text: str) -> None:
     for make in tiny.TOKENIZERS.values():
         assert spans_of(make, text) == list(split_sentences(text))
+
+
+@pytest.mark.parametrize("pair", [None, "So. It is."])
+def test_an_evaluation_has_the_same_sentences(pair: str | None) -> None:
+    (row,) = tokenize(tiny.wordpiece(), [TEXTS[0] if pair is None else (TEXTS[0], pair)])
+    found = Explanation.of_row(
+        row,
+        [1.0] * row.token_count,
+        labels=("a", "b"),
+        logits=(1.0, 0.0),
+        probabilities=(0.7, 0.3),
+        target=(0, None),
+        method="gi",
+        options={},
+        signed=True,
+    )
+    judged = Subject(0, row, (1.0, 0.0), (0.7, 0.3), 0)
+    assert judged.units("sentence") == tuple(each.tokens for each in found.sentences())
+    assert judged.unit_scores(found, "sentence") == tuple(each.score for each in found.sentences())
 
 
 def test_a_word_that_reaches_over_an_end_makes_one_sentence() -> None:

@@ -386,7 +386,7 @@ def test_ways_that_do_not_exist_are_refused(classifier: Classifier) -> None:
 
 def test_pairs_without_room_are_refused_by_name(classifier: Classifier) -> None:
     texts = [("a", "b"), (TEXT, TEXT)]
-    with pytest.raises(InputError, match=r"the second part of text 1 has .* long='truncate'") as caught:
+    with pytest.raises(InputError, match=r"the second part of text 1 has .* without windows") as caught:
         whybert.explain(classifier, texts, long="windows")
     assert caught.value.index == 1
     with pytest.raises(InputError, match="the first part of text 0"):

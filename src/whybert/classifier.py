@@ -378,17 +378,6 @@ class Classifier:
         many = self.problem_type == "multi_label_classification"
         return logits.sigmoid() if many else logits.softmax(dim=-1)
 
-    def likely(self, logits: Sequence[Sequence[float]]) -> list[list[float]]:
-        """The probabilities of logits that are numbers, row by row; none for a regression.
-
-        Args:
-            logits: (rows, labels).
-        """
-        if self.is_regression:
-            return [[] for _ in logits]
-        found: list[list[float]] = self.probabilities(torch.tensor(logits, dtype=torch.float64)).tolist()
-        return found
-
 
 def _is_near(numbers: Sequence[float], others: Sequence[float]) -> bool:
     return len(numbers) == len(others) and all(
@@ -424,7 +413,7 @@ def predict_batches(
         read = [readings.texts[index] for index in indices]
         logits = [reading.mean(values) for reading, values in zip(read, found, strict=True)]
         predictions = []
-        for reading, own, likely in zip(read, logits, classifier.likely(logits), strict=True):
+        for reading, own, likely in zip(read, logits, probabilities_of(classifier, logits), strict=True):
             best = max(range(len(own)), key=own.__getitem__)
             predictions.append(
                 Prediction(
@@ -440,6 +429,14 @@ def predict_batches(
                 )
             )
         yield indices, predictions
+
+
+def probabilities_of(classifier: Classifier, logits: Sequence[Sequence[float]]) -> list[list[float]]:
+    """The probabilities of logits (rows, labels) that are numbers, row by row; none for a regression."""
+    if classifier.is_regression:
+        return [[] for _ in logits]
+    found: list[list[float]] = classifier.probabilities(torch.tensor(logits, dtype=torch.float64)).tolist()
+    return found
 
 
 def logits_of(

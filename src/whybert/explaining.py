@@ -17,6 +17,7 @@ from whybert.classifier import (
     ClassifierLike,
     batches_of_rows,
     logits_of,
+    probabilities_of,
 )
 from whybert.encoding import EncodedText, Text
 from whybert.errors import NonFiniteError, PaddingWarning
@@ -247,7 +248,9 @@ def _explanations(
         for reading, found in zip(readings, answers, strict=True)
     ]
     explanations = []
-    for reading, found, own, likely in zip(readings, answers, logits, classifier.likely(logits), strict=True):
+    for reading, found, own, likely in zip(
+        readings, answers, logits, probabilities_of(classifier, logits), strict=True
+    ):
         kept = [place for place, value in enumerate(found[0].books) if value is not None]
         sums = reading.mean([[cast(float, each.books[place]) for place in kept] for each in found])
         books: list[Any] = [None] * len(found[0].books)

@@ -29,6 +29,7 @@ LONG: Final = ("truncate", "windows")
 """How a text is read that is longer than the maximum: its beginning only, or all of it in windows."""
 
 _OVERLAP: Final = 4  # unless it is said, two windows share one token in so many
+_OF_TOKENS: Final = ("tokens", "offsets", "sequence_ids", "special", "word_ids", "unknown")
 _LEAST_ROOM: Final = 8  # of a pair, one token in so many of a window at least is of the part that is cut
 
 Value = TypeVar("Value")
@@ -160,8 +161,8 @@ def cut(row: EncodedText, max_length: int | None, stride: int | None = None, ind
     if row.pair is not None and room < max(1, max_length // _LEAST_ROOM):
         raise InputError(
             f"the {('second', 'first')[side]} part of {PLACE} has {len(sides[1 - side])} tokens, so windows "
-            f"over the other part have no room in max_length={max_length}; shorten it, or use "
-            "long='truncate'",
+            f"over the other part have no room in max_length={max_length}; shorten it, or do "
+            "without windows",
             index,
         )
     if room < 1:
@@ -213,13 +214,11 @@ def _spans(sizes: Sequence[int], room: int, overlap: int) -> list[tuple[int, int
 
 def _chosen(row: EncodedText, columns: Sequence[int]) -> EncodedText:
     """The tokens of these columns; words and spans stay those of the whole text."""
-    names = ("tokens", "offsets", "sequence_ids", "special", "word_ids", "unknown")
-    of_tokens: dict[str, Any] = {name: getattr(row, name) for name in names}
-    return replace(
-        row,
-        **{name: tuple(map(each.__getitem__, columns)) for name, each in of_tokens.items() if each},
-        positions=tuple(range(len(columns))),
-        features=MappingProxyType(
-            {name: tuple(map(values.__getitem__, columns)) for name, values in row.features.items()}
-        ),
+    given = {name: getattr(row, name) for name in _OF_TOKENS}
+    own: dict[str, Any] = {
+        name: tuple(map(each.__getitem__, columns)) for name, each in given.items() if each
+    }
+    own["features"] = MappingProxyType(
+        {name: tuple(map(values.__getitem__, columns)) for name, values in row.features.items()}
     )
+    return replace(row, **own, positions=tuple(range(len(columns))))

@@ -155,7 +155,8 @@ def _top_list(explanation: Explanation, level: Level, top: int) -> RenderableTyp
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right")
     table.add_column()
+    limit = 200 if level == "sentence" else 40
     for unit in explanation.top(top, level):
-        word = RichText(visible(shorten(" ".join(unit.text.split()))))
+        word = RichText(visible(shorten(" ".join(unit.text.split()), limit)))
         table.add_row(RichText(number(unit.score, explanation.signed)), word)
     return Group(head, table)
