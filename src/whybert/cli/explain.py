@@ -147,7 +147,7 @@ def _top_list(explanation: Explanation, level: Level, top: int) -> RenderableTyp
     from rich.table import Table
     from rich.text import Text as RichText
 
-    from whybert.render import method_line, number, prediction_line, shorten, target_line, visible
+    from whybert.render import method_line, number, prediction_line, short_name, target_line, visible
 
     head = RichText(visible(prediction_line(explanation)), style="bold")
     for fact in (target_line(explanation), f"method {method_line(explanation)}"):
@@ -155,8 +155,6 @@ def _top_list(explanation: Explanation, level: Level, top: int) -> RenderableTyp
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right")
     table.add_column()
-    limit = 200 if level == "sentence" else 40
     for unit in explanation.top(top, level):
-        word = RichText(visible(shorten(" ".join(unit.text.split()), limit)))
-        table.add_row(RichText(number(unit.score, explanation.signed)), word)
+        table.add_row(RichText(number(unit.score, explanation.signed)), RichText(visible(short_name(unit))))
     return Group(head, table)

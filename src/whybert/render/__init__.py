@@ -149,6 +149,11 @@ def shorten(text: str, limit: int = 40) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def short_name(unit: Unit) -> str:
+    """A word, token or sentence where it stands in a list: on one line, and not longer than fits there."""
+    return shorten(" ".join(unit.text.split()), 120 if isinstance(unit, Sentence) else 40)
+
+
 def prediction_line(explanation: Explanation) -> str:
     """The prediction and its probability, or the number that a regression answers."""
     name, answer = label(explanation, explanation.predicted), explanation.answer

@@ -22,6 +22,7 @@ from whybert.render import (
     number,
     pieces,
     prediction_line,
+    short_name,
     shorten,
     target_line,
     top_units,
@@ -221,8 +222,7 @@ def _top(top: tuple[tuple[str, tuple[Unit, ...]], ...], scale: Scale) -> str:
     rows = []
     for heading, units in top:
         listed = ", ".join(
-            f"<bdi>{_escape(shorten(' '.join(unit.text.split())))}</bdi>&nbsp;"
-            f"{number(unit.score, scale.signed)}"
+            f"<bdi>{_escape(short_name(unit))}</bdi>&nbsp;{number(unit.score, scale.signed)}"
             for unit in units
         )
         rows.append(f"<div><strong>{heading.capitalize()}</strong> {listed or '(none)'}</div>")
@@ -249,7 +249,7 @@ def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Unit, ...]], 
     """The heat map in one sentence, for those who hear it."""
     said = [
         f"{heading}: "
-        + ", ".join(f"{shorten(unit.text)} {number(unit.score, explanation.signed)}" for unit in units)
+        + ", ".join(f"{short_name(unit)} {number(unit.score, explanation.signed)}" for unit in units)
         for heading, units in top
         if units
     ]

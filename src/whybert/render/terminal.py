@@ -30,7 +30,7 @@ from whybert.render import (
     number,
     pieces,
     prediction_line,
-    shorten,
+    short_name,
     target_line,
     top_units,
     visible,
@@ -254,7 +254,7 @@ def _top(explanation: Explanation, level: Level, scale: Scale, coloured: bool, k
         listed = Text()
         for unit in units:
             listed.append("  " if listed else "")
-            listed.append(visible(shorten(" ".join(unit.text.split()))), _style(scale, unit.score))
+            listed.append(visible(short_name(unit)), _style(scale, unit.score))
             listed.append(f" {number(unit.score, scale.signed)}")
         table.add_row(Text(heading, style=_DIM), listed if units else Text("(none)", style=_DIM))
     return table
