@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import sys
 import warnings
@@ -20,7 +21,7 @@ from transformers import AutoModelForSequenceClassification, BertForMaskedLM, Be
 
 import tiny
 from whybert import METHODS, Classifier, explain
-from whybert.errors import MissingExtraError, ModelError, ModelLoadError
+from whybert.errors import MissingExtraError, ModelError, ModelLoadError, UsageError
 from whybert.loading import load_encoder
 
 TEXTS = ["the film was good", "don't you think so?", "bad"]
@@ -394,3 +395,252 @@ def test_a_broken_adapter(encoder: Path, case: str) -> None:
     with pytest.raises(ModelLoadError, match=message) as caught:
         Classifier.load(folder)
     assert "\n" not in str(caught.value)
+
+
+# Folders without a classifier
+
+MODEL = "model.safetensors"
+
+
+def renamed(name: str) -> Callable[[Path], Any]:
+    """The weights under another name."""
+
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / MODEL).rename(folder / name)
+
+    return change
+
+
+def instead(*names: str, configuration: bool = True) -> Callable[[Path], Any]:
+    """Other files in the place of the weights."""
+
+    def change(folder: Path) -> None:
+        (folder / MODEL).unlink()
+        if not configuration:
+            (folder / "config.json").unlink()
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(b"x" * 9)
+
+    return change
+
+
+def inside(*names: str) -> Callable[[Path], Any]:
+    """The whole folder in others inside of it."""
+
+    def change(folder: Path) -> None:
+        files = list(folder.iterdir())
+        for name in names:
+            (folder / name).mkdir(parents=True)
+            for file in files:
+                shutil.copy(file, folder / name)
+        for file in files:
+            file.unlink()
+
+    return change
+
+
+def pickled(content: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
+    """The weights, or what is made of them, as PyTorch writes it."""
+
+    def change(folder: Path) -> None:
+        torch.save(content(load_file(folder / MODEL)), folder / "pytorch_model.bin")
+        (folder / MODEL).unlink()
+
+    return change
+
+
+def configured(**values: Any) -> Callable[[Path], Any]:
+    return lambda folder: change(folder / "config.json", **values)
+
+
+def replaced(name: str, content: str | bytes) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes(
+        content.encode("utf-8") if isinstance(content, str) else content
+    )
+
+
+def beside(name: str, tensor: torch.Tensor) -> Callable[[Path], Any]:
+    """One more tensor among the weights."""
+    return lambda folder: save_file(
+        {**load_file(folder / MODEL), name: tensor}, folder / MODEL, metadata={"format": "pt"}
+    )
+
+
+def quantised(method: str, **values: Any) -> Callable[[Path], Any]:
+    return configured(quantization_config={"quant_method": method, **values})
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:1234\nsize 437955512\n"
+QUERY = "bert.encoder.layer.0.attention.self.query"
+BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "nothing": (lambda f: [path.unlink() for path in f.iterdir()], "is empty"),
+    "TensorFlow": (instead("tf_model.h5"), r"tf_model.h5 is weights of TensorFlow.*from_tf=True"),
+    "Flax": (instead("flax_model.msgpack"), r"flax_model.msgpack is weights of Flax.*from_flax=True"),
+    "a checkpoint of TensorFlow": (
+        instead("bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001", configuration=False),
+        "whybert convert --tf-checkpoint-path",
+    ),
+    "a checkpoint of an estimator": (
+        instead("model.ckpt-1000.index", "model.ckpt-1000.meta"),
+        "whybert convert --tf-checkpoint-path",
+    ),
+    "BERT of 2019": (
+        lambda f: (f / "config.json").rename(f / "bert_config.json"),
+        "BERT from before config.json; whybert convert",
+    ),
+    "ONNX": (instead("model.onnx"), "model.onnx is an exported graph without derivatives"),
+    "ONNX of optimum": (instead("onnx/model_quantized.onnx"), "exported graph without derivatives"),
+    "OpenVINO": (instead("openvino_model.xml", "openvino_model.bin"), "exported graph"),
+    "a SavedModel": (instead("saved_model.pb", configuration=False), "exported graph"),
+    "TFLite": (instead("model.tflite"), "exported graph"),
+    "GGUF": (instead("model-q4.gguf", configuration=False), "weights of llama.cpp"),
+    "rust-bert": (instead("rust_model.ot"), "weights of rust-bert"),
+    "Lightning": (instead("epoch=3.ckpt", configuration=False), "Lightning's.*call save_pretrained"),
+    "a bare state_dict": (renamed("weights.pt"), r"weights.pt is no model.*whybert convert --pytorch"),
+    "another name of weights": (renamed("bert.safetensors"), "call them model.safetensors"),
+    "a variant": (renamed("model.fp16.safetensors"), "rename the file to model.safetensors"),
+    "a variant in a pickle": (renamed("pytorch_model.fp16.bin"), "rename the file to pytorch_model.bin"),
+    "DeepSpeed": (instead("zero_to_fp32.py", "global_step9/x.pt"), "a checkpoint of DeepSpeed"),
+    "parts of several processes": (
+        instead("pytorch_model_fsdp_0/__0_0.distcp"),
+        "accelerate merge-weights",
+    ),
+    "an adapter without its settings": (instead(WEIGHTS), "no adapter_config.json"),
+    "checkpoints": (
+        inside("checkpoint-90", "checkpoint-1000", "checkpoint-200"),
+        r"checkpoints of a training; the newest is '[^']*/checkpoint-1000'",
+    ),
+    "a model inside": (inside("final"), r"pass the one inside of it: '[^']*/final'"),
+    "models inside": (inside("one", "two"), "has no config.json and no weights"),
+    "what a training left": (
+        instead("training_args.bin", "optimizer.pt", configuration=False),
+        r"only what a training left \(optimizer.pt\)",
+    ),
+    "no configuration": (lambda f: (f / "config.json").unlink(), "has weights, but no config.json"),
+    "no weights": (lambda f: (f / MODEL).unlink(), "has no weights: none of model.safetensors"),
+    "a pointer to weights": (
+        replaced(MODEL, POINTER),
+        "no model.safetensors but only a pointer.*git lfs pull",
+    ),
+    "a pointer to a tokenizer": (replaced("tokenizer.json", POINTER), "no tokenizer.json but only a pointer"),
+    "an index of parts that are not there": (
+        lambda f: (
+            (f / MODEL).unlink(),
+            (f / f"{MODEL}.index.json").write_text(
+                '{"weight_map": {"a": "model-00002-of-00002.safetensors"}}'
+            ),
+        ),
+        "lacks model-00002-of-00002.safetensors",
+    ),
+    "an index that is none": (
+        lambda f: ((f / MODEL).unlink(), (f / f"{MODEL}.index.json").write_text("[]")),
+        "could not be loaded|damaged",
+    ),
+    "a module that was saved whole": (pickled(lambda _: tiny.bert()), "more than weights"),
+    "training state around": (
+        pickled(lambda weights: {"state_dict": weights, "epoch": 3}),
+        "none of the weights.*'state_dict'; save the state_dict itself",
+    ),
+    "weights in a list": (pickled(lambda weights: list(weights.values())), "the model of .* could not be loaded"),
+    "a page instead of weights": (replaced(MODEL, "<!doctype html><html>" * 9), "is damaged"),
+    "names with module.": (
+        lambda f: reweigh(f / MODEL, lambda name: f"module.{name}"),
+        "begin with 'module.'.*DataParallel",
+    ),
+    "names of another family": (
+        lambda f: reweigh(f / MODEL, lambda name: name.replace("bert.", "roberta.")),
+        "incomplete|none of the weights|no classification head|begin with",
+    ),
+    "a head of words only": (
+        lambda f: tiny.save(f, BertForMaskedLM(tiny.bert_config(tiny.wordpiece()))),
+        "no classification head.*saved as BertForMaskedLM",
+    ),
+    "an encoder of sentences": (
+        lambda f: (
+            tiny.save(f, BertModel(tiny.bert_config(tiny.wordpiece()))),
+            (f / "modules.json").write_text("[]"),
+        ),
+        "no classification head.*an encoder of sentence-transformers",
+    ),
+    "an encoder of sentences of old": (
+        lambda f: (inside("0_Transformer")(f), (f / "modules.json").write_text("[]")),
+        r"sentence-transformers, which gives vectors.*'[^']*/0_Transformer'",
+    ),
+    "SetFit": (replaced("model_head.pkl", pickle.dumps(0)), "SetFit model, whose head is a pickle"),
+    "8 bits that nobody announced": (beside(f"{QUERY}.SCB", torch.ones(16)), "query.SCB in a layer that has"),
+    "scales of 8-bit floats": (beside(f"{QUERY}.weight_scale", torch.ones(1)), "they are quantised"),
+    "an adapter among the weights": (
+        beside(f"{QUERY}.lora_A.default.weight", torch.ones(2, 16)),
+        "query.lora_A.default.weight in a layer.*or with an adapter",
+    ),
+    "bitsandbytes that is not there": (
+        quantised("bitsandbytes", load_in_8bit=True),
+        "quantised model.*bitsandbytes.*install what is missing",
+    ),
+    "GPTQ that is not there": (quantised("gptq", bits=4), "quantised model.*GPTQ.*before it was quantised"),
+    "a kind of quantisation without a name": (
+        configured(quantization_config={"bits": 4}),
+        "quantised model.*quant_method",
+    ),
+    "quantisation that is a word": (configured(quantization_config="int8"), "the configuration of"),
+    "a configuration cut short": (replaced("config.json", '{"model_type": "be'), "the configuration of"),
+    "a configuration of bytes": (replaced("config.json", b"\xff\xfe\x00"), "the configuration of"),
+    "a family of the future": (configured(model_type="bert9000"), "the configuration of"),
+    "no family": (configured(model_type=None), "the configuration of"),
+    "an image model": (configured(model_type="vit"), "the .* of .* could not be loaded"),
+    "other sizes": (configured(hidden_size=32), "do not fit its config.json"),
+    "heads that do not divide": (configured(num_attention_heads=3), "could not be loaded: .*multiple"),
+    "labels for another head": (
+        configured(id2label={str(i): str(i) for i in range(7)}, label2id=None),
+        "do not fit its config.json: classifier",
+    ),
+    "layers that were not saved": (configured(num_hidden_layers=3), "incomplete: bert.encoder.layer.2"),
+    "no tokenizer": (
+        lambda f: [(f / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")],
+        "has no tokenizer",
+    ),
+    "a tokenizer cut short": (replaced("tokenizer.json", '{"version": "1.0"'), "the tokenizer of"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_folder_without_a_classifier(saved: Path, tmp_path: Path, case: str) -> None:
+    """One line that says the cause.  One more is one more row."""
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    spoil, message = BROKEN[case]
+    spoil(folder)
+    with pytest.raises(ModelLoadError, match=message) as caught:
+        Classifier.load(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def test_layer_norms_of_old_names_are_read(saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    names = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    with torch.no_grad():
+        weights = load_file(folder / MODEL)
+        weights = {
+            name: each + torch.rand_like(each) if "LayerNorm" in name else each
+            for name, each in weights.items()
+        }
+    save_file(weights, folder / MODEL, metadata={"format": "pt"})
+    expected = Classifier.load(folder).predict(TEXTS)
+
+    def old(name: str) -> str:
+        for new, former in names.items():
+            name = name.replace(new, former)
+        return name
+
+    reweigh(folder / MODEL, old)
+    assert any("gamma" in name for name in load_file(folder / MODEL))
+    assert Classifier.load(folder).predict(TEXTS) == expected
+
+
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "auto", "complex64", torch.float8_e5m2, torch.complex128])
+def test_types_that_no_model_runs_in(saved: Path, kind: Any) -> None:
+    with pytest.raises(UsageError, match="dtype must be float32, float64, bfloat16 or float16"):
+        Classifier.load(saved, dtype=kind)

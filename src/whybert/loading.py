@@ -75,7 +75,7 @@ def load_classifier(
             name = folder.name if folder is not None else str(source)
     try:
         model = model.to(place)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ModelLoadError(
             f"{name!r} could not be moved to {place}: {one_line(error)}; try device='cpu'"
         ) from error
@@ -343,7 +343,7 @@ def _read(
         place = tokenizer or source
         words = AutoTokenizer.from_pretrained(place, **options_for(place))
         _check_loaded_tokenizer(words, place)
-        step = "model"
+        step = "quantised model" if getattr(settings, "quantization_config", None) else "model"
         model, info = AutoModelForSequenceClassification.from_pretrained(
             source,
             config=settings,
@@ -460,10 +460,12 @@ def _explanation(error: Exception, source: Path | str, step: str) -> str:
             f"{name!r} brings its own code, which was not run; read it, and pass trust_remote_code=True "
             "if you trust it"
         )
-    return (
-        f"the {step} of {name!r} could not be loaded: {one_line(error)}; "
-        "pass a folder that save_pretrained wrote, a hub id or 'builtin'"
+    way = (
+        "install what is missing for it, or pass the model as it was before it was quantised"
+        if step == "quantised model"
+        else "pass a folder that save_pretrained wrote, a hub id or 'builtin'"
     )
+    return f"the {step} of {name!r} could not be loaded: {one_line(error)}; {way}"
 
 
 def held_by_pickle(error: Exception) -> str | None:
