@@ -543,7 +543,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         pickled(lambda weights: {"state_dict": weights, "epoch": 3}),
         "none of the weights.*'state_dict'; save the state_dict itself",
     ),
-    "weights in a list": (pickled(lambda weights: list(weights.values())), "the model of .* could not be loaded"),
+    "weights in a list": (
+        pickled(lambda weights: list(weights.values())),
+        "the model of .* could not be loaded",
+    ),
     "a page instead of weights": (replaced(MODEL, "<!doctype html><html>" * 9), "is damaged"),
     "names with module.": (
         lambda f: reweigh(f / MODEL, lambda name: f"module.{name}"),

@@ -187,15 +187,21 @@ def test_a_change_of_low_rank_on_weights_in_few_bits() -> None:
     class Around(nn.Module):
         def __init__(self, inner: nn.Linear, kept: bool) -> None:
             super().__init__()
+            self.in_features, self.out_features = inner.in_features, inner.out_features
             generator = torch.Generator().manual_seed(1)
             self.inner = Packed(inner, derivative=False) if kept else dense(inner)
             self.down = nn.Parameter(torch.randn(2, inner.in_features, generator=generator) * 0.3)
             self.up = nn.Parameter(torch.randn(inner.out_features, 2, generator=generator) * 0.3)
 
+        @property
+        def weight(self) -> Tensor:
+            return self.inner.weight
+
         def forward(self, x: Tensor) -> Tensor:
             return self.inner(x) + F.linear(F.linear(x, self.down), self.up)
 
     ours, plain = (replaced(lambda layer, kept=kept: Around(layer, kept)) for kept in (True, False))
+    assert {name.rpartition(".")[2] for name, _ in quantised_layers(ours.model)} == {"inner"}
     for method in ("gi", "attnlrp", "cp_lrp"):
         assert scores(ours, method) == pytest.approx(scores(plain, method), rel=1e-3, abs=1e-5)
 

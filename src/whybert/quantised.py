@@ -27,10 +27,21 @@ def linear_layer(x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor) 
 
 
 def quantised_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The linear layers with weights in another form than a plain tensor of floating-point numbers."""
+    """The linear layers with weights in another form than a plain tensor of floating-point numbers.
+
+    One around another, as an adapter's, is no such layer: the inner one is.
+    """
     for name, module in model.named_modules():
-        if hasattr(module, "in_features") and hasattr(module, "out_features") and _is_quantised(module):
+        if (
+            _is_layer(module)
+            and not any(map(_is_layer, list(module.modules())[1:]))
+            and _is_quantised(module)
+        ):
             yield name, module
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return hasattr(module, "in_features") and hasattr(module, "out_features")
 
 
 def _stored(module: Any) -> Any:
