@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -42,6 +43,21 @@ def classifier(*labels: str) -> Callable[[Path], object]:
         tiny.save(path, model, tokenizer)
 
     return make
+
+
+def adapter(path: Path) -> None:
+    """A change of `my-model` as peft keeps it."""
+    import peft
+
+    model = tiny.bert(max_position_embeddings=512)
+    settings = peft.LoraConfig(
+        task_type="SEQ_CLS", target_modules=["query"], base_model_name_or_path="../my-model"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an attribute of transformers that is about to be renamed
+        adapted = peft.get_peft_model(model, settings)
+        adapted.peft_config["default"].base_model_name_or_path = "../my-model"
+        adapted.save_pretrained(path)
 
 
 def state_dict(path: Path) -> None:
@@ -127,6 +143,7 @@ def _lime() -> str:
 
 STAND_INS: Mapping[str, Callable[[Path], object]] = {
     "my-model": classifier("negative", "positive"),
+    "my-adapter": adapter,
     "my-nli-model": classifier("entailment", "neutral", "contradiction"),
     "models/sst5": classifier(*DATASETS["sst5"].labels),
     "models/sst5-seed43": classifier(*DATASETS["sst5"].labels),

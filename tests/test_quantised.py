@@ -158,10 +158,6 @@ def test_the_logits_are_those_of_the_kernel(method: str) -> None:
 def test_layers_that_round_their_inputs_are_no_linear_ones(derivative: bool, method: str) -> None:
     ours = replaced(lambda layer: Packed(layer, derivative=derivative, rounds=True))
     assert len(ours.predict(TEXTS)) == 3
-    if derivative and method in ("gs", "gi", "lat"):  # the gradient is the library's
-        found = scores(ours, method)
-        assert found == pytest.approx(scores(replaced(dense), method), rel=0.5, abs=0.3)
-        return
     with pytest.raises(UnsupportedModelError) as caught:
         explain(ours, TEXTS, method)
     message = str(caught.value)

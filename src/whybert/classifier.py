@@ -234,7 +234,8 @@ class Classifier:
 
         Args:
             source: "builtin", a folder that `save_pretrained` wrote, or the id of a model on the hub; for a
-                folder of the name "builtin" write "./builtin".
+                folder of the name "builtin" write "./builtin".  That of an adapter of peft is loaded with its
+                base model.
             device: of the model; None is the CPU.
             dtype: of the weights, however they were saved; None is float32.
             revision: a branch, a tag or a commit of a hub repository.
@@ -243,7 +244,7 @@ class Classifier:
 
         Raises:
             ModelLoadError: what is wrong with the source.
-            MissingExtraError: the encoder of the built-in model is not there.
+            MissingExtraError: the encoder of the built-in model is not there, or peft for an adapter.
             UsageError: there is no such device or dtype.
         """
         model, tokenizer, name = load_classifier(

@@ -18,7 +18,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, cast
@@ -1387,7 +1387,7 @@ def _cut_at_embedding(
 def _quantised_as_linear(model: nn.Module, mode: Interception) -> Iterator[None]:
     """Let quantised layers be the linear ones that they are; their kernels say the value, of constants.
 
-    What is no such layer runs as it is where only gradients are asked for: its library may have one.
+    What is no such layer is refused.  Its library may have a derivative for it, but not that of its answers.
     """
     owner = threading.get_ident()
     held: list[Tensor | None] = []
@@ -1410,10 +1410,6 @@ def _quantised_as_linear(model: nn.Module, mode: Interception) -> Iterator[None]
             weight, bias = weight.to(output.dtype), None if bias is None else bias.to(output.dtype)
         if served:
             return handle_torch_function(linear_layer, (x,), x, weight, bias, output.detach())
-        with suppress(UnsupportedOperationError):
-            y = None if mode._closed is not None else module.forward(x, *args[1:])
-            if mode.tracked(y):
-                return y
         raise refused(name, module)
 
     handles = []
