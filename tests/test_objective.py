@@ -22,6 +22,7 @@ from whybert.datasets import load, with_validation
 from whybert.datasets.base import MULTI, REGRESSION, SINGLE, DatasetError
 from whybert.datasets.problems import read_as, told
 from whybert.errors import InputError, TrainingError, UnknownNameError, UsageError
+from whybert.loading import load_encoder
 from whybert.objective import class_weights, loss
 from whybert.recipe import Settings
 from whybert.training import finetune
@@ -250,6 +251,20 @@ def test_the_losses_of_several_labels_and_of_numbers() -> None:
     assert torch.allclose(loss(REGRESSION, None, outputs, numbers), squares)
 
 
+def test_the_answers_of_a_new_head_begin_at_the_mean(encoder: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain: Any = load_encoder(encoder, ["score"], problem_type=REGRESSION)[0]
+    torch.manual_seed(0)
+    model: Any
+    model, tokenizer = load_encoder(encoder, ["score"], problem_type=REGRESSION, numbers=(300.0, 50.0))
+    assert model.config.problem_type == REGRESSION
+    assert model.classifier.bias.tolist() == [300.0]
+    assert torch.allclose(model.classifier.weight, 50 * plain.classifier.weight)
+    folder = tiny.save(tmp_path / "scored", model, tokenizer)
+    kept: Any = load_encoder(str(folder), ["score"], problem_type=REGRESSION, numbers=(1.0, 2.0))[0]
+    assert torch.equal(kept.classifier.weight, model.classifier.weight)  # it has learnt what it answers
+
+
 # --- whole runs -------------------------------------------------------------------------------------------
 
 
@@ -263,7 +278,7 @@ def test_a_run_on_several_labels(settings: Settings, tmp_path: Path, run: Run) -
     found = result.metrics["splits"]["validation"]
     assert found["micro_f1"] > 0.8  # it did learn something
     assert {"macro_f1", "exact_match", "f1 of bad", "f1 of good", "loss", "rows"} < set(found)
-    assert any("lists of labels: multi_label_classification" in note for note in result.metrics["notes"])
+    assert any("several labels: multi_label_classification" in note for note in result.metrics["notes"])
     assert "| micro-F1 |" in (result.folder / "README.md").read_text().replace("| texts ", "|")
     classifier = Classifier.load(result.folder)
     assert classifier.problem_type == MULTI
@@ -346,7 +361,11 @@ def test_what_was_decided_is_said_first_and_can_be_overruled(
         ([("a", "0.5"), ("b", "0.5")], {}, "two different numbers, found only 0.5"),
         ([("a", "1"), ("b", "-100")], {"problem_type": REGRESSION}, "-100, transformers' sign for none"),
         ([("a", "[]"), ("b", "[]")], {}, "at least two labels, found only no label"),
-        ([("a", "['x']"), ("b", "['y']")], {"problem_type": SINGLE}, "has lists of labels"),
+        (
+            [("a", "['x']"), ("b", "['y']")],
+            {"problem_type": SINGLE},
+            "may have several labels, which is multi_label_classification and not",
+        ),
         ([("a", "x"), ("b", "y")], {"problem_type": REGRESSION}, "row 1 of train: expected a finite number"),
         ([("a", "1.5"), ("b", "2")], {"class_weights": "balanced"}, "learnt as numbers; leave them out"),
         ([("a", "x"), ("b", "y")], {"class_weights": "x"}, "class_weights to be balanced"),

@@ -88,12 +88,14 @@ def load_encoder(
     *,
     do_lower_case: bool | None = None,
     problem_type: str = "single_label_classification",
+    numbers: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An encoder with a classification head for `labels`, to be fine-tuned, and its tokenizer.
 
     `source` is a folder, a file of weights in one, or a hub id; the head of a classifier is kept if it is
     for the same labels, and replaced otherwise.  `do_lower_case` overrides the tokenizer's own setting.
-    New weights are drawn from torch's random numbers.
+    New weights are drawn from torch's random numbers.  `numbers` are mean and spread of what a regression is
+    to answer: the answers of a new head begin there.
 
     Raises:
         ModelLoadError: what is wrong with the source; also a vocabulary that does not fit the weights.
@@ -129,7 +131,7 @@ def load_encoder(
             "use the vocabulary that belongs to the checkpoint"
         )
     if info["mismatched_keys"] or saved != tuple(labels):
-        _renew_output(model, len(labels))
+        _renew_output(model, len(labels), *numbers)
     return model, tokenizer
 
 
@@ -171,12 +173,12 @@ def _set_lower_case(tokenizer: PreTrainedTokenizerBase, lower_case: bool, source
         )
 
 
-def _renew_output(model: PreTrainedModel, count: int) -> None:
+def _renew_output(model: PreTrainedModel, count: int, mean: float, spread: float) -> None:
     """Draw the output layer anew: one for other labels, or for another order of them, is no start."""
     layer: Any = model.get_submodule(_output_layer(model, count))
-    torch.nn.init.normal_(layer.weight, std=getattr(model.config, "initializer_range", 0.02))
+    torch.nn.init.normal_(layer.weight, std=spread * getattr(model.config, "initializer_range", 0.02))
     if layer.bias is not None:
-        torch.nn.init.zeros_(layer.bias)
+        torch.nn.init.constant_(layer.bias, mean)
 
 
 def _output_layer(model: PreTrainedModel, count: int) -> str:

@@ -95,7 +95,7 @@ class Report:
 
         from whybert.render.tables import NumberTable
 
-        parts = [_head(self.measures, self.count), _table(self.scores)]
+        parts = [_head(self.measures, self.count), Text(), _table(self.scores)]
         if len(self.labels) <= _LARGEST_MATRIX:
             counts = [(name, [*map(str, row)]) for name, row in zip(self.labels, self.confusion, strict=True)]
             parts += [Text(), NumberTable("label \\ predicted", self.labels, counts)]
@@ -131,8 +131,9 @@ class MultiLabelReport:
 
     def __rich__(self) -> Group:
         from rich.console import Group
+        from rich.text import Text
 
-        return Group(_head(self.measures, self.count), _table(self.scores))
+        return Group(_head(self.measures, self.count), Text(), _table(self.scores))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ def _head(measures: Mapping[str, float], count: int) -> RenderableType:
     from rich.text import Text
 
     named = [f"{MEASURES[name]} {value:.4f}" for name, value in measures.items()]
-    return Text(" · ".join([*named, f"{count} texts"]) + "\n")
+    return Text(" · ".join([*named, f"{count} texts"]))
 
 
 def _table(scores: Sequence[LabelScores]) -> RenderableType:

@@ -28,6 +28,7 @@ from transformers import TrainerCallback
 from whybert import __version__
 from whybert.anatomy import maximum_tokens
 from whybert.builtin import encoder_folder
+from whybert.datasets.base import REGRESSION
 from whybert.errors import InputError, TrainingError, UsageError, one_line, require
 from whybert.files import read_json, write_json
 from whybert.loading import BUILTIN, load_encoder, quiet
@@ -103,6 +104,7 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
         if processes.is_main_process:
             _prepare_folder(output, settings, overwrite)
         processes.wait_for_everyone()
+        data = dataclasses.replace(data, notes=(*data.notes, *_notes(output, damaged)))
         trainer = _trainer(settings, model, tokenizer, data, output / CHECKPOINTS)
         # All look before anybody writes.
         checkpoint = last_checkpoint(output / CHECKPOINTS)
@@ -112,7 +114,6 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
             _train(settings, trainer, checkpoint, processes.is_main_process)
             seconds = time.perf_counter() - started
             metrics = _metrics(settings, trainer, data, seconds, resumed=checkpoint is not None)
-            metrics["notes"] += _notes(output, damaged)
             if processes.is_main_process:
                 _write_result(output, settings, trainer, data, metrics)
         processes.wait_for_everyone()
@@ -296,7 +297,9 @@ def _model_card(settings: Settings, data: TextDataset, metrics: Mapping[str, Any
     )
     best = MEASURES[BEST[data.problem_type]]
     sort = "the least" if BEST[data.problem_type] in LEAST_IS_BEST else "the best"
-    recipe = "\n".join(f"| {name} | `{value}` |" for name, value in settings.to_dict().items())
+    recipe = "\n".join(
+        f"| {name} | `{value}` |" for name, value in settings.to_dict().items() if value is not None
+    )
     encoder = "The built-in MiniLM encoder" if settings.model == BUILTIN else f"`{settings.model}`"
     return f"""---
 library_name: transformers
@@ -374,8 +377,16 @@ def _load_model(settings: Settings, data: TextDataset) -> tuple[PreTrainedModel,
 
     transformers.set_seed(settings.seed)  # before the head's weights are drawn
     source = str(encoder_folder()) if settings.model == BUILTIN else settings.model
+    numbers = (0.0, 1.0)
+    if data.problem_type == REGRESSION:
+        column = torch.tensor(data.split("train")["label"][:], dtype=torch.float64)
+        numbers = (float(column.mean()), float(column.std(correction=0)))
     model, tokenizer = load_encoder(
-        source, data.labels, do_lower_case=settings.do_lower_case, problem_type=data.problem_type
+        source,
+        data.labels,
+        do_lower_case=settings.do_lower_case,
+        problem_type=data.problem_type,
+        numbers=numbers,
     )
     positions = maximum_tokens(model)
     if positions is not None and settings.max_seq_length > positions:

@@ -29,7 +29,7 @@ def finetune_command(
     if _is_first_process():
         from whybert.cli.output import note, show_result
 
-        for line in result.metrics.get("notes", ()):
+        for line in result.metrics.get("notes", ()) if result.already_done else ():  # said before a run
             note(line, dim=True)
         show_result(_summary(result))
     _leave_the_group()

@@ -18,7 +18,7 @@ SEPARATORS: Final = ("|", ";", ",")
 def told(data: TextDataset) -> tuple[str, str]:
     """The problem type that the labels look like, and a line on it where they could be read otherwise."""
     if data.problem_type != SINGLE:
-        return data.problem_type, f"{data.name} has lists of labels: {data.problem_type}"
+        return data.problem_type, f"a row of {data.name} may have several labels: {MULTI}"
     shown = ", ".join(data.labels[:5]) + ", ..." * (len(data.labels) > 5)
     if data.labels_are_ordered or None in map(number, data.labels):
         return SINGLE, ""
@@ -58,7 +58,8 @@ def read_as(
         return data
     if data.problem_type != SINGLE:
         raise UsageError(
-            f"{data.name} has lists of labels, which are {data.problem_type}, not {problem_type}"
+            f"a row of {data.name} may have several labels, which is {data.problem_type} and not {problem_type}; "
+            "leave the problem type out, or take a model of this one"
         )
     library = hugging_face()
     if problem_type == REGRESSION:
