@@ -58,8 +58,8 @@ def read_as(
         return data
     if data.problem_type != SINGLE:
         raise UsageError(
-            f"a row of {data.name} may have several labels, which is {data.problem_type} and not {problem_type}; "
-            "leave the problem type out, or take a model of this one"
+            f"a row of {data.name} may have several labels, which is {data.problem_type} and not "
+            f"{problem_type}; leave the problem type out, or take a model of this one"
         )
     library = hugging_face()
     if problem_type == REGRESSION:
