@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,15 @@ from whybert.cli.output import PLAIN_WIDTH, notes_console
 from whybert.corpus import sinks
 from whybert.corpus import work as answering
 from whybert.corpus.sources import Inputs
-from whybert.errors import PLACE, FileError, InputError, NonFiniteError, UsageError, WhybertError
+from whybert.errors import (
+    PLACE,
+    FileError,
+    InputError,
+    NonFiniteError,
+    PaddingWarning,
+    UsageError,
+    WhybertError,
+)
 from whybert.evaluation.metric import GROUPS
 from whybert.methods import METHODS
 from whybert.typed import choices_of, hinted, written
@@ -959,6 +968,19 @@ def test_errors_become_one_line_and_a_code(
     assert result.err.count("\n") == message.count("\n")
 
 
+def test_our_warnings_are_notes(run: Run, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    load = Classifier.load
+
+    def warning(*arguments: Any, **options: Any) -> Any:
+        warnings.warn("it reads padding", PaddingWarning, stacklevel=1)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(Classifier, "load", warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PaddingWarning)
+        assert run("predict", "good", "-m", folder).err == "warning: it reads padding\n"
+
+
 def test_progress_only_on_a_terminal(explain: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"a good film\n" * 20
     assert explain("-", "--format", "json", "--batch-size", "2", stdin=data).err == ""
@@ -1050,6 +1072,37 @@ def test_the_format_follows_the_name_of_the_file(explain: Run, tmp_path: Path) -
     assert (tmp_path / "x.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     one_error(explain("good", "-o", "x.html", "--format", "json"), 2, "contradict")
     one_error(explain("good", "-o", "x.docx"), 2, ".html, ", "--format")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [
+        ("html", b"<!doctype html>"),
+        ("json", b'{"index": 0'),
+        ("jsonl", b'{"index": 0'),
+        ("parquet", b"PAR1"),
+        ("tex", b"%"),
+        ("txt", b""),
+        ("csv", b"index,"),
+        ("png", b"\x89PNG"),
+        ("svg", b"<?xml"),
+        ("pdf", b"%PDF-"),
+    ],
+)
+def test_every_suffix_has_its_format(explain: Run, tmp_path: Path, suffix: str, start: bytes) -> None:
+    result = explain("a good film", "--target", "good", "-o", f"why.{suffix}")
+    assert (result.code, result.out, result.err) == (0, "", "")
+    content = (tmp_path / f"why.{suffix}").read_bytes()
+    assert content.startswith(start)
+    if suffix in ("json", "jsonl", "parquet"):
+        assert whybert.load(tmp_path / f"why.{suffix}")[0].text == "a good film"
+
+
+def test_the_exit_codes_are_in_the_help(run: Run) -> None:
+    said = " ".join(run("--help").out.split())
+    assert (
+        "Exit codes: 0 done (blank lines are skipped), 1 failed, 2 wrong usage, 3 some texts failed" in said
+    )
 
 
 def test_a_table_is_read_with_data(explain: Run, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, NoReturn, cast
 
@@ -15,7 +17,7 @@ import typer
 
 from whybert import __version__
 from whybert.cli.output import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, SIGNAL, WRONG_USE, note
-from whybert.errors import UsageError, WhybertError
+from whybert.errors import PaddingWarning, UsageError, WhybertError
 
 
 @dataclass(frozen=True)
@@ -214,11 +216,27 @@ def _invoke(arguments: Sequence[str]) -> int:
     if _COMPLETE in os.environ:
         command.main(prog_name="whybert")  # which answers the shell, and exits
     try:
-        with command.make_context("whybert", list(arguments)) as context:
+        with _warnings_as_notes(), command.make_context("whybert", list(arguments)) as context:
             command.invoke(context)
     except typer.Exit as leave:
         return leave.exit_code
     return DONE
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Our own warnings look like other notes, without the line of source that warns."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *more: Any, **how: Any) -> None:
+            if issubclass(category, PaddingWarning):
+                note(f"warning: {message}")
+            else:
+                others(message, category, *more, **how)
+
+        warnings.showwarning = show
+        yield
 
 
 def _wrong_use(error: Exception) -> int:

@@ -102,7 +102,7 @@ class InputOptions(DataOptions):
     texts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TEXT]...",
+            metavar="TEXT",
             help="A text; - reads lines from stdin; the name of a file reads its lines.",
             show_default=False,
         ),
