@@ -19,6 +19,7 @@ LAYERS: Final = (
     "sentences",
     "encoding schema foreign",
     "explanation targets texts anatomy recipe windows",
+    "comparing",
     "render datasets lrp builtin positions adapters folders quantised",
     "saving",
     "interception loading holders finding",
@@ -43,10 +44,12 @@ A room imports itself and what stands in lines above its own here, under TYPE_CH
 UPWARDS: Final = {
     ("explanation", "render"),  # in functions: an explanation shows itself
     ("explanation", "saving"),  # and saves itself
+    ("comparing", "render"),
+    ("comparing", "saving"),
 }
 
 ONLY: Final = {
-    "render": {"errors", "explanation"},
+    "render": {"comparing", "errors", "explanation"},
     "datasets": {"errors", "words", "files", "encoding"},
 }
 """Rooms that know less of the house than their layer would let them."""

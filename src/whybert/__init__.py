@@ -23,6 +23,8 @@ _PUBLIC = {
     "Attribution": "attribution",
     "Audit": "auditing",
     "Classifier": "classifier",
+    "Comparison": "comparing",
+    "Comparisons": "comparing",
     "Completeness": "explanation",
     "Explanation": "explanation",
     "Explanations": "explanation",
@@ -48,6 +50,7 @@ _PUBLIC = {
     "Word": "explanation",
     "attribute": "attribution",
     "audit": "auditing",
+    "compare": "comparing",
     "evaluate": "evaluation.bench",
     "explain": "explaining",
     "html": "saving",
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from whybert.attribution import Attribution, attribute
     from whybert.auditing import Audit, audit
     from whybert.classifier import Classifier, Prediction
+    from whybert.comparing import Comparison, Comparisons, compare
     from whybert.datasets import load as load_data
     from whybert.errors import (
         InputError,
@@ -102,6 +106,8 @@ __all__ = [
     "Attribution",
     "Audit",
     "Classifier",
+    "Comparison",
+    "Comparisons",
     "Completeness",
     "Explanation",
     "Explanations",
@@ -126,6 +132,7 @@ __all__ = [
     "__version__",
     "attribute",
     "audit",
+    "compare",
     "evaluate",
     "explain",
     "html",

@@ -6,10 +6,11 @@ import importlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast, overload
 
+from whybert.comparing import Comparison, Comparisons, Pair
 from whybert.errors import FileError, InputError, UnknownNameError, UsageError, one_line, require
 from whybert.explanation import LEVELS, SCHEMA, Explanation, Explanations, Sentence, units_of
 from whybert.files import csv_row, json_line, plain, writing
@@ -182,6 +183,32 @@ def data_frame(explanations: Given, level: Level = "word") -> DataFrame:
             }
         ),
     )
+
+
+def data_frame_of_pairs(found: Comparison) -> DataFrame:
+    """The units of a comparison as a table of pandas."""
+    pandas = require("pandas", "to_pandas", "evaluate")
+    rows = [{name: getattr(pair, name) for name in _PAIRED} for pair in found.pairs]
+    return cast("DataFrame", pandas.DataFrame(rows, columns=list(_PAIRED)))
+
+
+def data_frame_of_comparisons(found: Comparisons) -> DataFrame:
+    """Comparisons as a table of pandas, one a row."""
+    pandas = require("pandas", "to_pandas", "evaluate")
+    rows = [dict(zip(_COMPARED, _row_of_comparison(*each), strict=True)) for each in enumerate(found)]
+    return cast("DataFrame", pandas.DataFrame(rows, columns=list(_COMPARED)))
+
+
+def save_comparisons(found: Comparisons, path: str | Path) -> None:
+    """Write comparisons to a file whose suffix says what it holds, see `Comparisons.save`."""
+    wanted = _format_of(path, COMPARISONS)
+    if not found:
+        raise InputError("expected at least one comparison, got none; compare two explanations first")
+    try:
+        with writing(path) as stream:
+            wanted.write(found, stream)
+    except OSError as error:
+        raise FileError(f"cannot write to {str(path)!r}: {error.strerror or one_line(error)}") from error
 
 
 def _entries(given: Given) -> Iterator[Entry]:
@@ -400,4 +427,55 @@ FORMATS: Final[Mapping[str, Format]] = {
     "png": Format((".png",), _picture("png"), in_files_only=True),
     "svg": Format((".svg",), _picture("svg"), in_files_only=True),
     "pdf": Format((".pdf",), _picture("pdf"), in_files_only=True),
+}
+
+
+# Two explanations side by side
+
+_PAIRED: Final = (
+    *(field.name for field in fields(Pair) if field.name != "comparable"),
+    "change",
+    "changed_sign",
+)
+_COMPARED: Final = (
+    "index",
+    "text",
+    "first",
+    "second",
+    "first_prediction",
+    "second_prediction",
+    "rank_correlation",
+    "changed_sign",
+)
+
+
+def _row_of_comparison(index: int, found: Comparison) -> tuple[Any, ...]:
+    predictions = (found.first.prediction, found.second.prediction)
+    changed = " ".join(pair.text for pair in found.changed_sign())
+    return (index, found.first.text, *found.names, *predictions, found.rank_correlation, changed)
+
+
+def _write_comparisons_csv(found: Comparisons, stream: TextIO) -> None:
+    """The units of one, or a row for each of several."""
+    if len(found) > 1:
+        csv_row(stream, _COMPARED)
+        for each in enumerate(found):
+            csv_row(stream, _row_of_comparison(*each))
+        return
+    csv_row(stream, _PAIRED)
+    for pair in found[0].pairs:
+        csv_row(stream, [getattr(pair, name) for name in _PAIRED])
+
+
+def _write_comparisons_text(found: Comparisons, stream: TextIO) -> None:
+    from whybert.render.terminal import compared, compared_list, plain_text
+
+    stream.write(plain_text(compared(found[0]) if len(found) == 1 else compared_list(found)))
+
+
+COMPARISONS: Final[Mapping[str, Format]] = {
+    "html": Format((".html", ".htm"), lambda found, stream: stream.write(found.to_html())),
+    "csv": Format((".csv",), _write_comparisons_csv),
+    "latex": Format((".tex",), lambda found, stream: stream.writelines(each.to_latex() for each in found)),
+    "text": Format((".txt",), _write_comparisons_text),
 }

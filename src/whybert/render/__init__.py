@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from whybert.comparing import Comparison, Comparisons, Pair
 from whybert.errors import InputError, UnknownNameError
 from whybert.explanation import LEVELS, Completeness, Explanation, Level, Sentence, Token, Unit, Word
 
@@ -262,6 +263,51 @@ def top_units(explanation: Explanation, level: Level, k: int = 5) -> tuple[tuple
     return (
         ("for", explanation.top(k, level, "positive")),
         ("against", explanation.top(k, level, "negative")),
+    )
+
+
+def comparison_facts(found: Comparison) -> tuple[str, ...]:
+    """What two explanations have in common and what not, in a few words each."""
+    counted = found.level if len(found.pairs) == 1 else f"{found.level}s"
+    changed = found.changed_sign()
+    named = ", ".join(shorten(pair.text, 20) for pair in changed[:5]) + (", ..." if len(changed) > 5 else "")
+    correlation = found.rank_correlation
+    facts = [
+        "no rank correlation" if correlation is None else f"rank correlation {correlation:.2f}",
+        f"{len(changed)} of {len(found.pairs)} {counted} changed sign" + (f": {named}" if named else ""),
+    ]
+    if not found.is_same_prediction:
+        lines = map(prediction_line, (found.first, found.second))
+        facts.insert(0, f"predictions differ: {' / '.join(lines)}")
+    if found.first.signed != found.second.signed:
+        facts[-1] = "only one has signs, so magnitudes are compared"
+    return tuple(facts)
+
+
+def comparison_cells(pair: Pair, found: Comparison) -> tuple[str, ...]:
+    """A row of a table of what changed: both scores, the change, and the ranks."""
+    scores = [
+        "-" if score is None else number(score, each.signed)
+        for score, each in ((pair.first, found.first), (pair.second, found.second))
+    ]
+    ranks = ["-" if rank is None else str(rank) for rank in (pair.first_rank, pair.second_rank)]
+    sign = "yes" if pair.changed_sign else ""
+    return (*scores, f"{100 * pair.change:+.0f} %", " → ".join(ranks), sign)
+
+
+COMPARISON_COLUMNS = ("change", "rank", "sign changed")
+COMPARISON_NOTE = "change: of the share of each explanation's strongest; rank: by absolute score"
+COMPARISON_LIMIT = 10
+
+
+def summary_facts(found: Comparisons) -> tuple[str, ...]:
+    """What many comparisons say together."""
+    correlation = found.rank_correlation
+    return (
+        f"{len(found)} comparison{'s' * (len(found) != 1)}",
+        "no rank correlation" if correlation is None else f"mean rank correlation {correlation:.2f}",
+        f"predictions differ in {len(found.differing)}",
+        f"some word changed sign in {sum(bool(each.changed_sign()) for each in found)}",
     )
 
 

@@ -10,11 +10,17 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 
+from whybert.comparing import Comparison, Comparisons
 from whybert.explanation import Explanation, Level, Unit, units_of
 from whybert.render import (
+    COMPARISON_COLUMNS,
+    COMPARISON_LIMIT,
+    COMPARISON_NOTE,
     Piece,
     as_sequence,
     by_text,
+    comparison_cells,
+    comparison_facts,
     ends,
     index,
     method_line,
@@ -24,6 +30,7 @@ from whybert.render import (
     prediction_line,
     short_name,
     shorten,
+    summary_facts,
     target_line,
     top_units,
     visible,
@@ -31,7 +38,7 @@ from whybert.render import (
 )
 from whybert.render.scale import AGAINST, RELEVANT, SUPPORTS, Scale
 
-__all__ = ["fragment", "html"]
+__all__ = ["compared", "compared_list", "compared_page", "fragment", "fragments", "html"]
 
 _PAGE_STYLE = """
 :root { color-scheme: light dark; }
@@ -84,6 +91,12 @@ def html(
         policy += f"; script-src '{index.integrity(script)}'"
         style = index.style()
         content = index.body(groups, level, script, sections)
+    return _page(
+        title, _about(listed, f"{len(groups)} text{'s' * (len(groups) > 1)}", date), content, policy, style
+    )
+
+
+def _page(title: str, about: str, content: str, policy: str = _POLICY, style: str = "") -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -99,7 +112,7 @@ def html(
 <body>
 <main>
 <h1>{_escape(title)}</h1>
-<p class="about">{_escape(_about(listed, len(groups), date))}</p>
+<p class="about">{_escape(about)}</p>
 {content}
 </main>
 </body>
@@ -107,7 +120,7 @@ def html(
 """
 
 
-def _about(explanations: Sequence[Explanation], texts: int, date: str | None) -> str:
+def _about(explanations: Sequence[Explanation], counted: str, date: str | None) -> str:
     """Where the page comes from: the models, the methods, how many texts, the version and the date."""
     from whybert import __version__
 
@@ -118,7 +131,7 @@ def _about(explanations: Sequence[Explanation], texts: int, date: str | None) ->
         [
             *(["model" + "s" * (len(models) > 1) + " " + ", ".join(models)] if models else []),
             "method" + "s" * (len(methods) > 1) + " " + ", ".join(methods),
-            f"{texts} text" + "s" * (texts > 1),
+            counted,
             *([f"{sum(judged)} of {len(judged)} predictions right"] if judged else []),
             f"whybert {__version__}",
             datetime.now().date().isoformat() if date is None else date,
@@ -144,6 +157,64 @@ def fragments(explanations: Sequence[Explanation], level: Level = "word", limit:
     shown = "".join(fragment(explanation, level) for explanation in explanations[:limit])
     more = f"the first {limit} are shown; " if len(explanations) > limit else ""
     return f"<div>{shown}<div>{len(explanations)} explanations: {more}whybert.html() makes a page</div></div>"
+
+
+def compared(found: Comparison) -> str:
+    """Two explanations side by side, and what changes most, as one element with inline styles."""
+    sides = "".join(
+        f'<div style="flex:1 1 20rem;min-width:0"><div><strong>{_escape(name)}</strong>: '
+        f"{_escape(prediction_line(each))}</div>{_figure(each, found.level)}</div>"
+        for name, each in zip(found.names, (found.first, found.second), strict=True)
+    )
+    heads = "".join(
+        f'<th scope="col" style="{_CELL}">{_escape(name)}</th>'
+        for name in (found.level, *found.names, *COMPARISON_COLUMNS)
+    )
+    rows = "".join(
+        f'<tr><td style="{_CELL}"><bdi>{_escape(shorten(" ".join(pair.text.split())))}</bdi></td>'
+        + "".join(
+            f'<td style="{_CELL};font-variant-numeric:tabular-nums">{_escape(cell)}</td>'
+            for cell in comparison_cells(pair, found)
+        )
+        + "</tr>"
+        for pair in found.changed(COMPARISON_LIMIT)
+    )
+    table = (
+        '<div style="overflow-x:auto"><table style="border-collapse:collapse;font-size:.85em;margin:.4em 0">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'<div style="font-size:.85em">{COMPARISON_NOTE}</div>'
+    )
+    return (
+        '<div style="max-width:72rem;margin:.5em 0;line-height:1.5">'
+        f"<div><strong>{_escape(' / '.join(found.names))}</strong> · "
+        f"{' · '.join(map(_escape, comparison_facts(found)))}</div>"
+        f'<div style="display:flex;flex-wrap:wrap;gap:0 2rem;margin-top:.5em">{sides}</div>'
+        f"{table if rows else ''}</div>"
+    )
+
+
+def compared_list(found: Comparisons, limit: int = 5) -> str:
+    """What many comparisons say together, and those that are least alike, for notebooks."""
+    shown = "".join(f"<hr>{compared(each)}" for each in found.least_alike(limit))
+    more = f"<div>the {limit} least alike are shown</div>" if len(found) > limit else ""
+    return f"<div><div>{_escape(' · '.join(summary_facts(found)))}</div>{shown}{more}</div>"
+
+
+def compared_page(
+    found: Comparisons, title: str = "Two explanations side by side", date: str | None = None
+) -> str:
+    """A complete HTML document of comparisons, of many the FEW that are least alike.
+
+    Raises:
+        InputError: there are none.
+    """
+    sides = as_sequence([side for each in found for side in (each.first, each.second)])
+    shown = found.least_alike(FEW) if len(found) > FEW else found
+    summary = [*summary_facts(found), *([f"the {FEW} least alike are shown"] if len(found) > FEW else [])]
+    content = f"<p>{_escape(' · '.join(summary))}</p>" if len(found) > 1 else ""
+    content += "\n".join(f"<section>{compared(each)}</section>" for each in shown)
+    about = _about(sides, f"{len(found)} pair{'s' * (len(found) > 1)} of explanations", date)
+    return _page(title, about, content, style="\nmain { max-width: 72rem; }")
 
 
 def _section(group: list[Explanation], level: Level) -> str:

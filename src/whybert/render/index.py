@@ -25,7 +25,7 @@ from whybert.render import (
     number,
     pieces,
     prediction_line,
-    shorten,
+    short_name,
     target_line,
     top_units,
     visible,
@@ -110,7 +110,7 @@ def _figure(explanation: Explanation, level: Level, with_prediction: bool) -> di
         "ends": [visible(low), visible(high)],
         "lines": [[_piece(piece, scale) for piece in line] for line in pieces(explanation, level)],
         "top": [
-            [heading, [[_name(unit.text), *_shown(unit.score, scale)] for unit in units]]
+            [heading, [[visible(short_name(unit)), *_shown(unit.score, scale)] for unit in units]]
             for heading, units in top_units(explanation, level)
         ],
     }
@@ -128,7 +128,3 @@ def _piece(piece: Piece, scale: Scale) -> list[Any]:
 def _shown(score: float, scale: Scale) -> list[Any]:
     """A score as it is written, and its place in the palette."""
     return [number(score, scale.signed), round(scale.position(score) * _STEPS)]
-
-
-def _name(text: str) -> str:
-    return visible(shorten(" ".join(text.split())))

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from whybert.comparing import Comparison
 from whybert.explanation import Explanation, Level
 from whybert.render import (
+    COMPARISON_COLUMNS,
+    COMPARISON_LIMIT,
     Piece,
     as_sequence,
+    comparison_cells,
+    comparison_facts,
     ends,
     method_line,
     number,
     pieces,
     prediction_line,
     remarks,
+    shorten,
     target_line,
     visible,
 )
 from whybert.render.scale import Scale
 
-__all__ = ["latex"]
+__all__ = ["compared", "latex"]
 
 _HEAD = """% needs \\usepackage{xcolor}
 % letters beyond Latin, and emoji, need lualatex and a font that has them
@@ -47,6 +53,7 @@ _REPLACEMENTS = {
     "\u2423": r"\textvisiblespace{}",
     "…": r"\ldots{}",
     "·": r"\textperiodcentered{}",
+    "→": r"$\rightarrow$",
 }
 
 
@@ -59,6 +66,24 @@ def latex(explanations: Explanation | Iterable[Explanation], level: Level = "wor
     """
     snippets = [_snippet(explanation, level) for explanation in as_sequence(explanations)]
     return _HEAD + "\n\\bigskip\n".join(snippets)
+
+
+def compared(found: Comparison) -> str:
+    r"""Two heat maps under one another, and a table of what changes most."""
+    snippets = []
+    for name, each in zip(found.names, (found.first, found.second), strict=True):
+        snippets.append(f"\\noindent\\textit{{{escape(name)}}}\\par\n{_snippet(each, found.level)}")
+    heads = " & ".join(map(escape, (found.level, *found.names, *COMPARISON_COLUMNS)))
+    rows = [
+        " & ".join(map(escape, (shorten(" ".join(pair.text.split())), *comparison_cells(pair, found))))
+        for pair in found.changed(COMPARISON_LIMIT)
+    ]
+    table = f"\\begin{{tabular}}{{lrrrrl}}\n{heads} \\\\\n\\hline\n" + "".join(
+        f"{row} \\\\\n" for row in rows
+    )
+    said = "; ".join(map(escape, comparison_facts(found)))
+    end = f"\n\\noindent {said}\\par\n\\noindent\n{table}\\end{{tabular}}\\par\n"
+    return _HEAD + "\n\\bigskip\n".join(snippets) + (end if rows else f"\n\\noindent {said}\\par\n")
 
 
 def _snippet(explanation: Explanation, level: Level) -> str:

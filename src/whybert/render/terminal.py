@@ -19,11 +19,17 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from whybert.comparing import Comparison, Comparisons
 from whybert.errors import InputError
-from whybert.explanation import Explanation, Level
+from whybert.explanation import Explanation, Level, units_of
 from whybert.render import (
+    COMPARISON_COLUMNS,
+    COMPARISON_LIMIT,
+    COMPARISON_NOTE,
     Piece,
     as_sequence,
+    comparison_cells,
+    comparison_facts,
     ends,
     method_line,
     notes,
@@ -31,17 +37,20 @@ from whybert.render import (
     pieces,
     prediction_line,
     short_name,
+    shorten,
+    summary_facts,
     target_line,
     top_units,
     visible,
     warning,
 )
 from whybert.render.scale import FAINT, MEDIUM, Scale
+from whybert.render.tables import NumberTable
 
 if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
-__all__ = ["comparison", "plain_text", "several", "terminal"]
+__all__ = ["compared", "compared_list", "comparison", "plain_text", "several", "terminal"]
 
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
@@ -123,7 +132,8 @@ def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Pa
                 "expected explanations of the same text, got different texts; "
                 "show them one by one, or group them by text first"
             )
-    scales = [Scale.of(row, level) for row in rows]
+    for row in rows:
+        units_of(row, level)  # an unknown level is an error
     shared_prediction = len({prediction_line(row) for row in rows}) == 1
     shared_target = len({target_line(row) for row in rows}) == 1
     prediction = prediction_line(first) if shared_prediction else "predictions differ"
@@ -132,28 +142,84 @@ def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Pa
     repeated = len({row.method for row in rows}) < len(rows)
 
     def draw(coloured: bool, width: int) -> RenderableType:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        if width >= _NARROW:
-            table.add_column(max_width=24, overflow="fold")
-        table.add_column(ratio=1)
-        for row, scale in zip(rows, scales, strict=True):
-            name = Text(visible(method_line(row) if repeated else row.method), style=_BOLD)
-            details = [] if shared_prediction else [prediction_line(row)]
-            details += [] if shared_target else [target_line(row) or f"target {row.target.name}"]
-            details += notes(row)
-            cell: list[RenderableType] = [
-                *_heat_maps(row, level, scale, coloured, False),
-                _top(row, level, scale, coloured, 3),
-                *([Text(visible(" · ".join(details)), style=_DIM)] if details else []),
-            ]
-            beside = [name] if width >= _NARROW else []
-            below = cell if beside else [name, *cell]
-            table.add_row(*beside, Padding(Group(*below), (0, 0, 1, 0)))
-        legends = {ends(row): row for row in reversed(rows)}
-        drawn = [line for row in reversed(legends.values()) for line in _legend(row, None, coloured, width)]
-        return Group(_header(prediction, facts), *_warnings(rows), Text(), table, *drawn)
+        names = [method_line(row) if repeated else row.method for row in rows]
+        details = []
+        for row in rows:
+            own = [] if shared_prediction else [prediction_line(row)]
+            own += [] if shared_target else [target_line(row) or f"target {row.target.name}"]
+            details.append([*own, *notes(row)])
+        table = _side_by_side(rows, names, details, level, coloured, width)
+        return Group(
+            _header(prediction, facts), *_warnings(rows), Text(), table, *_legends(rows, coloured, width)
+        )
 
     return Painted(draw)
+
+
+def _side_by_side(
+    rows: Sequence[Explanation],
+    names: Sequence[str],
+    details: Sequence[Sequence[str]],
+    level: Level,
+    coloured: bool,
+    width: int,
+) -> Table:
+    """Heat maps under one another, their names beside them where there is room."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    if width >= _NARROW:
+        table.add_column(max_width=24, overflow="fold")
+    table.add_column(ratio=1)
+    for row, said, own in zip(rows, names, details, strict=True):
+        name, scale = Text(visible(said), style=_BOLD), Scale.of(row, level)
+        cell: list[RenderableType] = [
+            *_heat_maps(row, level, scale, coloured, False),
+            _top(row, level, scale, coloured, 3),
+            *([Text(visible(" · ".join(own)), style=_DIM)] if own else []),
+        ]
+        beside = [name] if width >= _NARROW else []
+        below = cell if beside else [name, *cell]
+        table.add_row(*beside, Padding(Group(*below), (0, 0, 1, 0)))
+    return table
+
+
+def _legends(rows: Sequence[Explanation], coloured: bool, width: int) -> list[Text]:
+    legends = {ends(row): row for row in reversed(rows)}
+    return [line for row in reversed(legends.values()) for line in _legend(row, None, coloured, width)]
+
+
+def compared(found: Comparison) -> Painted:
+    """Two explanations under one another, and what changes most."""
+    rows = (found.first, found.second)
+
+    def draw(coloured: bool, width: int) -> RenderableType:
+        details = [[prediction_line(row), *filter(None, [target_line(row)]), *notes(row)] for row in rows]
+        changed = found.changed(COMPARISON_LIMIT)
+        table = NumberTable(
+            found.level,
+            (*found.names, *COMPARISON_COLUMNS),
+            [(shorten(" ".join(pair.text.split())), comparison_cells(pair, found)) for pair in changed],
+        )
+        below: list[RenderableType] = [Text(), table, Text(COMPARISON_NOTE, style=_DIM)] if changed else []
+        return Group(
+            _header(" / ".join(found.names), comparison_facts(found)),
+            *_warnings(rows),
+            Text(),
+            _side_by_side(rows, found.names, details, found.level, coloured, width),
+            *_legends(rows, coloured, width),
+            *below,
+        )
+
+    return Painted(draw)
+
+
+def compared_list(found: Comparisons, limit: int = 5) -> Group:
+    """What many comparisons say together, and those that are least alike."""
+    parts: list[RenderableType] = [Text(" · ".join(summary_facts(found)), style=_BOLD)]
+    for each in found.least_alike(limit):
+        parts += [Text(), compared(each)]
+    if len(found) > limit:
+        parts += [Text(), Text(f"the {limit} least alike are shown", style=_DIM)]
+    return Group(*parts)
 
 
 def _header(prediction: str, facts: Sequence[str | None]) -> Text:
