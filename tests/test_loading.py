@@ -512,6 +512,14 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         inside("checkpoint-90", "checkpoint-1000", "checkpoint-200"),
         r"checkpoints of a training; the newest is '[^']*/checkpoint-1000'",
     ),
+    "checkpoints of an adapter": (
+        instead("checkpoint-5/adapter_config.json", "checkpoint-40/adapter_config.json", configuration=False),
+        r"the newest is '[^']*/checkpoint-40'",
+    ),
+    "an adapter inside": (
+        instead("other/adapter_config.json", configuration=False),
+        r"pass the one inside of it: '[^']*/other'",
+    ),
     "a model inside": (inside("final"), r"pass the one inside of it: '[^']*/final'"),
     "models inside": (inside("one", "two"), "has no config.json and no weights"),
     "what a training left": (
@@ -647,3 +655,12 @@ def test_layer_norms_of_old_names_are_read(saved: Path, tmp_path: Path) -> None:
 def test_types_that_no_model_runs_in(saved: Path, kind: Any) -> None:
     with pytest.raises(UsageError, match="dtype must be float32, float64, bfloat16 or float16"):
         Classifier.load(saved, dtype=kind)
+
+
+def test_an_encoder_is_a_start_whose_own_weights_are_whole(saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    (folder / "model_head.pkl").write_bytes(b"")  # a head is drawn anew
+    load_encoder(str(folder), ["a", "b"])
+    beside(f"{QUERY}.SCB", torch.ones(16))(folder)
+    with pytest.raises(ModelLoadError, match=r"query.SCB in a layer that has none such: they are quantised"):
+        load_encoder(str(folder), ["a", "b"])

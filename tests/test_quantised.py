@@ -96,6 +96,37 @@ class Packed(nn.Module):
             return Kernel.apply(x, self)
 
 
+class Named(nn.Module):
+    """A layer as GPTQ keeps it: whole numbers under names of their own, here 8 bits in each."""
+
+    def __init__(self, layer: nn.Linear, name: str) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.name = layer.in_features, layer.out_features, name
+        numbers, scales = rounded(layer.weight.detach())
+        self.register_buffer(name, numbers.to(torch.int32))
+        self.register_buffer("scales", scales)
+        self.bias = layer.bias
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, getattr(self, self.name) * self.scales, self.bias)
+
+
+class Eighth(nn.Linear):
+    """Weights that are floating-point numbers of 8 bits, with a scale."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features)
+        numbers, scales = rounded(layer.weight.detach())
+        # of whole numbers up to 127, those of at most four bits are such numbers
+        self.weight = nn.Parameter((numbers & -16).to(torch.float8_e4m3fn), requires_grad=False)
+        self.scales, self.bias = scales, layer.bias
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype) * self.scales, self.bias)
+
+
 def keep(layer: nn.Linear) -> nn.Linear:
     layer.weight = nn.Parameter(Kept(*rounded(layer.weight.detach())), requires_grad=False)
     return layer
@@ -125,6 +156,8 @@ SERVED: dict[str, Callable[[nn.Linear], nn.Module]] = {
     "a kind of tensor": keep,
     "bytes, with a derivative": lambda layer: Packed(layer, derivative=True),
     "bytes, without one": lambda layer: Packed(layer, derivative=False),
+    "qweight": lambda layer: Named(layer, "qweight"),
+    "a name of their own": lambda layer: Named(layer, "W_q"),
 }
 
 
@@ -140,6 +173,17 @@ def test_weights_in_few_bits_are_the_numbers_that_they_stand_for(kind: str, meth
     for module in ours.model.modules():  # as it was
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_floating_point_numbers_of_eight_bits(method: str) -> None:
+    def plain(layer: nn.Linear) -> nn.Linear:
+        eighth = Eighth(layer)
+        layer.weight = nn.Parameter(eighth.weight.float() * eighth.scales)
+        return layer
+
+    expected = scores(replaced(plain), method)
+    assert scores(replaced(Eighth), method) == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -90,12 +90,20 @@ def check_folder(folder: Path) -> None:
         raise ModelLoadError(f"{str(folder)!r} {cause}")
 
 
-def _cause(folder: Path) -> str | None:
+def check_head(folder: Path) -> None:
+    """Refuse a folder of an encoder whose head is elsewhere in it.
+
+    Raises:
+        ModelLoadError: the cause.
+    """
     if (folder / "config_setfit.json").is_file() or (folder / "model_head.pkl").is_file():
-        return (
-            "is a SetFit model, whose head is a pickle that was not run; load it where you trust it "
-            "(setfit.SetFitModel.from_pretrained) and pass the model"
+        raise ModelLoadError(
+            f"{str(folder)!r} is a SetFit model, whose head is a pickle that was not run; load it where you "
+            "trust it (setfit.SetFitModel.from_pretrained) and pass the model"
         )
+
+
+def _cause(folder: Path) -> str | None:
     for path in _files(folder, *_POINTED):
         if _begins_with(path, _POINTER):
             return f"holds no {path.name} but only a pointer of git to it; run 'git lfs pull' there"
@@ -115,10 +123,9 @@ def _cause(folder: Path) -> str | None:
 
 def _instead_of_weights(folder: Path, has_config: bool) -> str:
     inner = [each.parent for each in _files(folder, "*/config.json") if _has_weights(each.parent)]
+    inner += [each.parent for each in _files(folder, "*/adapter_config.json")]
     checkpoints = [
-        (int(number), each)
-        for each in (*inner, *(path.parent for path in _files(folder, "checkpoint-*/adapter_config.json")))
-        if (number := each.name.removeprefix("checkpoint-")).isdecimal()
+        (int(number), each) for each in inner if (number := each.name.removeprefix("checkpoint-")).isdecimal()
     ]
     if checkpoints:
         newest = str(max(checkpoints)[1])

@@ -10,7 +10,7 @@ import os
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +26,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from whybert import adapters, builtin
 from whybert.adapters import Adapter
 from whybert.errors import ModelLoadError, UsageError, WhybertError, one_line
-from whybert.folders import WEIGHT_FILES, check_folder
+from whybert.folders import WEIGHT_FILES, check_folder, check_head
 from whybert.targets import label_names
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def _check_encoder(model: PreTrainedModel, info: dict[str, Any], source: str) ->
     # Masked language models have no pooler.
     missing = [name for name in info["missing_keys"] if name.startswith(prefix) and "pooler" not in name]
     _check_names(missing, info["unexpected_keys"], len(model.state_dict()), source)
+    _check_layers(model, info["unexpected_keys"], source)
     misshapen = [name for name, *_ in info["mismatched_keys"] if name.startswith(prefix)]
     wrong = sorted({*missing, *misshapen})
     if wrong:
@@ -255,6 +256,7 @@ def _load(
         return _load_adapted(adapters.read(folder, str(source)), dtype, trust_remote_code)
     if isinstance(source, Path):
         check_folder(source)
+        check_head(source)
     model, info, tokenizer, saved_as = _read(
         source, dtype, lambda config: config.architectures or (), options
     )
@@ -267,11 +269,13 @@ def _adapter_on_the_hub(source: str, revision: str) -> Path | None:
     try:
         if find_adapter_config_file(source, revision=revision) is None:
             return None
-        return Path(
-            huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=adapters.FILES)
-        )
-    except Exception:  # of many kinds; where nothing can be had, the configuration is asked for next
+    except Exception:  # of many kinds; the configuration is asked for next
         return None
+    try:
+        found = huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=adapters.FILES)
+    except Exception as error:
+        raise ModelLoadError(_explanation(error, source, "adapter")) from error
+    return Path(found)
 
 
 def _load_adapted(
@@ -408,8 +412,13 @@ def _check_loaded_model(
             f"the weights of {str(source)!r} could not be used: {one_line(info['error_msgs'][0])}; "
             "save the model again"
         )
+    _check_layers(model, info["unexpected_keys"], source)
+
+
+def _check_layers(model: PreTrainedModel, found: Iterable[str], source: Path | str) -> None:
+    """Refuse weights beside those of a layer, without which its own may mean something else."""
     layers = {f"{name}." for name, each in model.named_modules() if name and each._parameters}
-    beside = sorted(name for name in info["unexpected_keys"] if any(map(name.startswith, layers)))
+    beside = sorted(name for name in found if any(map(name.startswith, layers)))
     if beside:
         raise ModelLoadError(
             f"the weights of {str(source)!r} hold {beside[0]}{_more(len(beside) - 1)} in a layer that has "

@@ -47,14 +47,20 @@ def _is_layer(module: nn.Module) -> bool:
 def _stored(module: Any) -> Any:
     """The weights as the layer keeps them; until they are frozen, optimum-quanto makes them at each call."""
     made = getattr(module, "qweight", None)
-    weight = getattr(module, "weight", None) if type(made) in (*_PLAIN, type(None)) else made
+    weight = getattr(module, "weight", made) if type(made) in (*_PLAIN, type(None)) else made
     return weight() if callable(weight) and not isinstance(weight, Tensor) else weight
 
 
 def _is_quantised(module: nn.Module) -> bool:
     weight = _stored(module)
+    if weight is None:  # under a name of their own
+        own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        return any(each.dim() > 1 and not each.is_floating_point() for each in own)
     return isinstance(weight, Tensor) and (
-        type(weight) not in _PLAIN or weight.is_quantized or not weight.is_floating_point()
+        type(weight) not in _PLAIN
+        or weight.is_quantized
+        or not weight.is_floating_point()
+        or weight.dtype.itemsize < 2
     )
 
 
