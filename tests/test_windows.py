@@ -284,18 +284,26 @@ def passes(model: torch.nn.Module) -> Iterator[list[int]]:
         hook.remove()
 
 
-def test_only_long_texts_without_a_target_cost_another_forward_pass(classifier: Classifier) -> None:
+def test_windows_that_no_batch_holds_cost_another_forward_pass_without_a_target(
+    classifier: Classifier,
+) -> None:
     long, short = TEXT + TEXT, "a good film"
     count = len(cut(row_of(long), 16).parts)
     for texts, target, expected in (
         ([short], None, [1]),
         ([long], 0, [count]),
-        ([long], None, [count, count]),
-        ([short, long, short], None, [count, count + 2]),
+        ([long], None, [count]),
+        ([short, long, short], None, [count + 2]),
+        ([TEXT, long], None, [count, len(cut(row_of(TEXT), 16).parts)]),
         ([short, long, short], [None, 1, None], [count + 2]),
     ):
         with passes(classifier.model) as seen:
-            whybert.explain(classifier, texts, "attnlrp", target, long="windows")
+            whybert.explain(classifier, texts, "attnlrp", target, long="windows", batch_size=count + 2)
+        assert seen == expected
+    size = count - 1
+    for target, expected in ((0, [size, 1]), (None, [size, 1, size, 1])):
+        with passes(classifier.model) as seen:
+            whybert.explain(classifier, long, "attnlrp", target, long="windows", batch_size=size)
         assert seen == expected
 
 

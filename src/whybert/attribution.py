@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, overload
@@ -128,7 +128,7 @@ def attribute_all(
     model: nn.Module,
     inputs: Mapping[str, Any],
     methods: Sequence[Method],
-    target: TargetLike = None,
+    target: TargetLike | Callable[[Tensor], TargetLike] = None,
     *,
     at: Change | None = None,
     tokenizer: Any = None,
@@ -137,6 +137,7 @@ def attribute_all(
     """`attribute` for methods that are made, by spec.
 
     Args:
+        target: as for `attribute`, or a function that tells it from the logits (batch, labels).
         at, tokenizer: see `Question`.
         labels: their names in the order of the logits; None asks the model's configuration.
     """
@@ -154,7 +155,7 @@ def attribute_all(
         logits = prepared.forward.logits.detach()
         check_finite(model, logits)
         names = labels or label_names(getattr(model, "config", None), logits.shape[-1])
-        resolved = resolve(target, logits, names)
+        resolved = resolve(target(logits) if callable(target) else target, logits, names)
         question = Question(model, MappingProxyType(tensors), resolved, prepared, at, tokenizer)
         return {method.spec: _attribution(method, question) for method in methods}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -448,9 +448,8 @@ def logits_of(
     chosen: the texts whose parts are asked for; None for all.
     """
     places = readings.places
-    for indices, batch in batches_of_rows(
-        classifier, readings.rows, batch_size, [chosen is None or text in chosen for text, _ in places]
-    ):
+    units = [(i,) for i, (text, _) in enumerate(places) if chosen is None or text in chosen]
+    for indices, batch in batches_of_rows(classifier, readings.rows, batch_size, units):
         try:
             logits = classifier._logits(batch.inputs)
         except NonFiniteError as error:
@@ -477,25 +476,52 @@ def batches(
 
 
 def batches_of_rows(
-    classifier: Classifier, rows: Sequence[EncodedText], batch_size: int, chosen: Sequence[bool] | None = None
+    classifier: Classifier,
+    rows: Sequence[EncodedText],
+    batch_size: int,
+    units: Sequence[tuple[int, ...]] | None = None,
 ) -> Iterator[tuple[tuple[int, ...], Encoding]]:
     """`batches` of texts and windows that are tokenized, with the index into `rows` of each row.
 
-    chosen: for each row whether it is in any batch; None for all.
+    units: the rows that are asked for, by index, those of one tuple in one batch; None for all, each by
+        itself.  A tuple of several holds no more than `most_together` says.
     """
+    takes, size = input_filter(classifier.model), _most(classifier, batch_size)
+    order = sorted(
+        [(index,) for index in range(len(rows))] if units is None else units,
+        key=lambda unit: (-rows[unit[0]].token_count, -len(unit)),
+    )
+    alone = _is_unpadded(classifier)
+    for _, alike in groupby(order, lambda unit: rows[unit[0]].token_count if alone else 0):
+        for indices in _filled(alike, size):
+            batch = encoding.collate(classifier.tokenizer, [rows[index] for index in indices])
+            yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)
+
+
+def most_together(classifier: Classifier, batch_size: int) -> int:
+    """The most rows of unlike length that may be one batch, see `batches`."""
+    return 1 if _is_unpadded(classifier) else _most(classifier, batch_size)
+
+
+def _most(classifier: Classifier, batch_size: int) -> int:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-    takes = input_filter(classifier.model)
-    order = [index for index in range(len(rows)) if chosen is None or chosen[index]]
-    order.sort(key=lambda index: -rows[index].token_count)
-    tokenizer = classifier.tokenizer
-    size = 1 if tokenizer.pad_token_id is None else batch_size
-    unpadded = tokenizer.padding_side == "left" or getattr(
-        classifier.model.config, "pad_token_id", None
-    ) not in (None, tokenizer.pad_token_id)
-    for _, group in groupby(order, lambda index: rows[index].token_count if unpadded else 0):
-        alike = list(group)
-        for start in range(0, len(alike), size):
-            indices = tuple(alike[start : start + size])
-            batch = encoding.collate(tokenizer, [rows[index] for index in indices])
-            yield indices, Encoding({k: v for k, v in batch.inputs.items() if takes(k)}, batch.rows)
+    return 1 if classifier.tokenizer.pad_token_id is None else batch_size
+
+
+def _is_unpadded(classifier: Classifier) -> bool:
+    """Whether only rows of one length may share a batch."""
+    own, tokenizer = getattr(classifier.model.config, "pad_token_id", None), classifier.tokenizer
+    return tokenizer.padding_side == "left" or own not in (None, tokenizer.pad_token_id)
+
+
+def _filled(units: Iterable[tuple[int, ...]], size: int) -> Iterator[tuple[int, ...]]:
+    """Units one after another, as many as are no more than `size` rows."""
+    batch: tuple[int, ...] = ()
+    for unit in units:
+        if batch and len(batch) + len(unit) > size:
+            yield batch
+            batch = ()
+        batch += unit
+    if batch:
+        yield batch

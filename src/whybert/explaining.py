@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, cast, overload
 
 from torch import Tensor
@@ -17,6 +18,7 @@ from whybert.classifier import (
     ClassifierLike,
     batches_of_rows,
     logits_of,
+    most_together,
     probabilities_of,
 )
 from whybert.encoding import EncodedText, Text
@@ -136,17 +138,18 @@ def explain_batches(
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
     """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
 
-    Batches hold texts of like length, so they come out of order.  Of a text in windows whose target is the
-    predicted class, the windows have a forward pass of their own first, which tells that class.
+    Batches hold texts of like length, so they come out of order.  Where the target of a text in windows is
+    the predicted class, its windows are one batch; if they are more than a batch holds, they have a forward
+    pass of their own first, which tells that class.
     """
     check_model(classifier.model)
     targets = per_row(target, len(texts), "texts") or [target] * len(texts)
     readings = classifier.read(texts, long, stride)
-    unknown = {i for i, text in enumerate(readings.texts) if len(text.parts) > 1 and targets[i] is None}
+    most = most_together(classifier, batch_size)
+    unknown = {i for i, text in enumerate(readings.texts) if targets[i] is None and len(text.parts) > most}
     for indices, logits in readings.gathered(logits_of(classifier, readings, batch_size, unknown)):
         for index, found in zip(indices, logits, strict=True):
-            mean = readings.texts[index].mean(found)
-            targets[index] = max(range(len(mean)), key=mean.__getitem__)
+            targets[index] = readings.texts[index].predicted(found)
     answers = _answers(classifier, readings, methods, targets, batch_size)
     for indices, parts in readings.gathered(answers, progress):
         read = [readings.texts[index] for index in indices]
@@ -182,14 +185,28 @@ def _answers(
     batch_size: int,
 ) -> Iterator[tuple[tuple[int, ...], list[dict[str, _Answer]]]]:
     """What the methods find, by spec, for the parts of the texts, by their indices in `Readings.rows`."""
-    for indices, batch in batches_of_rows(classifier, readings.rows, batch_size):
+    units: list[tuple[int, ...]] = []
+    for _, group in groupby(range(len(readings.places)), lambda index: readings.places[index][0]):
+        parts = tuple(group)
+        units += [parts] if targets[readings.places[parts[0]][0]] is None else [(part,) for part in parts]
+    for indices, batch in batches_of_rows(classifier, readings.rows, batch_size, units):
         texts = [readings.places[index][0] for index in indices]
+
+        def wanted(logits: Tensor, texts: Sequence[int] = texts) -> list[Any]:
+            own: dict[int, list[list[float]]] = {}
+            for text, found in zip(texts, logits.double().tolist(), strict=True):
+                own.setdefault(text, []).append(found)
+            return [
+                readings.texts[text].predicted(own[text]) if targets[text] is None else targets[text]
+                for text in texts
+            ]
+
         try:
             attributions = attribute_all(
                 classifier.model,
                 batch.inputs,
                 methods,
-                [targets[text] for text in texts],
+                wanted,
                 tokenizer=classifier.tokenizer,
                 labels=classifier.labels,
             )

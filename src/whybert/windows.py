@@ -73,6 +73,11 @@ class Reading:
             for column in zip(*values, strict=True)
         ]
 
+    def predicted(self, logits: Sequence[Sequence[float]]) -> int:
+        """The class of the highest logit of the whole, from those of the parts."""
+        mean = self.mean(logits)
+        return max(range(len(mean)), key=mean.__getitem__)
+
     def spread(self, scores: Sequence[Sequence[float]]) -> list[float]:
         """The weighted sums of the scores that the parts give to the tokens of the whole text."""
         if len(self.parts) == 1:
