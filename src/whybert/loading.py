@@ -183,13 +183,13 @@ def _renew_output(model: PreTrainedModel, count: int, mean: float, spread: float
 
 
 def _output_layer(model: PreTrainedModel, count: int) -> str:
-    """The name of the layer that gives the `count` logits: the last linear one of as many outputs."""
+    """The name of the layer that gives the `count` logits: the last linear one of as many outputs; or ""."""
     names: list[str] = [
         name
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and module.out_features == count
     ]
-    return names[-1]
+    return names[-1] if names else ""
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -317,9 +317,18 @@ def _load_adapted(
             "missing_keys": [name for name in info["missing_keys"] if name not in own],
             "mismatched_keys": [each for each in info["mismatched_keys"] if each[0] not in own],
         }
-        _check_loaded_model(model, info, adapter.base, saved_as)
+        lost = sorted(info["missing_keys"])
+        inner = [name for name in lost if name.startswith(f"{model.base_model_prefix}.")]
+        if not lost or not all("pooler" in name for name in inner):
+            _check_loaded_model(model, info, adapter.base, saved_as)
     except ModelLoadError as error:
         raise ModelLoadError(f"the base model of the adapter {adapter.name!r}: {error}") from error
+    if lost:
+        raise ModelLoadError(
+            f"neither the adapter {adapter.name!r} nor its base model {str(adapter.base)!r} has "
+            f"{', '.join(lost[:4])}{_more(len(lost) - 4)}: drawn at random before the training, they are "
+            "lost; train it again and save them with it (task_type='SEQ_CLS', modules_to_save)"
+        )
     return adapters.put_on(model, adapter).to(dtype), tokenizer
 
 
