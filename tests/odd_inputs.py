@@ -37,6 +37,7 @@ class Shell:
         files: that it needs, by their paths.
         stdin: what it reads there.
         texts: where the output is JSON lines, the texts (or pairs) that it is about.
+        approximate: whether what is said of these texts is not what is said of their beginning.
         flaw: what is wrong today, if something is: then the row is expected to fail.
     """
 
@@ -47,6 +48,7 @@ class Shell:
     files: Mapping[str, Content] = field(default_factory=dict)
     stdin: bytes | None = None
     texts: Sequence[Any] | None = None
+    approximate: bool = False
     flaw: str = ""
 
 
@@ -179,6 +181,9 @@ WIDE = ",".join(f"c{i}" for i in range(1000)) + ",text\n" + ",".join(["x"] * 100
 # fmt: off
 FOR_CONVERSION = {"bert_config.json": json.dumps({"vocab_size": 6, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "max_position_embeddings": 8, "type_vocab_size": 2, "hidden_act": "gelu"}), "vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n"}
 
+MANY = {"x.csv": "text,label\n" + "".join(f"a film {i},{('positive', 'negative')[i % 2]}\n" for i in range(40))}
+LONG = "the film was good and the actors were great , " * 20
+
 SHELL: list[Shell] = [
     # The command itself.
     Shell("no such command", "expalin x", 2, "Did you mean 'explain'"),
@@ -237,14 +242,14 @@ SHELL: list[Shell] = [
     # Characters.
     Shell("U+2028 and U+0085", "explain 'a\u2028b\u0085c' -m model -f json", 0, texts=["a\u2028b\u0085c"]),
     Shell("control characters", "explain 'a\x07b \x1b[31mc' -m model -f json", 0, texts=["a\x07b \x1b[31mc"]),
-    Shell("control characters at a terminal", "explain 'a\x07b \x1b[31mc' -m model", 0, "␛[31mc"),
+    Shell("control characters at a terminal", "explain 'a\x07b \x1b[31mc' -m model", 0, ["␛", "␇"]),
     Shell("control characters in a prediction", "predict 'a\x07b \x1b[31mc' -m model", 0, "␛[31mc"),
     Shell("right to left", "explain 'שלום good' -m model -f json", 0, texts=["שלום good"]),
     Shell("an override of direction", "explain 'a \u202egood' -m model -f json", 0, texts=["a \u202egood"]),
     Shell("joined emoji", "explain 'good 👩‍👩‍👧‍👦 film' -m model -f json", 0, texts=["good 👩‍👩‍👧‍👦 film"]),
     Shell("combining marks", f"explain 'a{chr(0x301) * 300} film' -m model -f json", 0, texts=["a" + "\u0301" * 300 + " film"]),
     Shell("a lone surrogate", "explain 'a \udcff film' -m model -f json", 0, texts=["a \udcff film"]),
-    Shell("markup", "explain '[bold]good[/bold] <b>&amp;' -m model", 0, "[bold]good[/bold] <b>&amp;"),
+    Shell("markup", "predict '[bold]good[/bold] <b>&amp;' -m model", 0, "[bold]good[/bold] <b>&amp;"),
     Shell("nothing but marks that go", "explain '\u200b\u200d' -m model", 2, "text 1"),
     Shell("nothing but unknown words", "explain '中文' -m model -f json", 0, texts=["中文"]),
     Shell("a word of 100 000 letters", f"predict {'ab' * 50_000} -m model -f json", 0, texts=["ab" * 50_000]),
@@ -315,12 +320,12 @@ SHELL: list[Shell] = [
     Shell("JSON over many lines", "predict --data x.jsonl -m model", 1, "one JSON object a line", {"x.jsonl": '{\n "text": "a"\n}\n'}),
     Shell("JSON nested too deep", "predict --data x.jsonl -m model", 1, "nested too deeply", {"x.jsonl": '{"text": ' + "[" * 100_000 + "\n"}),
     Shell("JSON with a number as text", "predict --data x.jsonl -m model", 1, ["line 1", "must be a text"], {"x.jsonl": '{"text": 3}\n'}),
-    Shell("JSON with null as text", "predict --data x.jsonl -m model", 1, ["line 2", "must be a text"], {"x.jsonl": '{"text": "a"}\n{"text": null}\n'}),
+    Shell("JSON with null as text", "predict --data x.jsonl -m model", 3, "row 2: it has no text", {"x.jsonl": '{"text": "a"}\n{"text": null}\n'}),
     Shell("JSON with a nested text", "predict --data x.jsonl -m model", 1, "must be a text", {"x.jsonl": '{"text": {"en": "a"}}\n'}),
-    Shell("JSON without the text", "predict --data x.jsonl -m model", 1, ["line 2", "must be a text"], {"x.jsonl": '{"text": "a"}\n{"txt": "b"}\n'}),
+    Shell("JSON without the text", "predict --data x.jsonl -m model", 3, "row 2: it has no text", {"x.jsonl": '{"text": "a"}\n{"txt": "b"}\n'}),
     Shell("JSON with a key twice", "predict --data x.jsonl -m model", 1, ["line 1", "'text'", "twice"], {"x.jsonl": '{"text": "a", "text": "b"}\n'}),
     Shell("JSON with NaN as label", "predict --data x.jsonl -m model -f json", 0, texts=["a"], files={"x.jsonl": '{"text": "a", "label": NaN}\n'}),
-    Shell("JSON with a list as label", "predict --data x.jsonl -m model", 1, ["line 1", "label"], {"x.jsonl": '{"text": "a", "label": [1, 2]}\n'}),
+    Shell("JSON with a list as label", "predict --data x.jsonl --report -m model", 2, "multi_label_classification", {"x.jsonl": '{"text": "a", "label": [1, 2]}\n'}),
     Shell("JSON with two thousand names", "predict --data x.jsonl -m model", 1, "1000", {"x.jsonl": json.dumps({f"c{i}": 1 for i in range(2000)}) + "\n"}),
     Shell("an empty text in a table", "predict --data x.csv -m model", 3, ["row 2: it has no text", "1 of 2 rows failed"], {"x.csv": "text,label\na,positive\n,negative\n"}),
     Shell("an empty label in a table", "predict --data x.csv -m model -f json", 0, texts=["a good film"], files={"x.csv": "text,label\na good film,\n"}),
@@ -331,7 +336,7 @@ SHELL: list[Shell] = [
     Shell("Parquet with structs", "predict --data x.parquet -m model", 1, ["row 1", "must be a text"], {"x.parquet": parquet(text=[{"en": "a"}])}),
     Shell("Parquet with bytes", "predict --data x.parquet -m model", 1, ["row 1", "must be a text"], {"x.parquet": parquet(text=[b"a"])}),
     Shell("Parquet with numbers", "predict --data x.parquet -m model", 1, ["row 1", "must be a text"], {"x.parquet": parquet(text=[1.5])}),
-    Shell("Parquet with a hole", "predict --data x.parquet -m model", 1, ["row 2", "must be a text"], {"x.parquet": parquet(text=["a", None])}),
+    Shell("Parquet with a hole", "predict --data x.parquet -m model", 3, "row 2: it has no text", {"x.parquet": parquet(text=["a", None])}),
     Shell("Parquet with days as labels", "predict --data x.parquet -m model", 1, ["row 1", "label"], {"x.parquet": lambda path: parquet(text=["a"], label=[__import__("datetime").date(2020, 1, 1)])(path)}),
     # Columns.
     Shell("no column for the text", "predict --data x.csv -m model", 1, ["no column", "found a, b"], {"x.csv": "a,b\n1,2\n"}),
@@ -377,7 +382,7 @@ SHELL: list[Shell] = [
     Shell("labels from 1", "predict --data x.csv --report -m model", 2, "--label-map", {"x.csv": "text,label\na,1\nb,2\n"}),
     Shell("labels below 0", "predict --data x.csv --report -m model", 2, "--label-map", {"x.csv": "text,label\na,-1\nb,1\n"}),
     Shell("labels of mixed kinds", "predict --data x.jsonl --report -m model", 2, "--label-map", {"x.jsonl": '{"text": "a", "label": 1}\n{"text": "b", "label": "positive"}\n'}),
-    Shell("labels that are no whole numbers", "predict --data x.jsonl -m model", 1, ["line 1", "label"], {"x.jsonl": '{"text": "a", "label": 0.5}\n'}),
+    Shell("labels that are no whole numbers", "predict --data x.jsonl --report -m model", 2, "--label-map 0.5=", {"x.jsonl": '{"text": "a", "label": 0.5}\n'}),
     Shell("truth values as labels", "predict --data x.jsonl --report -m model", 2, "--label-map", {"x.jsonl": '{"text": "a", "label": true}\n{"text": "b", "label": false}\n'}),
     Shell("more labels than the model has", "predict --data x.csv --report -m model", 2, "--label-map", {"x.csv": "text,label\na,0\nb,1\nc,2\n"}),
     Shell("unknown labels of an evaluation", "evaluate --data x.csv -m model", 2, "--label-map", {"x.csv": "text,label\na,good\nb,bad\n"}),
@@ -480,7 +485,7 @@ SHELL: list[Shell] = [
     Shell("a config of an unknown type", "predict a -m broken", 1, "broken", {"broken": broken_model(settings(model_type="brt"))}),
     Shell("a config of other sizes", "predict a -m broken", 1, "do not fit", {"broken": broken_model(settings(intermediate_size=48))}),
     Shell("a config with more layers", "predict a -m broken", 1, "incomplete", {"broken": broken_model(settings(num_hidden_layers=3))}),
-    Shell("a config with fewer layers", "predict a -m broken", 1, "layer.1", {"broken": broken_model(settings(num_hidden_layers=1))}, flaw="weights that are left over are not told"),
+    Shell("a config with fewer layers", "predict a -m broken", 1, ["more layers", "layer.1"], {"broken": broken_model(settings(num_hidden_layers=1))}),
     Shell("a tokenizer that is no JSON", "predict a -m broken", 1, "tokenizer", {"broken": broken_model(holding("tokenizer.json", b"{"))}),
     Shell("a tokenizer with more words", "predict great -m broken", 2, "tokenizer does not belong to this model", {"broken": broken_model(settings(vocab_size=40), weights(lambda t: t.update({"bert.embeddings.word_embeddings.weight": t["bert.embeddings.word_embeddings.weight"][:40].clone()})))}),
     Shell("weights cut short", "predict a -m broken", 1, "damaged", {"broken": broken_model(lambda model: os.truncate(model / "model.safetensors", 1000))}),
@@ -561,6 +566,50 @@ SHELL: list[Shell] = [
     Shell("a run of no model", "study --run a=./nowhere,reviews.csv -o out", 1, "./nowhere"),
     Shell("a run of no file", "study --run a=model,x.csv -o out", 1, "x.csv"),
     Shell("a study into a file", "study --run a=model,reviews.csv -o reviews.csv", 2, "reviews.csv"),
+    # Long texts.
+    Shell("no such way to read long texts", "explain a --long letters -m model", 2, "'letters' is not one of"),
+    Shell("a stride without windows", "explain a --stride 3 -m model", 2, "windows"),
+    Shell("a stride below 0", "explain a --long windows --stride -1 -m model", 2, "--stride"),
+    Shell("a stride as long as a window", f"explain {LONG!r} --long windows --stride 40 -m model", 2, "stride"),
+    Shell("windows of one token", f"explain {LONG!r} --long windows --max-length 3 --stride 0 -m model -f json", 0, texts=[LONG], approximate=True),
+    Shell("windows of a short text", "explain a --long windows -m model -f json", 0, texts=["a"]),
+    Shell("a long text cut", f"predict {LONG!r} -m model -f json", 0, "--long windows", texts=[LONG]),
+    Shell("a long text in windows", f"predict {LONG!r} --long windows -m model -f json", 0, texts=[LONG], approximate=True),
+    Shell("a word longer than a window", f"predict {'ab' * 500} --long windows -m model -f json", 0, texts=["ab" * 500], approximate=True),
+    # Columns that go along.
+    Shell("columns without a table", "explain a --columns id -m model", 2, "--columns"),
+    Shell("no such column to go along", "explain --data reviews.csv --columns id -m model", 1, ["'id'", "found text, label"]),
+    Shell("an empty column to go along", "explain --data reviews.csv --columns '' -m model -f json", 0, texts=TWO),
+    Shell("a column to go along twice", "explain --data reviews.csv --columns label,label -m model -f json", 0, texts=TWO),
+    Shell("a column called like a field", "explain --data x.csv --columns method -m model -f json", 0, '"data_method"', {"x.csv": "text,method\na good film,mail\n"}, texts=["a good film"]),
+    Shell("columns of a known data set", "explain --data sst2 --data-dir SST2 --columns id -m model", 2, "columns", {"SST2": lambda path: [path.mkdir(), (path / "dev.tsv").write_text("sentence\tlabel\na good film\t1\n")]}),
+    # Methods, levels, formats again.
+    Shell("all methods", "explain a --method all -m model -f json", 0, ['"attnlrp"', '"lat"']),
+    Shell("all methods and one more", "explain a --method all,gi -m model", 2, "'all'"),
+    Shell("sentences", "explain 'a good film. a bad film.' --level sentence --top 2 -m model", 0, "a bad film."),
+    Shell("a picture at a terminal", "explain a -f png -m model", 2, "is for files"),
+    Shell("a picture of too many texts", f"explain {'a ' * 21} -o x.png -m model", 2, "20"),
+    Shell("a picture on a full disk", "explain a -f png -o /dev/full -m model", 1, "No space left"),
+    Shell("explanations in Parquet on a full disk", "explain a -f parquet -o /dev/full -m model", 1, "No space left"),
+    Shell("the input as output", "explain --data reviews.csv -o reviews.csv -m model", 2, "reviews.csv"),
+    Shell("the lines as output", "explain x.txt -f json -o x.txt -m model", 2, "x.txt", {"x.txt": "a\n"}),
+    Shell("the input as output by another name", "predict --data reviews.csv -o ./link.csv -m model", 2, "link.csv", {"link.csv": link("reviews.csv")}),
+    Shell("an evaluation into no such format", "evaluate --data reviews.csv -o x.html -m model", 2, "x.html"),
+    Shell("a report without labels of the model's", "predict --data x.csv --report -m model -f csv", 2, "--label-map", {"x.csv": "text,label\na,good\n"}),
+    # Tables with several labels.
+    Shell("lists of labels at a model of one", "predict --data x.jsonl --report -m model", 2, "label", {"x.jsonl": '{"text": "a", "label": ["positive", "negative"]}\n'}),
+    Shell("labels some of which are lists", "predict --data x.jsonl -m model", 1, ["line 2", "label"], {"x.jsonl": '{"text": "a", "label": ["positive"]}\n{"text": "b", "label": "positive"}\n'}),
+    Shell("labels in lists in lists", "predict --data x.jsonl -m model", 1, ["line 1", "label"], {"x.jsonl": '{"text": "a", "label": [["positive"]]}\n'}),
+    # finetune again.
+    Shell("finetune for no such problem", "finetune --task x.csv --model model --output-dir out --problem-type sorting", 2, "sorting", MANY),
+    Shell("finetune for numbers that are words", "finetune --task x.csv --model model --output-dir out --max-seq-length 8 --problem-type regression", 1, "number", MANY),
+    Shell("finetune with weights of no label", "finetune --task x.csv --model model --output-dir out --max-seq-length 8 --class-weights good=2", 2, "'good'", MANY),
+    Shell("finetune with weights below 0", "finetune --task x.csv --model model --output-dir out --max-seq-length 8 --class-weights positive=-2", 2, "-2", MANY),
+    Shell("finetune with weights that are words", "finetune --task x.csv --model model --output-dir out --max-seq-length 8 --class-weights positive=much", 2, "much", MANY),
+    Shell("finetune that stops before it begins", "finetune --task x.csv --model model --output-dir out --early-stopping 0", 2, "early", MANY),
+    Shell("finetune on texts longer than the model", "finetune --task x.csv --model model --output-dir out", 2, "max_seq_length of at most 40", MANY),
+    Shell("finetune on one row", "finetune --task x.csv --model model --output-dir out --max-seq-length 8 --train-limit 1", 2, "train_limit", MANY),
+    Shell("finetune into a folder of others", "finetune --task x.csv --model model --output-dir other --max-seq-length 8", 2, "other", {**MANY, "other": lambda path: [path.mkdir(), (path / "thesis.txt").write_text("x")]}),
 ]
 
 # fmt: on
@@ -574,6 +623,21 @@ class Unwilling:
         raise ValueError("no more")
 
 
+def _file(name: str, content: bytes) -> str:
+    Path(name).write_bytes(content)
+    return name
+
+
+def _saved(explanations: Any, name: str) -> str:
+    explanations.save(name)
+    return name
+
+
+def _cut(name: str, size: int) -> str:
+    os.truncate(name, size)
+    return name
+
+
 def namespace() -> dict[str, Any]:
     """What the expressions of PYTHON may name, beside `C`."""
     import numpy
@@ -584,11 +648,12 @@ def namespace() -> dict[str, Any]:
 
     public = {name: getattr(whybert, name) for name in whybert.__all__}
     libraries = {"np": numpy, "pd": pandas, "torch": torch}
-    return {**public, **libraries, "whybert": whybert, "Path": Path, "Unwilling": Unwilling}
+    own = {"Path": Path, "Unwilling": Unwilling, "file": _file, "saved": _saved, "cut": _cut}
+    return {**public, **libraries, **own, "whybert": whybert}
 
 
 # fmt: off
-TEXTS = ["None", "3", "3.5", "True", "b'a film'", "{'text': 'a film'}", "{'a film'}", "[None]", "[3]", "[b'a']", "[['a', 'b']]", "[('a', 'b', 'c')]", "('a', 'b', 'c')", "('a',)", "()", "('a', None)", "['a', float('nan')]", "''", "' '", "['a', '']", "('a', '')", "pd.DataFrame({'text': ['a']})", "pd.Series(['a', None])", "pd.Series(['a', float('nan')])", "pd.Series([1, 2])", "np.array([1.5])", "np.array(['a', 'b']).reshape(1, 2)", "torch.zeros(2)", "object()", "len", "str", "[{'text': 'a'}]", "[[]]"]
+TEXTS = ["None", "3", "3.5", "True", "b'a film'", "{'text': 'a film'}", "{'a film'}", "[None]", "[3]", "[b'a']", "[['a', 'b']]", "[('a', 'b', 'c')]", "('a', 'b', 'c')", "('a',)", "()", "('a', None)", "['a', float('nan')]", "''", "' '", "['a', '']", "('a', '')", "pd.DataFrame({'text': ['a']})", "pd.Series(['a', None])", "pd.Series(['a', float('nan')])", "pd.Series([1, 2])", "np.array([1.5])", "np.array(['a', 'b', 'c']).reshape(1, 3)", "torch.zeros(2)", "object()", "len", "str", "[{'text': 'a'}]", "[[]]"]
 PYTHON: list[Python] = [
     *(Python(f"texts {texts}", f"explain(C, {texts})", "InputError", "text") for texts in TEXTS),
     *(Python(f"texts to predict {texts}", f"C.predict({texts})", "InputError", "text") for texts in TEXTS),
@@ -599,6 +664,10 @@ PYTHON: list[Python] = [
     Python("a Series", "[e.text for e in explain(C, pd.Series(['a', 'b'], index=[7, 3]))]", gives=["a", "b"]),
     Python("an array", "[e.text for e in explain(C, np.array(['a', 'b']))]", gives=["a", "b"]),
     Python("an array of objects", "[e.text for e in explain(C, np.array(['a', 'b'], object))]", gives=["a", "b"]),
+    Python("an array of two columns", "[(e.text, e.pair) for e in explain(C, np.array([['a', 'b']]))]", gives=[("a", "b")]),
+    Python("two columns", "[(e.text, e.pair) for e in explain(C, (pd.Series(['a', 'b']), pd.Series(['c', 'd'])))]", gives=[("a", "c"), ("b", "d")]),
+    Python("two columns of two lengths", "explain(C, (pd.Series(['a', 'b']), pd.Series(['c'])))", "InputError", "2"),
+    Python("a column of a Hugging Face data set", "[e.text for e in explain(C, load_data('reviews.csv').split('train')['text'])]", gives=TWO),
     Python("texts and pairs", "explain(C, ['a', ('a', 'b')])", "InputError", "encode texts and pairs separately"),
     Python("a lone surrogate", "explain(C, 'a \\ud800')[0].text", gives="a \ud800"),
     Python("NUL", "explain(C, 'a\\0b')[0].text", gives="a\0b"),
@@ -608,7 +677,7 @@ PYTHON: list[Python] = [
     Python("a classifier that is nowhere", "explain('./nowhere', 'a')", "WhybertError", "./nowhere"),
     Python("a model without a tokenizer", "Classifier(C.model, None)", "WhybertError", "tokenizer"),
     Python("a model and a tokenizer in the wrong order", "Classifier(C.tokenizer, C.model)", "WhybertError"),
-    Python("a name as a model", "Classifier('builtin', C.tokenizer)", "WhybertError", "Classifier.load"),
+    Python("a name as a model", "Classifier('builtin', C.tokenizer)", "WhybertError", "Classifier.of"),
     Python("a name as a tokenizer", "Classifier(C.model, 'bert-base-uncased')", "WhybertError", "tokenizer"),
     Python("a module without settings", "Classifier(torch.nn.Linear(2, 2), C.tokenizer)", "WhybertError"),
     *(Python(f"load {value}", f"Classifier.load({value})", "UsageError", "source must be") for value in ("None", "3", "b'builtin'", "C.model", "['builtin']")),
@@ -652,7 +721,7 @@ PYTHON: list[Python] = [
     Python("attribute no tokens", "attribute(C.model, {'input_ids': torch.zeros(1, 0, dtype=int)})", "UsageError"),
     Python("attribute too many tokens", "attribute(C.model, {'input_ids': torch.ones(1, 99, dtype=int)})", "UsageError"),
     Python("attribute masks of another shape", "attribute(C.model, {'input_ids': torch.ones(1, 3, dtype=int), 'attention_mask': torch.ones(1, 2)})", "WhybertError"),
-    Python("attribute with nothing to see", "attribute(C.model, {'input_ids': torch.ones(1, 3, dtype=int), 'attention_mask': torch.zeros(1, 3, dtype=int)})", "WhybertError", flaw="a row without a token that is seen is answered"),
+    Python("attribute with nothing to see", "attribute(C.model, {'input_ids': torch.ones(1, 3, dtype=int), 'attention_mask': torch.zeros(1, 3, dtype=int)})", "InputError", "row 0"),
     Python("attribute lists", "attribute(C.model, C.tokenizer('a'))", "UsageError"),
     # Values.
     *(Python(f"top {value}", f"explain(C, 'a')[0].top({value})", "UsageError") for value in ("-1", "1.5", "None", "True", "'3'")),
@@ -662,5 +731,41 @@ PYTHON: list[Python] = [
     *(Python(f"load_data {value}", f"load_data({value})", "WhybertError") for value in ("None", "3", "''", "'nowhere.csv'", "'sst22'", "[]", "b'reviews.csv'", "{'text': ['a']}", "pd.DataFrame({'text': ['a']})", "Path('nowhere')", "'reviews.csv', label_column=3", "'reviews.csv', text_column='body'")),
     *(Python(f"evaluate {value}", f"evaluate(C, {value})", "WhybertError") for value in ("None", "3", "'reviews.csv'", "['a']", "load_data('reviews.csv'), metrics=['aopcc']", "load_data('reviews.csv'), metrics=[]", "load_data('reviews.csv'), limit=0", "load_data('reviews.csv'), methods=[], control=False", "load_data('reviews.csv'), batch_size=0", "load_data('reviews.csv'), target='good'", "load_data('reviews.csv'), seed=-1")),
     *(Python(f"audit {value}", f"audit({value})", "WhybertError") for value in ("None", "3", "C, [3]", "C, ['']", "C, None, ['gx']", "C.model")),
+    # Other ways to say a classifier.
+    *(Python(f"Classifier.of {value}", f"Classifier.of({value})", "UsageError", words) for value, words in (
+        ("None", "found NoneType"), ("(C.model,)", "pair (model, tokenizer)"), ("(C.tokenizer, C.model)", "the model comes first"), ("(C.model, C.tokenizer, 'a')", "pair"), ("C.model", "tokenizer"), ("C.tokenizer", "found"), ("{'model': C.model}", "found dict"), ("b'builtin'", "found bytes"), ("torch.zeros(2)", "found Tensor"), ("lambda texts: texts", "found function"),
+    )),
+    *(Python(f"a classifier with {value}", f"Classifier(C.model, C.tokenizer, {value})", "WhybertError", words) for value, words in (
+        ("labels=['a']", "label"), ("labels=['a', 'b', 'c']", "label"), ("labels=[]", "label"), ("labels='ab'", "label"), ("labels=[1, 2]", "label"), ("labels=3", "label"), ("problem_type='sorting'", "'sorting'"), ("problem_type=3", "problem_type"), ("embedding='nowhere'", "'nowhere'"), ("embedding=3", "embedding"), ("logits='nowhere'", "'nowhere'"), ("logits=99", "99"), ("max_length='8'", "max_length"), ("max_length=1.5", "max_length"), ("max_length=True", "max_length"), ("max_length=float('nan')", "max_length"),
+    )),
+    # Long texts.
+    *(Python(f"explain with {value}", f"explain(C, 'a', {value})", "UsageError", words) for value, words in (
+        ("long='letters'", "'letters'"), ("long=None", "long"), ("long=True", "long"), ("stride=3", "windows"), ("long='windows', stride=-1", "stride"), ("long='windows', stride=1.5", "stride"), ("long='windows', stride=True", "stride"),  ("long='windows', stride='3'", "stride"),
+    )),
+    Python("a stride as long as a window", "explain(C, 'good film ' * 100, long='windows', stride=10**30)", "UsageError", "stride"),
+    Python("windows cover every word once", "len(explain(C, 'good film ' * 100, long='windows')[0].words())", gives=200),
+    Python("no text in windows", "explain(C, [], long='windows')", gives=[]),
+    # Explanations in files.
+    *(Python(f"save {value}", f"save({value})", "WhybertError", words) for value, words in (
+        ("[], 'x.html'", "no"), ("None, 'x.html'", ""), ("3, 'x.html'", ""), ("['a'], 'x.html'", ""), ("explain(C, 'a'), 'x.htlm'", "'x.htlm'"), ("explain(C, 'a'), 'x'", "'x'"), ("explain(C, 'a'), ''", ""), ("explain(C, 'a'), None", ""), ("explain(C, 'a'), 3", ""), ("explain(C, 'a'), b'x.html'", ""), ("explain(C, 'a'), 'no/x.html'", "'no'"), ("explain(C, 'a'), 'reviews.csv/x.html'", "reviews.csv"), ("explain(C, 'a'), 'x.html', 'letter'", "letter"), ("explain(C, ['a'] * 21), 'x.png'", "20"), ("[explain(C, 'a')[0], None], 'x.jsonl'", "NoneType"), ("'a', 'x.html'", "str"), ("{'gi': 3}, 'x.html'", "int"),
+    )),
+    *(Python(f"whybert.load {value}", f"load({value})", "WhybertError", words) for value, words in (
+        ("'nowhere.jsonl'", "'nowhere.jsonl'"), ("'reviews.csv'", "reviews.csv"), ("'x.html'", "x.html"), ("''", ""), ("None", ""), ("3", ""), ("'model'", "'model'"), ("b'x.jsonl'", ""), ("'model/config.json'", "config.json"),
+    )),
+    *(Python(f"load {content!a:.40}", f"load(file('x.jsonl', {content!r}))", "FileError", "line 1") for content in (b"{", b"3\n", b"[]\n", b"{}\n", b'{"text": "a"}\n', b"\xff\xfe\n", b"NaN\n", b"null\n", b'{"schema": 99}\n')),
+    Python("load lists in lists", "load(file('x.jsonl', b'[' * 100_000))", "FileError", "line 1"),
+    Python("load nothing", "load(file('x.jsonl', b''))", gives=[]),
+    Python("load blank lines", "load(file('x.jsonl', b'\\n \\n'))", gives=[]),
+    Python("load what is no Parquet", "load(file('x.parquet', b'PAR1'))", "FileError", "x.parquet"),
+    Python("load other Parquet", "load(pd.DataFrame({'a': [1]}).to_parquet('x.parquet') or 'x.parquet')", "FileError", "x.parquet"),
+    Python("load a file cut short", "load(cut(saved(explain(C, ['a', 'b']), 'x.jsonl'), 900))", "FileError", "line 1"),
+    Python("load Parquet cut short", "load(cut(saved(explain(C, ['a', 'b']), 'x.parquet'), 900))", "FileError", "x.parquet"),
+    *(Python(f"save and load {suffix}", f"load(saved(explain(C, ['a \\ud800', 'b']), 'x.{suffix}')) == explain(C, ['a \\ud800', 'b'])", gives=True) for suffix in ("jsonl", "parquet")),
+    *(Python(f"html {value}", f"html({value})", "WhybertError", words) for value, words in (("[]", ""), ("None", ""), ("3", ""), ("['a']", ""), ("explain(C, 'a'), level='letter'", "letter"), ("explain(C, 'a'), 'no/x.html'", "'no'"))),
+    Python("html without scripts of a text", "'<script>alert' in html(explain(C, '<script>alert(1)</script>'))", gives=False),
+    *(Python(f"Explanations {value}", f"{value}", "WhybertError", words) for value, words in (("explain(C, 'a').to_pandas('letter')", "letter"), ("Explanations([]).to_html()", ""), ("explain(C, 'a').save('x.htlm')", "x.htlm"), ("Explanations([3]).to_html()", ""), ("Explanations([3]).save('x.jsonl')", ""), ("Explanations([3]).to_pandas()", ""))),
+    Python("a table of no explanations", "len(Explanations([]).to_pandas())", gives=0),
+    # Pictures.
+    *(Python(f"picture {value}", value, "WhybertError", words) for value, words in (("explain(C, 'a')[0].plot('cake')", "'cake'"), ("explain(C, 'a')[0].plot(level='letter')", "letter"), ("plot_methods([])", ""), ("plot_methods(None)", ""), ("plot_methods(explain(C, ['a', 'b']))", ""), ("plot_methods({'gi': 3})", ""), ("plot_deletion({})", ""), ("plot_deletion(None)", ""), ("plot_deletion({'gi': []})", ""), ("plot_word_scores([])", ""), ("plot_word_scores(None)", ""), ("plot_word_scores(explain(C, 'a'), k=0)", ""), ("plot_word_scores(explain(C, 'a'), 'cake')", "'cake'"))),
     Python("a name that is not there", "whybert.explian", "AttributeError", "explian"),
 ]

@@ -28,6 +28,7 @@ _PUBLIC = {
     "Completeness": "explanation",
     "Explanation": "explanation",
     "Explanations": "explanation",
+    "FileError": "errors",
     "InputError": "errors",
     "METHODS": "methods",
     "METRICS": "evaluation.metrics",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from whybert.comparing import Comparison, Comparisons, compare
     from whybert.datasets import load as load_data
     from whybert.errors import (
+        FileError,
         InputError,
         MissingExtraError,
         ModelError,
@@ -111,6 +113,7 @@ __all__ = [
     "Completeness",
     "Explanation",
     "Explanations",
+    "FileError",
     "InputError",
     "MissingExtraError",
     "ModelError",

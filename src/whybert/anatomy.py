@@ -311,6 +311,11 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
             f"call the tokenizer with truncation=True, max_length={limit}"
         )
     mask = tensors.get("attention_mask")
+    if mask is not None and mask.dim() == 2 and not bool((mask != 0).any(dim=1).all()):
+        row = int((mask != 0).any(dim=1).long().argmin())
+        raise InputError(
+            f"expected an attention_mask that shows a token in each row, found none in row {row}"
+        )
     if (
         mask is not None
         and mask.dim() == 2

@@ -159,6 +159,10 @@ class Classifier:
         positions = maximum_tokens(model)
         if max_length is None:
             max_length = encoding.maximum_length(tokenizer, positions)
+        elif isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
+            raise InputError(
+                f"max_length must be a whole number of at least 1, or None, not {quoted(max_length)}"
+            )
         elif positions is not None and positions < max_length:
             raise InputError(
                 f"max_length must be at most {positions}, the positions of the model, not {max_length}"
@@ -392,7 +396,8 @@ def _rounded(numbers: Sequence[float]) -> str:
 
 
 def _names(labels: object) -> tuple[str, ...]:
-    names = () if isinstance(labels, str | bytes | Mapping | Set) else tuple(cast(Any, labels))
+    is_list = isinstance(labels, Iterable) and not isinstance(labels, str | bytes | Mapping | Set)
+    names = tuple(cast(Any, labels)) if is_list else ()
     if not names or not all(isinstance(each, str) for each in names):
         raise InputError(f"expected labels as names in the order of the logits, found {quoted(labels)}")
     return names

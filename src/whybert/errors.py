@@ -156,7 +156,8 @@ def quoted(value: object, limit: int = 60) -> str:
 
 def one_line(error: object, limit: int = 200) -> str:
     """The message of another library's error on one line of at most `limit` characters, for one of ours."""
-    text = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text if text.endswith("..") else text.removesuffix(".")
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -166,4 +167,4 @@ def _suggest(name: str, known: tuple[str, ...]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(match) for match in close) + "?"
     listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    return f"known: {listed}" if known else "none are known"
+    return f"known: {one_line(listed, 300)}" if known else "none are known"

@@ -421,6 +421,14 @@ def _check_loaded_model(
             f"the weights of {str(source)!r} could not be used: {one_line(info['error_msgs'][0])}; "
             "save the model again"
         )
+    weights = model.state_dict()
+    deeper = sorted(name for name in info["unexpected_keys"] if re.sub(r"\.\d+\.", ".0.", name) in weights)
+    if deeper:
+        raise ModelLoadError(
+            f"the weights of {str(source)!r} have more layers than its config.json says: {deeper[0]}"
+            f"{_more(len(deeper) - 1)} would be left out; mend num_hidden_layers there, or, where that is "
+            "meant, load it with transformers and pass (model, tokenizer)"
+        )
     _check_layers(model, info["unexpected_keys"], source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -100,8 +101,8 @@ def load(path: str | Path) -> Explanations:
         FileError: the file cannot be read, or a line or row of it, which is named, is no explanation.
         MissingExtraError: Parquet needs a package that is not installed.
     """
-    found, path = Explanations(), Path(path)
     wanted = _format_of(path, {name: each for name, each in FORMATS.items() if each.read})
+    found, path = Explanations(), Path(path)
     assert wanted.read is not None
     try:
         for place, record in wanted.read(path):
@@ -240,6 +241,8 @@ def _some(given: Given, level: str) -> Iterator[Entry]:
 
 
 def _format_of(path: str | Path, formats: Mapping[str, Format]) -> Format:
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"expected the path of a file, got {type(path).__name__}; give its name")
     by_suffix = {suffix: each for each in formats.values() for suffix in each.suffixes}
     found = by_suffix.get(Path(path).suffix.lower())
     if found is None:

@@ -34,7 +34,7 @@ from whybert.datasets.base import (
     with_validation,
 )
 from whybert.datasets.tabular import READERS, Columns, load_table, table_layout
-from whybert.errors import UnknownNameError, UsageError
+from whybert.errors import UnknownNameError, UsageError, quoted
 
 __all__ = [
     "DATASETS",
@@ -97,6 +97,9 @@ def load(
     if not os.fspath(name):
         raise UsageError(f"expected the name of a data set or a path, not ''; known: {', '.join(DATASETS)}")
     columns = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    for option, column in columns.items():
+        if column is not None and not isinstance(column, str):
+            raise UsageError(f"expected {option} as the name of a column, not {quoted(column)}")
     spec = DATASETS.get(folded(name)) if isinstance(name, str) else None
     if spec is not None:
         for option, column in columns.items():

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -118,6 +118,10 @@ def plot_deletion(
     asked = [metrics] if isinstance(metrics, str) else list(metrics or ())
     if isinstance(found, Evaluation):
         panels, note = _panels(found, asked), f"{found.model} on {found.data}, {len(found.rows):,} texts"
+    elif not isinstance(cast(object, found), Mapping):
+        raise InputError(
+            f"expected what evaluate() returned, or curves by method, got {type(found).__name__}"
+        )
     else:
         panels = {_metric(asked[0] if asked else "morf"): _given_lines(found, asked)}
         note = f"{max(len(rows) for rows in found.values()):,} texts"

@@ -329,7 +329,8 @@ def as_sequence(explanations: Explanation | Iterable[Explanation]) -> Sequence[E
     Raises:
         InputError: there are none, or they are something else.
     """
-    given = (explanations,) if isinstance(explanations, Explanation) else tuple(explanations)
+    several: object = (explanations,) if isinstance(explanations, Explanation) else explanations
+    given = tuple(several) if isinstance(several, Iterable) else (several,)
     for entry in given:
         if not isinstance(entry, Explanation):
             raise InputError(
