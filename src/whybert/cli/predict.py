@@ -120,7 +120,8 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, has_truth: 
     console = console_for(stream)
     names = [shown(label) for label in sinks.told_apart(classifier.labels)]
     headings = ["label", "predicted"] if has_truth else ["label"]
-    label_width = min(max(map(cell_len, [*names, *headings])), 24)
+    most = (console.width - 15) // (len(headings) + 2)
+    label_width = min(max(map(cell_len, [*names, *headings])), max(5, most))
     widths: list[int] = []
     for chunk in chunks:
         rows = []
@@ -134,7 +135,7 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, has_truth: 
         if is_first:
             count = len(rows[0][0])
             taken = len(headings) * (label_width + 2) + 11 + 2 * (count + 1)
-            room = max(10, (console.width - taken) // count)
+            room = max(4, (console.width - taken) // count)
             widths = [min(room, 60, max(4, *(cell_len(parts[i]) for parts, _ in rows))) for i in range(count)]
         table = table_of(show_header=is_first)
         for heading, width in zip(("text", "pair"), widths, strict=False):
