@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whybert.cli.options import INPUT_PANEL, listed, option
+from whybert.cli.options import INPUT_PANEL, listed, told
 from whybert.cli.output import note
 from whybert.corpus.sources import Inputs, Rows
 from whybert.errors import InputError, UsageError
@@ -21,29 +21,21 @@ if TYPE_CHECKING:
 class _Named:
     """The option that the help shows first."""
 
-    data: Annotated[
-        str | None,
-        option(INPUT_PANEL, "--data", "A known data set, or a table: .csv, .tsv, .jsonl, .parquet.", "NAME"),
-    ] = None
+    data: str | None = told(
+        INPUT_PANEL, "A known data set, or a table: .csv, .tsv, .jsonl, .parquet.", "NAME"
+    )
 
 
 @dataclass(frozen=True)
 class ColumnOptions:
     """Where the rows of a data set are, which another option or argument names."""
 
-    data_dir: Annotated[
-        str | None,
-        option(INPUT_PANEL, "--data-dir", "The files of a known data set; else the hub is asked.", "FOLDER"),
-    ] = None
-    text_column: Annotated[
-        str | None, option(INPUT_PANEL, "--text-column", "Of a table: the texts.", "NAME")
-    ] = None
-    pair_column: Annotated[
-        str | None, option(INPUT_PANEL, "--pair-column", "Of a table: the second texts.", "NAME")
-    ] = None
-    label_column: Annotated[
-        str | None, option(INPUT_PANEL, "--label-column", "Of a table: the labels, if it has some.", "NAME")
-    ] = None
+    data_dir: str | None = told(
+        INPUT_PANEL, "The files of a known data set; else the hub is asked.", "FOLDER"
+    )
+    text_column: str | None = told(INPUT_PANEL, "Of a table: the texts.", "NAME")
+    pair_column: str | None = told(INPUT_PANEL, "Of a table: the second texts.", "NAME")
+    label_column: str | None = told(INPUT_PANEL, "Of a table: the labels, if it has some.", "NAME")
 
     def load(self, name: str, **more: Any) -> TextDataset:
         """The data set of that name or path; `more` as for `whybert.datasets.load`."""
@@ -57,22 +49,11 @@ class ColumnOptions:
 class DataOptions(ColumnOptions, _Named):
     """A data set, and how its labels are those of a model."""
 
-    split: Annotated[
-        str | None,
-        option(INPUT_PANEL, "--split", "Of the data set; default: test, or the only one.", "NAME"),
-    ] = None
-    limit: Annotated[
-        int | None, option(INPUT_PANEL, "--limit", "Only the first rows of --data.", "N", min=1)
-    ] = None
-    label_map: Annotated[
-        list[str] | None,
-        option(
-            INPUT_PANEL,
-            "--label-map",
-            "Label A of the data is B of the model (a name or an index); repeatable.",
-            "A=B,...",
-        ),
-    ] = None
+    split: str | None = told(INPUT_PANEL, "Of the data set; default: test, or the only one.", "NAME")
+    limit: int | None = told(INPUT_PANEL, "Only the first rows of --data.", "N", min=1)
+    label_map: list[str] | None = told(
+        INPUT_PANEL, "Label A of the data is B of the model (a name or an index); repeatable.", "A=B,..."
+    )
 
     @property
     def mapping(self) -> dict[str, str] | None:
@@ -93,12 +74,9 @@ class DataOptions(ColumnOptions, _Named):
 class InputOptions(DataOptions):
     """Texts and lines, or the rows of a data set."""
 
-    columns: Annotated[
-        list[str] | None,
-        option(
-            INPUT_PANEL, "--columns", "Of a table: columns that the output has too, such as id.", "NAME,..."
-        ),
-    ] = None
+    columns: list[str] | None = told(
+        INPUT_PANEL, "Of a table: columns that the output has too, such as id.", "NAME,..."
+    )
     texts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -107,20 +85,13 @@ class InputOptions(DataOptions):
             show_default=False,
         ),
     ] = None
-    text: Annotated[
-        list[str] | None,
-        option(
-            INPUT_PANEL,
-            "--text",
-            "A text, even if it looks like the name of a file; after those given as arguments.",
-            "TEXT",
-        ),
-    ] = None
-    pair: Annotated[
-        list[str] | None,
-        option(INPUT_PANEL, "--pair", "The second text of a pair, one for each TEXT.", "TEXT"),
-    ] = None
-    tab_pairs: Annotated[bool, option(INPUT_PANEL, "--tab-pairs", "Each line is text<TAB>pair.")] = False
+    text: list[str] | None = told(
+        INPUT_PANEL,
+        "A text, even if it looks like the name of a file; after those given as arguments.",
+        "TEXT",
+    )
+    pair: list[str] | None = told(INPUT_PANEL, "The second text of a pair, one for each TEXT.", "TEXT")
+    tab_pairs: bool = told(INPUT_PANEL, "Each line is text<TAB>pair.", default=False)
 
     @property
     def files(self) -> list[str | None]:

@@ -48,9 +48,7 @@ FORMATS: Final = {
 class JudgedOptions(DataOptions):
     """The data of which some is drawn."""
 
-    limit: Annotated[
-        int | None, option(INPUT_PANEL, "--limit", "So many texts, drawn by the seed.", "N", min=1)
-    ] = None
+    limit: int | None = options.told(INPUT_PANEL, "So many texts, drawn by the seed.", "N", min=1)
 
 
 @options.spread

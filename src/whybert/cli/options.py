@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -30,21 +31,29 @@ def option(panel: str, names: str, help: str, metavar: str | None = None, **how:
     return typer.Option(*spelt, metavar=metavar, help=help, rich_help_panel=panel, **how)
 
 
+def told(
+    panel: str, help: str, metavar: str | None = None, default: Any = None, *names: str, **how: Any
+) -> Any:
+    """A field of a group of options, as one option: by its own name, or by those given; `how` is Typer's."""
+    metadata = {"panel": panel, "help": help, "names": names, "metavar": metavar, "switch": False, "how": how}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
 def _of_field(field: Field[Any], hint: Any) -> Any:
     """The hint of a field with its option: the one in the hint, or the one that its metadata describe."""
-    told = field.metadata
-    if "panel" not in told:
+    said = field.metadata
+    if "panel" not in said:
         return hint
+    how = {"metavar": said.get("metavar"), **said.get("how", {})}
     names = [
         f"-{name}" if len(name) == 1 else f"--{name}"
-        for name in told["names"] or (field.name.replace("_", "-"),)
+        for name in said["names"] or (field.name.replace("_", "-"),)
     ]
-    if bool in alternatives(hint):
+    if bool in alternatives(hint) and said.get("switch", True):
         names = [f"{name}/--no-{name[2:]}" for name in names]
-    how: dict[str, Any] = {}
     if choices := choices_of(hint):  # they would take the whole width of the help, and the group knows them
         hint, how = str | None, {"metavar": "NAME", "autocompletion": one_of(choices)}
-    return Annotated[hint, option(told["panel"], " ".join(names), told["help"], **how)]
+    return Annotated[hint, option(said["panel"], " ".join(names), said["help"], **how)]
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
@@ -78,22 +87,19 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
 class ModelOptions:
     """A classifier, and how it is loaded."""
 
-    model: Annotated[
-        str,
-        option(MODEL_PANEL, "--model -m", "builtin, a folder or a hub id; see whybert list models.", "MODEL"),
-    ] = "builtin"
-    device: Annotated[str | None, option(MODEL_PANEL, "--device", "cpu, cuda, cuda:1, mps ...", "DEVICE")] = (
-        None
+    model: str = told(
+        MODEL_PANEL,
+        "builtin, a folder or a hub id; see whybert list models.",
+        "MODEL",
+        "builtin",
+        "model",
+        "m",
     )
-    dtype: Annotated[
-        str | None, option(MODEL_PANEL, "--dtype", "float32, float64, bfloat16 or float16.", "DTYPE")
-    ] = None
-    max_length: Annotated[
-        int | None,
-        option(
-            MODEL_PANEL, "--max-length", "The most tokens a text may have; longer ones are cut.", "N", min=1
-        ),
-    ] = None
+    device: str | None = told(MODEL_PANEL, "cpu, cuda, cuda:1, mps ...", "DEVICE")
+    dtype: str | None = told(MODEL_PANEL, "float32, float64, bfloat16 or float16.", "DTYPE")
+    max_length: int | None = told(
+        MODEL_PANEL, "The most tokens a text may have; longer ones are cut.", "N", min=1
+    )
 
     def load(self) -> Classifier:
         """The classifier."""
@@ -111,20 +117,14 @@ class LongOption(StrEnum):
 class LongOptions:
     """How texts are read that are longer than the maximum."""
 
-    long: Annotated[
-        LongOption,
-        option(MODEL_PANEL, "--long", "Texts longer than that: cut off, or read to the end in windows."),
-    ] = LongOption.TRUNCATE
-    stride: Annotated[
-        int | None,
-        option(
-            MODEL_PANEL,
-            "--stride",
-            "The most tokens that two windows share; default: a quarter of a window.",
-            "N",
-            min=0,
-        ),
-    ] = None
+    long: LongOption = told(
+        MODEL_PANEL,
+        "Texts longer than that: cut off, or read to the end in windows.",
+        default=LongOption.TRUNCATE,
+    )
+    stride: int | None = told(
+        MODEL_PANEL, "The most tokens that two windows share; default: a quarter of a window.", "N", min=0
+    )
 
     @property
     def how(self) -> dict[str, Any]:
