@@ -8,8 +8,11 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +47,8 @@ HOSTILE = [
     "\\input{/etc/passwd} % $x_1^2$ # ~ {}&",
     "}{\\end{document}",
 ]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 Render = Callable[[Explanation, Level], str]
 
@@ -697,6 +702,64 @@ def test_numbers_that_are_none_do_not_break_the_page() -> None:
         "a b", [float("nan"), float("inf")], logits=(float("nan"), 1.0), probabilities=(), signed=True
     )
     assert data_of(html([one] * (FEW + 1)))["items"][0]["figures"][0]["lines"][0][0][1] == "nan"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look with")
+def test_the_index_works_in_a_browser(tmp_path: Path) -> None:
+    """The page as it is shows its index; then a script of the test, let in by another policy, uses it."""
+    assert CHROMIUM is not None
+    rows = [
+        explain(f"text {n} is <b>good</b>", [0.0, 0.0, -1.0, 2.0 + n], truth="negative") for n in range(250)
+    ]
+    rows[7] = explain(
+        "quite another ☃", [1.0, -1.0, 0.5], prediction="negative", target=Target(0, "negative")
+    )
+    page = html(rows, title="Many")
+
+    def shown(source: str) -> str:
+        (tmp_path / "page.html").write_text(source, encoding="utf-8")
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000"]
+        command += [
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            (tmp_path / "page.html").as_uri(),
+        ]
+        return subprocess.run(command, capture_output=True, check=True, timeout=120).stdout.decode()
+
+    first = shown(page)
+    assert "<output>250 of 250 texts</output>" in first
+    assert "&lt;b&gt;good&lt;/b&gt;" in first
+    assert first.count('<details class="text judged">') in (100, 200)  # not all of them at once
+    use = """addEventListener("load", () => {
+      const said = [], form = document.querySelector("form");
+      const [label, verdict, order] = form.querySelectorAll("select");
+      const [part, word] = form.querySelectorAll("input");
+      const say = (control, value) => {
+        control.value = value;
+        form.dispatchEvent(new Event("input"));
+        const rows = document.querySelectorAll("details.text").length;
+        said.push(`${document.querySelector("output").textContent} ${rows}`);
+        control.value = "";
+      };
+      say(label, "1"); say(verdict, "wrong"); say(part, "TEXT 24"); say(word, "another"); say(word, "text");
+      say(order, "down"); say(part, "quite");
+      document.querySelector("details.text").open = true;
+      setTimeout(() => {
+        said.push(document.querySelector("figure").textContent);
+        document.title = said.join("|");
+      }, 500);
+    })"""
+    policy = re.sub("script-src '[^']*'", "script-src 'unsafe-inline'", page)
+    [title] = re.findall(
+        "<title>(.*?)</title>", shown(policy.replace("</main>", f"<script>{use}</script></main>"))
+    )
+    *counts, figure = title.split("|")
+    assert counts == [
+        "1 of 250 texts 1", "249 of 250 texts 100", "11 of 250 texts 11", "1 of 250 texts 1",
+        "0 of 250 texts 0", "250 of 250 texts 100", "1 of 250 texts 1",
+    ]  # fmt: skip
+    assert "attnlrpquite another ☃against negative -1.0000+1.000 supports negative" in figure
 
 
 def test_lists_show_the_first_of_them() -> None:

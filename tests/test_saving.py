@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 import tiny
 import whybert
 from test_explanation import any_text, example, explanations, scored
+from whybert.corpus import sinks
+from whybert.corpus.sources import Item
 from whybert.errors import (
     FileError,
     InputError,
@@ -28,6 +30,7 @@ from whybert.errors import (
     WhybertError,
 )
 from whybert.explanation import Completeness, Explanation, Explanations, Target, Token
+from whybert.files import writing
 from whybert.saving import FORMATS
 
 READABLE = [suffix for form in FORMATS.values() if form.read for suffix in form.suffixes]
@@ -288,6 +291,45 @@ def test_pandas_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'whybert\["):
         example().to_pandas()
+
+
+# The shell's files
+
+
+@pytest.mark.parametrize("name", ["json", "parquet"])
+def test_what_the_shell_writes_is_read_back(tmp_path: Path, name: str) -> None:
+    rows = [
+        Item(0, "row 1", "a", truth="negative", columns={"id": 7, "text": "x"}),
+        Item(5, "row 6", "b", truth=None, columns={"id": None, "text": "\ud83d"}),
+    ]
+    chunks = [[(rows[0], [example(), example(method="gi")])], [(rows[1], [example()])]]
+    form = sinks.EXPLANATIONS[name]
+    path = tmp_path / f"why{form.suffixes[0]}"
+    with writing(path) as stream:
+        form.write(chunks, "word", None, stream)
+    assert whybert.load(path) == [
+        example(truth="negative"), example(method="gi", truth="negative"), example()
+    ]  # fmt: skip
+    if name == "parquet":
+        table = pyarrow.parquet.read_table(path).to_pylist()
+        assert [row["index"] for row in table] == [0, 0, 5]
+        assert [dict(row["data"]) for row in table[1:]] == [
+            {"id": "7", "text": "x"},
+            {"id": "null", "text": "\ufffd"},
+        ]
+    else:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        assert [(each["index"], each["label"], each["id"], each["data_text"]) for each in records] == [
+            (0, "negative", 7, "x"), (0, "negative", 7, "x"), (5, None, None, "\ud83d")
+        ]  # fmt: skip
+
+
+def test_columns_of_the_data_go_into_the_csv(tmp_path: Path) -> None:
+    row = Item(3, "row 4", "a", columns={"id": 7, "score": "high"})
+    with writing(tmp_path / "a.csv") as stream:
+        sinks.EXPLANATIONS["csv"].write([[(row, [example()])]], "word", None, stream)
+    [first, *_] = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
+    assert (first["index"], first["id"], first["data_score"], first["score"]) == ("3", "7", "high", "0.25")
 
 
 # The list
