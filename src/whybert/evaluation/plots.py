@@ -322,7 +322,7 @@ def _draw_words(words: _Words, kind: str) -> Figure:
     note = f"{words.note} · {missing}" if missing else words.note
     with drawing(said) as figure_of:
         heading = wrapped(note, 430, 8)
-        figure = figure_of(WIDTH, 90 + 16 * len(words.scores) + 12 * len(heading))
+        figure = figure_of(WIDTH, 90 + 16 * max(8, len(words.scores)) + 12 * len(heading))
         axes: Any = figure.subplots()
         handles = _KINDS[kind](axes, words)
         named = {word: shorten(visible(word) or "␣", 28) for word in words.scores}

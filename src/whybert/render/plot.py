@@ -308,8 +308,8 @@ def _legend(sheet: Sheet, explanation: Explanation, maximum: float | None) -> No
         _line(sheet, x + step * wide, sheet.y + 12, wide, scale, position)
     sheet.text(x + steps * wide + 5, sheet.y + 9, high_text, 8)
     sheet.y += 13 + _STRIP
-    whole = "; the line is whole for, broken against" if explanation.signed else ""
-    sheet.say(f"{title}, as thick as the line{whole}", 8)
+    whole = ", whole for and broken against" if explanation.signed else ""
+    sheet.say(f"{title}; lines are as thick as it is large{whole}", 8)
 
 
 def unit(explanation: Explanation) -> str:
@@ -334,7 +334,7 @@ def _bars(explanation: Explanation, level: Level) -> Figure:
     low, high = map(visible, ends(explanation))
     with drawing(said) as figure_of:
         heading = wrapped(visible(_heading(explanation)), 440, 10, bold=True)
-        figure = figure_of(WIDTH, 95 + 15 * max(1, len(names)) + 13 * len(heading))
+        figure = figure_of(WIDTH, 95 + 15 * max(6, len(names)) + 13 * len(heading))
         axes: Any = figure.subplots()
         places = range(len(names))
         for place, score in zip(places, drawn, strict=True):
