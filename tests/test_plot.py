@@ -446,7 +446,10 @@ def test_deletion_has_a_panel_for_each_metric_with_titles_and_units() -> None:
     assert "model on reviews, 12 texts" in said(figure)
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["method_0", "method_1", "method_2", RANDOM]
-    [axes] = whybert.plot_deletion(evaluation(names=("morf", "deletion-mask")), "deletion-mask").axes
+    one_panel = whybert.plot_deletion(evaluation(names=("morf", "deletion-mask")), "deletion-mask")
+    one_panel.draw_without_rendering()
+    assert one_panel._suptitle.get_window_extent().x1 < one_panel.bbox.x1  # type: ignore[attr-defined]
+    [axes] = one_panel.axes
     assert axes.get_xlabel() == "words taken away"
     assert axes.get_ylabel() == "share of predictions that stay"
 
@@ -521,7 +524,8 @@ def test_word_scores_say_where_classes_differ() -> None:
 def test_word_scores_can_be_normalised(normalise: Any, unit: str) -> None:
     figure = whybert.plot_word_scores(many(), normalise=normalise)
     assert unit in figure.axes[0].get_xlabel()
-    assert len(figure.legends[0].get_texts()) == (1 if normalise is True else 2)
+    ends = ["more relevant"] if normalise is True else ["supports positive", "against positive"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ends
 
 
 def test_word_scores_are_refused_where_they_would_say_nothing() -> None:

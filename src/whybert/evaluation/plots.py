@@ -193,9 +193,10 @@ def _curves(panels: Mapping[FaithfulnessMetric, Sequence[Line]], methods: Sequen
     said = f"{' and '.join(drawn)}: 95 % bootstrap interval over texts" if drawn else ""
     note = visible(" · ".join(filter(None, (note, said))))
     with drawing("".join((*names.values(), note))) as figure_of:
-        heading = wrapped(note, 430, 8)
+        width = WIDTH if across > 1 else 380.0
+        heading = wrapped(note, width - 20, 8)
         height = 210 * down + 14 * math.ceil(len(methods) / per_row) + 12 * len(heading) + 12
-        figure = figure_of(WIDTH if across > 1 else 380, height)
+        figure = figure_of(width, height)
         grid: Any = figure.subplots(down, across, squeeze=False)
         for axes, (metric, lines) in zip(grid.flat, panels.items(), strict=False):
             draw_lines(axes, lines, methods, [names[line.method] for line in lines], intervals)
@@ -298,6 +299,8 @@ class _Words:
     @property
     def sides(self) -> tuple[str, str]:
         """What the lower and the upper end mean; texts may be explained for different classes."""
+        if not self.signed:
+            return "0", "more relevant"
         if len({row.target for row in self.explanations}) == 1:
             return ends(self.explanations[0])
         return "against the explained class", "supports the explained class"
