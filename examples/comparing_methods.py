@@ -8,6 +8,8 @@
 # %%
 from pathlib import Path
 
+import rich
+
 import whybert
 
 classifier = whybert.Classifier.of("builtin")
@@ -35,6 +37,13 @@ figure
 figure = whybert.plot_methods(by_method, "dot")
 figure.savefig("dots.png")
 figure
+
+# %% [markdown]
+# Two of them word by word: which ones changed sides, and which their place in the order.
+
+# %%
+comparison = whybert.compare(by_method["attnlrp"][0], by_method["gi:reduction=sum"][0])
+rich.print(comparison)
 
 # %% [markdown]
 # ## Sixteen texts with labels

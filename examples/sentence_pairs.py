@@ -112,9 +112,10 @@ rich.print(contrast)
 # %% [markdown]
 # ## What does a word change?
 #
-# Two pairs that differ in one word, side by side. The two colours carry the answer in both, and their signs
-# turn round with the class that is explained, as scores speak for or against *that* class. To see the same
-# question answered twice, fix it with `target="entailment"`.
+# Two pairs that differ in one word, side by side, and both explained for the same class: without a fixed
+# target each would be explained for its own. Look at *red* in the sentence. It has a minus in the first
+# pair too, where the claim agrees with it; the plus stands at the *red* of the claim. How two words share
+# what only both decide is the method's doing.
 
 # %%
 fixed = whybert.explain(
@@ -122,12 +123,10 @@ fixed = whybert.explain(
     [("the big door was red", "the door is red"), ("the big door was red", "the door is blue")],
     target="entailment",
 )
-for explanation in fixed:
-    print([(word.text, round(word.score, 2)) for word in explanation.words() if word.text in COLOURS])
+rich.print(whybert.compare(*fixed))
 fixed.save("pairs.html")
 
 # %% [markdown]
-# What does not hold: that the score of *red* is about *red* alone. The model compares two words, and each
-# of them gets a part of what only both together decide. Leave one out and the answer is no longer about
-# colours at all; that is why metrics that take single words away (`comparing_methods.py`) say less about
-# pairs.
+# What does not hold: that the score of *red* is about *red* alone. Leave one of the two colours out and the
+# question has no answer any more; that is why metrics that take single words away (`comparing_methods.py`)
+# say less about pairs.

@@ -371,6 +371,13 @@ def test_methods_are_rows_with_a_legend_of_each_kind() -> None:
     assert lines.count("charming") == 1
 
 
+def test_what_is_to_say_of_the_text_is_said_of_several_methods_once() -> None:
+    cut = one(truncated=True)
+    for kind in ("heat", "dot"):
+        lines = said(whybert.plot_methods([cut, dataclasses.replace(cut, method="gi")], kind))
+        assert lines.replace("\n", " ").count("did not read the rest") == 1
+
+
 def test_methods_are_named_by_what_differs() -> None:
     first = one()
     same = whybert.plot_methods([first, dataclasses.replace(first, options={"reduction": "sum"})])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from whybert.errors import InputError, UnknownNameError, UsageError
@@ -505,6 +505,8 @@ def _heat_rows(named: Mapping[str, Explanation], level: Level) -> Figure:
             )
         for row in {ends(row): row for row in rows}.values():
             _legend(sheet, row, None)
+        for remark in _shared_remarks(rows):
+            sheet.say(remark)
         if note := font_note(said):
             sheet.say(note)
         return sheet.figure(figure_of)
@@ -573,10 +575,16 @@ def _dots(named: Mapping[str, Explanation], level: Level) -> Figure:
         figure.suptitle("\n".join(heading), fontsize=10, fontweight="bold", x=0.01, ha="left")
         figure.legend(loc="outside lower center", ncols=per_row, fontsize=8.5)
         note = [f"the {len(order)} strongest of {len(units):,} {level}s"] if len(order) < len(units) else []
-        note += [each] if (each := font_note(said)) else []
+        note += [*_shared_remarks(rows), *([each] if (each := font_note(said)) else [])]
         if note:
-            axes.set_title(" · ".join(note), fontsize=7.5, loc="left")
+            axes.set_title("\n".join(wrapped(" · ".join(note), 350, 7.5)), fontsize=7.5, loc="left")
         return figure
+
+
+def _shared_remarks(rows: Sequence[Explanation]) -> list[str]:
+    """What is to say of the text of several explanations, and not of one of them."""
+    said = [remarks(replace(row, completeness=None)) for row in rows]  # the books are a method's own
+    return [visible(each) for each in said[0] if all(each in other for other in said)]
 
 
 _METHOD_KINDS: Final[Mapping[str, Callable[[Mapping[str, Explanation], Level], Figure]]] = {
