@@ -28,7 +28,6 @@ from transformers import (
     BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
-    CanineTokenizer,
     LlamaConfig,
     LlamaForSequenceClassification,
 )
@@ -505,8 +504,6 @@ def test_attributes_and_what_cannot_be_a_classifier() -> None:
         Classifier(torch.nn.DataParallel(ours.model), ours.tokenizer)
     with pytest.raises(UnsupportedModelError, match="not str"):
         Classifier("bert", ours.tokenizer)
-    with pytest.raises(UnsupportedModelError, match="fast tokenizer"):
-        Classifier(ours.model, CanineTokenizer())
 
 
 def test_positions_that_a_model_reserves_for_padding() -> None:
@@ -755,12 +752,6 @@ def test_no_tokenizer(copied: Path) -> None:
 def test_a_damaged_tokenizer(copied: Path) -> None:
     (copied / "tokenizer.json").write_text('{"version": "1.0"')
     assert "the tokenizer of" in load_error(copied)
-
-
-def test_a_slow_tokenizer(copied: Path) -> None:
-    (copied / "tokenizer.json").unlink()
-    CanineTokenizer().save_pretrained(copied)
-    assert "only a slow tokenizer (CanineTokenizer)" in load_error(copied)
 
 
 def test_code_in_a_folder_does_not_run(copied: Path, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, pre_tokenizers
-from transformers import CanineTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 import tiny
 from whybert.encoding import EncodedText, collate, encode, maximum_length, tokenize
-from whybert.errors import InputError, UnsupportedModelError
+from whybert.errors import InputError
 from whybert.words import split_words
 
 TOKENIZERS = {name: make() for name, make in tiny.TOKENIZERS.items()}
@@ -429,11 +429,6 @@ def test_a_maximum_without_room_for_a_token(length, pair: str | None) -> None:
 def test_the_least_maximum_leaves_a_token_of_each_part() -> None:
     (row,) = encode(TOKENIZERS["wordpiece"], [("bad film", "good film")], max_length=5).rows
     assert row.words == ("bad", "good")
-
-
-def test_a_slow_tokenizer_is_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"fast tokenizer is needed.*CanineTokenizer"):
-        encode(CanineTokenizer(), ["a"])
 
 
 def test_no_padding_token() -> None:

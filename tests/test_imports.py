@@ -16,7 +16,7 @@ SOURCE: Final = Path(whybert.__file__).parent
 LAYERS: Final = (
     "errors",
     "words files typed progress",
-    "sentences",
+    "sentences alignment",
     "encoding schema foreign",
     "explanation targets texts anatomy recipe windows",
     "comparing",

@@ -117,7 +117,7 @@ class Classifier:
 
     Raises:
         UnsupportedModelError: the model does not run, it is not clear where it embeds its tokens or what its
-            logits are, or the tokenizer is a slow one.
+            logits are, or the tokenizer is none of transformers.
         InputError: `max_length` is more than the model has positions for, or `labels` are not as many as the
             model has.
     """

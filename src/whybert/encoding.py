@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import accumulate, pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from whybert.alignment import aligned
 from whybert.errors import PLACE, InputError, UnsupportedModelError, one_line
 from whybert.words import Span, split_words
 
@@ -28,6 +31,10 @@ _NO_LENGTH = 10**9
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # What the padding of each kind of input is; every other kind, the attention mask too, is padded with 0.
 _PADDING = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}
+
+
+# How a tokenizer is asked that exists in Python alone.
+_ASKED = ("tokenize", "convert_tokens_to_ids", "build_inputs_with_special_tokens", "prepare_for_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ def encode(
     The tokenizer's own settings for truncation and padding do not apply, and nothing of it is changed.
 
     Args:
-        tokenizer: a fast one.
+        tokenizer: one that exists in Python alone is asked text by text.
         texts: at least one.
         max_length: in tokens, special tokens included; longer texts are cut (of a pair, the longer part
             first) and marked `truncated`.  None cuts nothing.
@@ -121,16 +128,16 @@ def tokenize(
             f"and one for each text, not {max_length!r}"
         )
 
+    read = _read_fast if getattr(tokenizer, "is_fast", False) else _read_slow
     try:
-        batch = _private(tokenizer)(
+        found = read(
+            tokenizer,
             [_encodable(text) for text in firsts],
             None if seconds is None else [_encodable(text) for text in seconds],
-            add_special_tokens=True,
-            padding=False,
-            truncation="do_not_truncate" if max_length is None else "longest_first",
-            max_length=max_length,
-            verbose=False,
+            max_length,
         )
+    except (InputError, UnsupportedModelError):
+        raise
     except BaseException as error:
         # What breaks in the tokenizers' Rust is no Exception, so that Python code does not go on by mistake.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -140,20 +147,20 @@ def tokenize(
         for index, text in enumerate(texts):
             try:
                 tokenize(tokenizer, [text], max_length)
-            except InputError as found:
-                raise found.at(f"text {index}", index) from error
+            except InputError as wrong:
+                raise wrong.at(f"text {index}", index) from error
         raise
 
     rows = []
     for index, text in enumerate(firsts):
         pair = None if seconds is None else seconds[index]
-        one = batch.encodings[index]
-        special = tuple(flag == 1 for flag in one.special_tokens_mask)
+        one = found[index]
+        special = tuple(sequence is None for sequence in one.sequence_ids)
         sequences = (text,) if pair is None else (text, pair)
         sequence_ids, offsets = _places(one, sequences)
         for sequence, name in enumerate((PLACE, f"second part of {PLACE}")[: len(sequences)]):
             if not _is_seen(sequence, sequence_ids, offsets):
-                if any(_is_seen(sequence, *_places(rest, sequences)) for rest in one.overflowing):
+                if any(_is_seen(sequence, *_places(rest, sequences)) for rest in one.cut()):
                     raise InputError(
                         f"{name} begins with more white space than max_length={max_length} has room "
                         "for; strip it",
@@ -164,28 +171,167 @@ def tokenize(
                     index,
                 )
         word_ids, word_spans = _words(sequences, offsets, sequence_ids)
-        features = {name: tuple(values[index]) for name, values in batch.items()}
         unknown = tuple(
             number == tokenizer.unk_token_id and not is_special
-            for number, is_special in zip(one.ids, special, strict=True)
+            for number, is_special in zip(one.features["input_ids"], special, strict=True)
         )
         rows.append(
             EncodedText(
                 text=text,
                 pair=pair,
-                tokens=tuple(one.tokens),
+                tokens=one.tokens,
                 offsets=offsets,
                 sequence_ids=sequence_ids,
                 special=special,
                 word_ids=word_ids,
                 word_spans=word_spans,
                 positions=tuple(range(len(special))),
-                truncated=bool(one.overflowing),
-                features=MappingProxyType(features),
+                truncated=one.truncated,
+                features=MappingProxyType(one.features),
                 unknown=unknown if any(unknown) else (),
             )
         )
     return tuple(rows)
+
+
+class _Placed(NamedTuple):
+    """Where the tokens of a row, or of what was cut from it, are; with white space at their ends."""
+
+    sequence_ids: tuple[int | None, ...]
+    offsets: tuple[Span, ...]
+
+
+class _Read(NamedTuple):
+    """A row as a tokenizer reads it.  Tokens that it added have no sequence."""
+
+    tokens: tuple[str, ...]
+    sequence_ids: tuple[int | None, ...]
+    offsets: tuple[Span, ...]
+    features: dict[str, tuple[int, ...]]
+    truncated: bool
+    cut: Callable[[], Iterable[_Placed]]
+    """What was cut from it, in pieces."""
+
+
+def _read_fast(
+    tokenizer: PreTrainedTokenizerBase, firsts: list[str], seconds: list[str] | None, max_length: int | None
+) -> list[_Read]:
+    batch = _private(tokenizer)(
+        firsts,
+        seconds,
+        add_special_tokens=True,
+        padding=False,
+        truncation="do_not_truncate" if max_length is None else "longest_first",
+        max_length=max_length,
+        verbose=False,
+    )
+
+    def placed(encoded: BackendEncoding) -> _Placed:
+        sequence_ids = tuple(
+            None if is_special else sequence or 0
+            for sequence, is_special in zip(encoded.sequence_ids, encoded.special_tokens_mask, strict=True)
+        )
+        return _Placed(sequence_ids, tuple(encoded.offsets))
+
+    return [
+        _Read(
+            tuple(one.tokens),
+            *placed(one),
+            {name: tuple(values[index]) for name, values in batch.items()},
+            bool(one.overflowing),
+            partial(map, placed, one.overflowing),
+        )
+        for index, one in enumerate(batch.encodings)
+    ]
+
+
+def _read_slow(
+    tokenizer: PreTrainedTokenizerBase, firsts: list[str], seconds: list[str] | None, max_length: int | None
+) -> list[_Read]:
+    """Rows of a tokenizer that does not say where its tokens are: found by their spelling, and checked."""
+    rows = []
+    for index, first in enumerate(firsts):
+        texts = [first] if seconds is None else [first, seconds[index]]
+        row = _read_by_spelling(tokenizer, texts, max_length)
+        if row is None:
+            raise InputError(
+                f"it cannot be told by their spelling where in {PLACE} the tokens are that "
+                f"{type(tokenizer).__name__} makes of it; leave it out, or use a fast tokenizer (with a "
+                "tokenizer.json)",
+                index,
+            )
+        rows.append(row)
+    return rows
+
+
+def _read_by_spelling(tokenizer: Any, texts: list[str], max_length: int | None) -> _Read | None:
+    """The ids are the tokenizer's own; which of them it added is seen in what it makes of other numbers.
+
+    None where it cannot be told where the tokens are.
+    """
+    split = [tokenizer.tokenize(text) for text in texts]
+    found = [
+        aligned(text, tokens, tokenizer.unk_token, tokenizer.tokenize)
+        for text, tokens in zip(texts, split, strict=True)
+    ]
+    tokens = [
+        (token, sequence, span)
+        for sequence, (own, spans) in enumerate(zip(split, found, strict=True))
+        for token, span in zip(own, spans or (), strict=spans is not None)
+    ]
+    if None in found:
+        return None
+    ids = tokenizer.convert_tokens_to_ids([token for token, *_ in tokens])
+    ends = list(accumulate(map(len, split), initial=0))
+    parts = [range(start, end) for start, end in pairwise(ends)]
+
+    def features(kept: Sequence[range]) -> dict[str, tuple[int, ...]]:
+        own = [[ids[number] for number in part] for part in kept]
+        encoded = tokenizer.prepare_for_model(*own, add_special_tokens=True, truncation=False, verbose=False)
+        return {name: tuple(values) for name, values in encoded.items()}
+
+    whole = tokenizer(*texts, add_special_tokens=True, padding=False, truncation=False, verbose=False)
+    kept = parts
+    if max_length is not None and len(whole["input_ids"]) > max_length:
+        kept = _cut(parts, len(whole["input_ids"]) - max_length, tokenizer.truncation_side == "left")
+    # no id is below 0: where a number is that is, a token of the text is
+    layout = tokenizer.build_inputs_with_special_tokens(*([-1 - number for number in part] for part in kept))
+    of = [None if number >= 0 else -1 - number for number in layout]
+    read = features(kept)
+    expected = tuple(
+        number if place is None else ids[place] for number, place in zip(layout, of, strict=True)
+    )
+    if read["input_ids"] != expected or features(parts) != {k: tuple(v) for k, v in whole.items()}:
+        raise UnsupportedModelError(
+            f"{type(tokenizer).__name__} puts its tokens together in a way that is not known, so that it "
+            "cannot be told which are the text's; use a fast tokenizer (with a tokenizer.json)"
+        )
+    names = tokenizer.convert_ids_to_tokens(list(expected))
+    added = [(name, None, (0, 0)) for name in names]
+    columns = [added[i] if place is None else tokens[place] for i, place in enumerate(of)]
+    cut = [tokens[number] for number in range(len(tokens)) if not any(number in part for part in kept)]
+    return _Read(
+        tuple(token for token, *_ in columns),
+        tuple(sequence for _, sequence, _ in columns),
+        tuple(span for *_, span in columns),
+        read,
+        bool(cut),
+        lambda: [_Placed(tuple(each for _, each, _ in cut), tuple(each for *_, each in cut))],
+    )
+
+
+def _cut(parts: Sequence[range], excess: int, left: bool) -> list[range]:
+    """The parts without so many tokens, as transformers cuts what is too long, the longer part first."""
+    removed = [excess]
+    if len(parts) == 2:
+        first, second = map(len, parts)
+        apart = min(abs(first - second), excess)
+        fewer, more = (excess - apart) // 2, (excess - apart + 1) // 2
+        removed = [apart + fewer, more] if first > second else [fewer, apart + more]
+    return [
+        part[count:] if left else part[: max(0, len(part) - count)]
+        for part, count in zip(parts, removed, strict=True)
+    ]
 
 
 def _private(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -253,11 +399,13 @@ def maximum_length(tokenizer: PreTrainedTokenizerBase, positions: int | None) ->
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise UnsupportedModelError unless the tokenizer says where in a text its tokens are."""
-    if not getattr(tokenizer, "is_fast", False):
+    """Raise UnsupportedModelError unless the tokenizer says where its tokens are, or can be asked."""
+    if getattr(tokenizer, "is_fast", False):
+        return
+    if not all(hasattr(tokenizer, name) for name in _ASKED):
         raise UnsupportedModelError(
-            f"a fast tokenizer is needed, one that knows where in the text its tokens are, not "
-            f"{type(tokenizer).__name__}; load it with AutoTokenizer from a folder with a tokenizer.json"
+            f"a tokenizer of transformers is needed, one that knows where in the text its tokens are or that "
+            f"can be asked how it splits one, not {type(tokenizer).__name__}; load it with AutoTokenizer"
         )
 
 
@@ -305,18 +453,14 @@ def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
 
 
 def _places(
-    encoded: BackendEncoding, sequences: Sequence[str]
+    placed: _Read | _Placed, sequences: Sequence[str]
 ) -> tuple[tuple[int | None, ...], tuple[Span, ...]]:
-    """The sequence and the span of each token."""
-    sequence_ids = tuple(
-        None if is_special else sequence or 0
-        for sequence, is_special in zip(encoded.sequence_ids, encoded.special_tokens_mask, strict=True)
-    )
+    """The sequence and the span of each token, without white space at its ends."""
     offsets = tuple(
         (0, 0) if sequence is None else _stripped(sequences[sequence], span)
-        for sequence, span in zip(sequence_ids, encoded.offsets, strict=True)
+        for sequence, span in zip(placed.sequence_ids, placed.offsets, strict=True)
     )
-    return sequence_ids, offsets
+    return placed.sequence_ids, offsets
 
 
 def _is_seen(sequence: int, sequence_ids: Sequence[int | None], offsets: Sequence[Span]) -> bool:

@@ -376,11 +376,6 @@ def _read(
 
 
 def _check_loaded_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Path | str) -> None:
-    if not getattr(tokenizer, "is_fast", False):
-        raise ModelLoadError(
-            f"{str(source)!r} has only a slow tokenizer ({type(tokenizer).__name__}), which does not know "
-            "where in the text its tokens are; save a fast one there (a tokenizer.json)"
-        )
     if len(tokenizer) <= len(tokenizer.all_special_tokens) + _TOKENS_WITHOUT_FILES:
         raise ModelLoadError(
             f"{str(source)!r} has no tokenizer: none of its vocabulary files is there; "
