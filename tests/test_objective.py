@@ -300,6 +300,12 @@ def test_a_run_on_several_labels(settings: Settings, tmp_path: Path, run: Run) -
     assert "exact match" in shown.out
     rows = run("predict", "-m", str(result.folder), "--data", settings.task, "--format", "json").records
     assert {row["label"] for row in rows} == {"", "good", "bad", "bad|good"}
+    assert [row["predicted"] for row in rows] == [
+        "|".join(name for name, has in zip(("bad", "good"), row, strict=True) if has) for row in given
+    ]
+    done = run("predict", "-m", str(result.folder), "the good and bad film", "the film", "--format", "json")
+    assert [record["label"] for record in done.records] == ["bad|good", ""]
+    assert " bad|good " in run("predict", "-m", str(result.folder), "the good and bad film").out
 
 
 def test_a_run_on_numbers(settings: Settings, tmp_path: Path, run: Run) -> None:
@@ -369,6 +375,7 @@ def test_what_was_decided_is_said_first_and_can_be_overruled(
         ([("a", "x"), ("b", "y")], {"problem_type": REGRESSION}, "row 1 of train: expected a finite number"),
         ([("a", "1.5"), ("b", "2")], {"class_weights": "balanced"}, "learnt as numbers; leave them out"),
         ([("a", "x"), ("b", "y")], {"class_weights": "x"}, "class_weights to be balanced"),
+        ([("a", "x"), ("b", "y")], {"push_to_hub": "a/b/c"}, "push_to_hub to be owner/name: Repo id must be"),
     ],
 )
 def test_data_that_does_not_do(

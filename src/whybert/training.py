@@ -92,6 +92,7 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
 
     processes = PartialState()
     _check_batch(settings, processes.num_processes)
+    _check_repository(settings.push_to_hub)
     output = Path(settings.output_dir).expanduser().resolve()
     _folder(output).check(settings.to_dict(), overwrite)
     if not overwrite and (done := _finished(output)) is not None:
@@ -119,6 +120,18 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
         processes.wait_for_everyone()
     url = _pushed(settings, output, processes.is_main_process)
     return FineTuned(output, data.labels, metrics, resumed=checkpoint is not None, url=url)
+
+
+def _check_repository(name: str | None) -> None:
+    if name is None:
+        return
+    import huggingface_hub
+
+    utils: Any = huggingface_hub.utils  # which does not say what it exports
+    try:
+        utils.validate_repo_id(name)
+    except utils.HFValidationError as error:
+        raise UsageError(f"expected push_to_hub to be owner/name: {one_line(error)}") from error
 
 
 def _pushed(settings: Settings, output: Path, is_main_process: bool) -> str:

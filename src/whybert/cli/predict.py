@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
@@ -16,7 +16,7 @@ from whybert.corpus.sources import Item, Rows
 from whybert.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from whybert.classifier import Classifier, Prediction
+    from whybert.classifier import Prediction
     from whybert.encoding import Text
 
 _Predictions = Iterator[list[tuple[Item, "Prediction"]]]
@@ -80,17 +80,20 @@ def predict_command(
         chunks = counted(answering.answers(ask))
         labels = classifier.labels
         answer = sinks.NUMBER if classifier.is_regression else sinks.PROBABILITY
+        several = classifier.problem_type == "multi_label_classification"
         if stream is None:
             for _ in chunks:
                 pass
         elif wanted == sinks.TERMINAL:
             has_truth = isinstance(source, Rows) and source.has_labels
-            _show(chunks, classifier, answer, has_truth, stream)
+            widest = ["|".join(labels)] if several else labels
+            _show(chunks, sinks.predicted(labels, several), widest, answer, has_truth, stream)
         elif isinstance(source, Rows):
             columns = sinks.columns_of_rows(labels, answer, source.columns)
-            sinks.PREDICTIONS[wanted].write(sinks.records_of_rows(chunks, labels, answer), columns, stream)
+            records = sinks.records_of_rows(chunks, labels, answer, several)
+            sinks.PREDICTIONS[wanted].write(records, columns, stream)
         else:
-            records = sinks.records_of_texts(chunks, labels, answer)
+            records = sinks.records_of_texts(chunks, labels, answer, several)
             sinks.PREDICTIONS[wanted].write(records, sinks.columns_of_texts(answer), stream)
     if report and true:
         from whybert import scoring
@@ -107,8 +110,18 @@ def _true(label: Any, truth: tuple[int, ...]) -> Any:
     return truth[label] if truth else label
 
 
-def _show(chunks: _Predictions, classifier: Classifier, answer: str, has_truth: bool, stream: TextIO) -> None:
-    """One table, printed chunk by chunk: the widths of its columns are those of the first chunk."""
+def _show(
+    chunks: _Predictions,
+    name: Callable[[Prediction], str],
+    widest: Sequence[str],
+    answer: str,
+    has_truth: bool,
+    stream: TextIO,
+) -> None:
+    """One table, printed chunk by chunk: the widths of its columns are those of the first chunk.
+
+    name: of what is predicted.  widest: names of which none is longer.
+    """
     from rich.cells import cell_len
     from rich.text import Text as RichText
 
@@ -118,7 +131,7 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, has_truth: 
         return shorten(visible(" ".join(text[:1000].split())), 200)
 
     console = console_for(stream)
-    names = [shown(label) for label in sinks.told_apart(classifier.labels)]
+    names = [shown(label) for label in sinks.told_apart(widest)]
     headings = ["label", "predicted"] if has_truth else ["label"]
     most = (console.width - 15) // (len(headings) + 2)
     label_width = min(max(map(cell_len, [*names, *headings])), max(5, most))
@@ -127,8 +140,8 @@ def _show(chunks: _Predictions, classifier: Classifier, answer: str, has_truth: 
         rows = []
         for item, prediction in chunk:
             parts = [prediction.text] if prediction.pair is None else [prediction.text, prediction.pair]
-            labels = [shown(item.truth or "")] * has_truth + [names[prediction.predicted]]
-            rows.append(([shown(part) for part in parts], [*labels, f"{prediction.answer:.3f}"]))
+            said = [shown(item.truth or "")] * has_truth + [shown(name(prediction)) or "-"]
+            rows.append(([shown(part) for part in parts], [*said, f"{prediction.answer:.3f}"]))
         if not rows:
             continue
         is_first = not widths

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -57,16 +57,29 @@ def chosen(formats: Mapping[str, Format], asked: str | None, path: Path | None) 
 # Predictions.  `write` takes chunks of records, the columns of their table with the types, and a stream.
 
 
+def predicted(labels: Sequence[str], several: bool) -> Callable[[Prediction], str]:
+    """What a prediction is called: its label or, of a model with several a text, those likelier than not."""
+    names = told_apart(labels)
+    if not several:
+        return lambda found: names[found.predicted]
+    return lambda found: "|".join(
+        name for name, chance in zip(names, found.probabilities, strict=True) if chance > 0.5
+    )
+
+
 def records_of_texts(
-    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], answer: str
+    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], answer: str, several: bool = False
 ) -> Iterator[list[dict[str, Any]]]:
     """A record of each prediction on a text.
 
     answer: what the model answers, PROBABILITY or NUMBER, which is the name of its column.
+    several: whether a text may have several labels, which then stand as `label` with | between them.
     """
+    name = predicted(labels, several)
     for chunk in chunks:
         yield [
             {"index": item.index, **found.to_dict(), answer: found.answer, "labels": list(labels)}
+            | ({"label": name(found)} if several else {})
             for item, found in chunk
         ]
 
@@ -77,17 +90,17 @@ def columns_of_texts(answer: str) -> dict[str, type]:
 
 
 def records_of_rows(
-    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], answer: str
+    chunks: Iterable[list[tuple[Item, Prediction]]], labels: Sequence[str], answer: str, several: bool = False
 ) -> Iterator[list[dict[str, Any]]]:
     """A record of each prediction on a row, its own label beside the one that is predicted.
 
-    answer: as for `records_of_texts`.
+    answer, several: as for `records_of_texts`.
     """
-    columns, names = columns_of_rows(labels, answer), told_apart(labels)
+    columns, name = columns_of_rows(labels, answer), predicted(labels, several)
     for chunk in chunks:
         records = []
         for item, found in chunk:
-            cells = (item.index, found.text, found.pair, item.truth, names[found.predicted], found.answer)
+            cells = (item.index, found.text, found.pair, item.truth, name(found), found.answer)
             record = dict(zip(columns, (*cells, *(found.probabilities or found.logits)), strict=True))
             records.append(record | beside(columns, item.columns))
         yield records
