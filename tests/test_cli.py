@@ -871,6 +871,17 @@ def test_methods_as_a_table(run: Run) -> None:
     assert "…" not in result.out
 
 
+@pytest.mark.parametrize("what", ["methods", "metrics", "models"])
+def test_lists_where_there_is_little_room(run: Run, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """A paragraph for each row, so that no word is broken which fits."""
+    wide = run("list", what).out
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = run("list", what).out
+    assert max(map(len, narrow.splitlines())) <= 40
+    words = {word for word in wide.split() if len(word) <= 30 and word.isalpha()}
+    assert words <= set(re.findall(r"\w+", narrow))
+
+
 def test_methods_as_json(run: Run) -> None:
     rows = {record["name"]: record for record in run("list", "methods", "--format", "json").records}
     assert list(rows) == list(METHODS)
@@ -1130,7 +1141,9 @@ def test_the_columns_of_a_table_go_along(explain: Run, tmp_path: Path) -> None:
         (1, "a8", "2", "gi"),
         (1, "a8", "2", "lat"),
     ]
-    assert all(Explanation.from_dict(record).text for record in records)
+    assert [Explanation.from_dict(record).truth for record in records] == ["good", "good", "[red]", "[red]"]
+    shown = explain(*where).out
+    assert shown.count("label in the data good") == shown.count("label in the data [red]") == 1
     one_error(explain(*where, "--columns", "id,key"), 1, "'key'", "id, review, kind, score")
     one_error(explain("--data", "reviews.csv", "--text-column", "txt"), 1, "'txt'", "id, review, kind, score")
     wrong = ("--data", "reviews.csv", "--text-column", "review", "--label-column", "label")

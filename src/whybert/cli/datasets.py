@@ -13,15 +13,15 @@ import typer
 from whybert.cli import options
 from whybert.cli.completion import COMPLETIONS
 from whybert.cli.data import ColumnOptions
-from whybert.cli.output import note, show_result, table_of
+from whybert.cli.output import note, show_result
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from rich.console import RenderableType
-    from rich.table import Table
     from rich.text import Text
 
     from whybert.datasets.base import TextDataset
+    from whybert.render.tables import TextTable
 
 _PERCENTILES = (50, 90, 99)
 _LONGEST_TEXT = 400  # characters that `show` prints of a text; JSON has all of them
@@ -204,14 +204,14 @@ def _shown(text: str) -> str:
     return visible(shorten(" ".join(text[: 10 * _LONGEST_TEXT].split()), _LONGEST_TEXT))
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> TextTable:
     """A table whose cells are text that is safe to print, and never markup."""
     from rich.text import Text
 
-    table = table_of(*headings)
-    for row in rows:
-        table.add_row(*(Text("\n".join(map(_shown, cell.splitlines()))) for cell in row))
-    return table
+    from whybert.render.tables import TextTable
+
+    lines = ([Text("\n".join(map(_shown, cell.splitlines()))) for cell in row] for row in rows)
+    return TextTable(headings, list(lines))
 
 
 def _line(text: str) -> Text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -118,10 +119,11 @@ def find_target(
 
 def _show(chunks: sinks.Explained, level: Level, top: int | None, stream: TextIO) -> None:
     console = console_for(stream)
-    for number, explanations in enumerate(answer for chunk in chunks for _, answer in chunk):
+    for number, (item, explanations) in enumerate(answer for chunk in chunks for answer in chunk):
         if number:
             console.print()
-        show(console, _explained(explanations, level, top))
+        labelled = [replace(each, truth=item.truth) for each in explanations]
+        show(console, _explained(labelled, level, top))
         stream.flush()
 
 

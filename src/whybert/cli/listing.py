@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whybert.cli.options import OutputOption, format_option
-from whybert.cli.output import console_for, opened, show, table_of
+from whybert.cli.output import console_for, opened, show
 from whybert.corpus.sinks import PREDICTIONS, chosen
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text as RichText
 
-    table = table_of("name", "what it shows, and its source", "signed", "options, the default first")
+    from whybert.render.tables import TextTable
+
+    cells: list[list[Any]] = []
     for row in rows:
         options = []
         for option in row["options"]:
@@ -87,9 +89,10 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
             options.append(f"{option['name']}={values}" + ("" if others else f" ({option['what']})"))
         signed = "; ".join(["yes" if row["signed"] else "no", *(f"{spec} is" for spec in row["signed_with"])])
         what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
-        table.add_row(RichText(row["name"]), what, RichText(signed), RichText("\n".join(options)))
+        cells.append([row["name"], what, signed, RichText("\n".join(options))])
     how = "\nOptions follow a colon, several methods a comma: --method lrp:residual=once,alpha=0.3,lat"
-    return Group(table, RichText(how))
+    headings = ("name", "what it shows, and its source", "signed", "options, the default first")
+    return Group(TextTable(headings, cells), RichText(how))
 
 
 def _metric_rows() -> list[dict[str, Any]]:
@@ -111,14 +114,15 @@ def _metric_rows() -> list[dict[str, Any]]:
 def _metrics_table(rows: list[dict[str, Any]]) -> RenderableType:
     from rich.text import Text as RichText
 
-    table = table_of("name", "group", "what it says, and its source", "better")
+    from whybert.render.tables import TextTable
+
+    cells: list[list[Any]] = []
     for row in rows:
         what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
         if row["texts"] is not None:
             what.append(f"; on at most {row['texts']} texts", "dim")
-        better = "higher" if row["higher_is_better"] else "lower"
-        table.add_row(RichText(row["name"]), RichText(row["group"]), what, RichText(better))
-    return table
+        cells.append([row["name"], row["group"], what, "higher" if row["higher_is_better"] else "lower"])
+    return TextTable(("name", "group", "what it says, and its source", "better"), cells)
 
 
 def _model_rows() -> list[dict[str, Any]]:
@@ -185,11 +189,10 @@ def _cached_rows() -> list[dict[str, Any]]:
 
 
 def _models_table(rows: list[dict[str, Any]]) -> RenderableType:
-    from rich.text import Text as RichText
+    from whybert.render import shorten
+    from whybert.render.tables import TextTable
 
-    from whybert.render import shorten, visible
-
-    table = table_of("--model", "what it is", "labels", "state")
+    cells = []
     for row in rows:
         state = row["summary"] if row["encoder"] is None else f"encoder {row['encoder']}"
         if row["encoder"] == "missing":
@@ -197,10 +200,10 @@ def _models_table(rows: list[dict[str, Any]]) -> RenderableType:
         what = row["architecture"] if row["kind"] == "cached" else f"{row['summary']}; {row['source']}"
         labels = ", ".join(shorten(label, 24) for label in row["labels"][:5])
         labels += ", ..." if len(row["labels"]) > 5 else ""
-        table.add_row(*(RichText(visible(cell)) for cell in (row["name"], what, labels, state)))
-    table.add_row(RichText("FOLDER"), RichText("what save_pretrained wrote, with its tokenizer: ./my-model"))
-    table.add_row(RichText("OWNER/NAME"), RichText("a sequence classifier of the hub, downloaded once"))
-    return table
+        cells.append([row["name"], what, labels, state])
+    cells.append(["FOLDER", "what save_pretrained wrote, with its tokenizer: ./my-model"])
+    cells.append(["OWNER/NAME", "a sequence classifier of the hub, downloaded once"])
+    return TextTable(("--model", "what it is", "labels", "state"), cells)
 
 
 _LISTS: dict[Listed, tuple[Callable[[], list[dict[str, Any]]], Callable[..., RenderableType]]] = {

@@ -15,7 +15,6 @@ from whybert.files import json_line, writing
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
 
 DONE, FAILED, WRONG_USE, FAILED_TEXTS = 0, 1, 2, 3  # exit codes
 INTERRUPTED, PIPE_CLOSED, SIGNAL = 130, 141, 128  # 128 + SIGINT, 128 + SIGPIPE, as shells count them
@@ -67,19 +66,6 @@ def show(console: Console, renderable: RenderableType) -> None:
     with console.capture() as capture:
         console.print(renderable)
     console.file.writelines(f"{line.rstrip(' ')}\n" for line in capture.get().removesuffix("\n").split("\n"))
-
-
-def table_of(*headings: str, show_header: bool = True) -> Table:
-    """An empty table in the one look of all; its first column is kept whole, the others are folded."""
-    from rich.table import Table
-    from rich.text import Text as RichText
-
-    from whybert.render.tables import LOOK
-
-    table = Table(**LOOK, show_header=show_header)
-    for index, heading in enumerate(headings):
-        table.add_column(RichText(heading), no_wrap=index == 0, overflow="fold")
-    return table
 
 
 def show_result(*parts: RenderableType, records: Iterable[object] | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 from whybert.cli import options
 from whybert.cli.data import InputOptions, match
 from whybert.cli.options import OUTPUT_PANEL, option
-from whybert.cli.output import console_for, opened, show, show_result, table_of
+from whybert.cli.output import console_for, opened, show, show_result
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
 from whybert.corpus.sources import Item, Rows
@@ -123,9 +123,11 @@ def _show(
     name: of what is predicted.  widest: names of which none is longer.
     """
     from rich.cells import cell_len
+    from rich.table import Table
     from rich.text import Text as RichText
 
     from whybert.render import shorten, visible
+    from whybert.render.tables import LOOK
 
     def shown(text: str) -> str:
         return shorten(visible(" ".join(text[:1000].split())), 200)
@@ -150,7 +152,7 @@ def _show(
             taken = len(headings) * (label_width + 2) + 11 + 2 * (count + 1)
             room = max(4, (console.width - taken) // count)
             widths = [min(room, 60, max(4, *(cell_len(parts[i]) for parts, _ in rows))) for i in range(count)]
-        table = table_of(show_header=is_first)
+        table = Table(**LOOK, show_header=is_first)
         for heading, width in zip(("text", "pair"), widths, strict=False):
             table.add_column(heading, width=width, no_wrap=True, overflow="ellipsis")
         for heading in headings:

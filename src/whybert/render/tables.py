@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -73,6 +74,38 @@ class NumberTable:
                 yield Text()  # an empty line
             yield table
             start = max(stop, 1)
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of texts, the first column kept whole; where there is little room, a paragraph for each row.
+
+    Fields:
+        columns: their headings.
+        rows: the cells of each; there may be fewer than headings.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Text | str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table | Text | Padding]:
+        rows = [[_text(cell) for cell in row] for row in self.rows]
+        first = max((_width(row[0]) for row in rows), default=0)
+        if (options.max_width - first) // max(len(self.columns) - 1, 1) - _GAP >= _NARROW:
+            table = Table(**LOOK)
+            for index, heading in enumerate(self.columns):
+                table.add_column(Text(visible(heading)), no_wrap=index == 0, overflow="fold")
+            for row in rows:
+                table.add_row(*row)
+            yield table
+            return
+        for number, (name, *cells) in enumerate(rows):
+            if number:
+                yield Text()
+            yield Text.assemble(name, style="bold", overflow="fold")
+            for heading, cell in zip(self.columns[1:], cells, strict=False):
+                told = Text.assemble((f"{visible(heading)}: ", "dim"), cell, overflow="fold")
+                yield Padding(told, (0, 0, 0, 2))
 
 
 def _text(cell: Text | str) -> Text:
