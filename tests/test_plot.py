@@ -276,6 +276,13 @@ def test_a_word_longer_than_the_line_is_broken() -> None:
     assert len(drawn) > 3
 
 
+def test_a_sentence_longer_than_the_line_is_broken_at_blanks() -> None:
+    text = " ".join(f"word{number}" for number in range(60)) + " ."
+    drawn = [line for line in texts(explain(text, [1.0]).plot(level="sentence")) if "word" in line]
+    assert len(drawn) > 3
+    assert " ".join(drawn) == text
+
+
 def test_what_was_cut_off_is_grey() -> None:
     figure = explain("seen not seen", [1.0], covered=4).plot()
     colours = {text.get_text(): text.get_color() for text in figure.findobj(Text)}
@@ -301,6 +308,7 @@ def test_whatever_a_text_holds_is_drawn(text: str) -> None:
     assert "\u202e" not in said(hostile_everywhere(text).plot(level="token"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_whatever_texts_hold_is_saved(kind: str) -> None:
     text = " ".join(HOSTILE)

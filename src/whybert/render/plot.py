@@ -32,7 +32,6 @@ from whybert.render.figures import (
     MARGIN,
     WIDTH,
     Sheet,
-    broken,
     drawing,
     font_note,
     matplotlib,
@@ -203,15 +202,15 @@ def _lines(line: Sequence[Piece], width: float) -> Iterator[list[_Cell]]:
         words = visible(piece.text) + "?" * piece.unknown
         # A text that was never read is one piece; scored ones stay whole unless they are longer than a line.
         parts = words.split() if piece.score is None else [words]
-        for number_, part in enumerate(parts):
-            for smaller in broken(part, width - 4, size):
-                wide = text_width(smaller, size) + 3
-                gap = _BLANK if row and (piece.blank or number_) else 0.0
-                if row and x + gap + wide > width:
-                    yield row
-                    row, x, gap = [], 0.0, 0.0
-                row.append(_Cell(smaller, place, piece, x + gap, wide))
-                x += gap + wide
+        smaller = [each for part in parts for each in wrapped(part, width - 4, size) or [part]]
+        for number_, part in enumerate(smaller):
+            wide = text_width(part, size) + 3
+            gap = _BLANK if row and (piece.blank or number_) else 0.0
+            if row and x + gap + wide > width:
+                yield row
+                row, x, gap = [], 0.0, 0.0
+            row.append(_Cell(part, place, piece, x + gap, wide))
+            x += gap + wide
     if row:
         yield row
 
