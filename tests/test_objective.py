@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import sklearn.metrics
 import torch
+from safetensors.torch import load_file
+from transformers import Trainer
 
 import tiny
 from commands import Run, caller, one_error
@@ -166,6 +168,9 @@ def test_numbers_of_splits_need_nothing_in_common(tmp_path: Path) -> None:
         (("pos", "neg", "pos"), SINGLE, ""),
         (("0", "1", "1"), SINGLE, ""),
         (("1", "2", "3"), SINGLE, "(1, 2, 3), each a class without an order: .*--problem-type regression"),
+        (("1,5", "2", "3"), SINGLE, "to learn them as numbers write their decimals with a point"),
+        (("x", "x;y", "z"), SINGLE, "if ';' stands between .*--problem-type multi_label_classification"),
+        (("yes, of course", "no"), SINGLE, ""),
         (("1", "2.5", "3"), REGRESSION, "with fractions .*--problem-type single_label_classification"),
     ],
 )
@@ -346,6 +351,28 @@ def test_the_best_numbers_are_kept(
     result = finetune(replace(settings, early_stopping=2))
     assert result.metrics["splits"]["validation"]["mse"] == 1.0
     assert result.metrics["epochs"] == 4
+
+
+def test_a_stopped_run_goes_on(settings: Settings, tmp_path: Path) -> None:
+    write(tmp_path / "mine.csv", ("text", "x", "y"), [(text, +good, +bad) for text, good, bad in texts(32)])
+    patient = replace(settings, label_column="x,y", class_weights="balanced", early_stopping=3)
+    whole = finetune(replace(patient, output_dir=str(tmp_path / "whole")))
+    save = Trainer._save_checkpoint
+
+    def stop(self: Any, *args: Any, **options: Any) -> None:
+        save(self, *args, **options)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(patient)
+    resumed = finetune(patient)
+    assert resumed.resumed
+    assert resumed.metrics["splits"] == whole.metrics["splits"]
+    assert resumed.metrics["class_weights"] == whole.metrics["class_weights"]
+    mine, other = (load_file(each.folder / "model.safetensors") for each in (whole, resumed))
+    assert all(torch.equal(mine[name], other[name]) for name in mine)
 
 
 def test_what_was_decided_is_said_first_and_can_be_overruled(

@@ -20,8 +20,10 @@ def told(data: TextDataset) -> tuple[str, str]:
     if data.problem_type != SINGLE:
         return data.problem_type, f"a row of {data.name} may have several labels: {MULTI}"
     shown = ", ".join(data.labels[:5]) + ", ..." * (len(data.labels) > 5)
-    if data.labels_are_ordered or None in map(number, data.labels):
+    if data.labels_are_ordered:
         return SINGLE, ""
+    if None in map(number, data.labels):
+        return SINGLE, _meant_otherwise(data, shown)
     if have_fractions(data.labels):
         return REGRESSION, (
             f"the labels of {data.name} are numbers with fractions ({shown}): {REGRESSION}; for classes with "
@@ -33,6 +35,23 @@ def told(data: TextDataset) -> tuple[str, str]:
         f"the labels of {data.name} are whole numbers ({shown}), each a class without an order: {SINGLE}; "
         f"to learn them as numbers give --problem-type {REGRESSION}"
     )
+
+
+def _meant_otherwise(data: TextDataset, shown: str) -> str:
+    """A line where words look like numbers or like several labels, each of them being a class."""
+    if None not in (number(label.replace(",", ".", 1)) for label in data.labels):
+        return (
+            f"the labels of {data.name} ({shown}) are taken as names of classes: {SINGLE}; to learn them as "
+            "numbers write their decimals with a point"
+        )
+    for each in SEPARATORS:
+        parts = {part.strip() for label in data.labels if each in label for part in label.split(each)}
+        if parts & set(data.labels):
+            return (
+                f"the labels of {data.name} ({shown}) are taken as they are, each a class: {SINGLE}; if "
+                f"{each!r} stands between several labels of a row, give --problem-type {MULTI}"
+            )
+    return ""
 
 
 def read_as(
