@@ -134,6 +134,29 @@ def test_a_table_in_the_encoder_itself(module: Any) -> None:
         Classifier(module(), TOKENIZER, 31)
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("options", [{}, {"activation": "gelu"}, {"norm_first": True}])
+def test_encoders_of_torch(options: dict[str, Any]) -> None:
+    class Torch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            layer = nn.TransformerEncoderLayer(16, 2, 24, batch_first=True, **options)
+            self.table, self.encoder = nn.Embedding(len(TOKENIZER), 16), nn.TransformerEncoder(layer, 2)
+            self.head = nn.Linear(16, 2)
+            self.eval()
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            x = self.encoder(self.table(input_ids), src_key_padding_mask=attention_mask == 0)
+            return self.head(torch.tanh(x[:, 0]))
+
+    found = audit((Torch(), TOKENIZER), TEXTS)
+    assert found.passed, found.failures
+    served = {check.method: check.status for check in found.checks if check.name == "served"}
+    assert [method for method, status in served.items() if status != "ok"] == ["lrp"]
+    assert "defined for sub-layers" in next(c.explanation for c in found.checks if c.method == "lrp")
+
+
 def test_positions_after_a_row_for_padding() -> None:
     class Roberta(Own):
         def __init__(self) -> None:

@@ -382,6 +382,9 @@ class Interception(TorchFunctionMode):
         kwargs = dict(kwargs) if kwargs else {}
         if self.embedding is None:
             return self._embed(func, args, kwargs)
+        if func in ops.WRITTEN:
+            with self:
+                return ops.WRITTEN[func](*args, **kwargs)
         sources = args[:1] if func in ops.SHAPED_BY_ANOTHER else (args, kwargs)
         given = [tensor for tensor in _tensors(sources) if tensor.requires_grad]
         name = self._lost_among(_tensors(sources))  # before the call, which may change them in place
@@ -401,8 +404,6 @@ class Interception(TorchFunctionMode):
             raise self._lost(f"{name_of(func)} with out=")
         if name is not None and torch.is_grad_enabled():
             raise self._lost(name)
-        if func in ops.OPAQUE_ATTENTION and self.untraceable is None:
-            self.untraceable = f"{name_of(func)} keeps its attention weights to itself"
         scores = self._scores_among(func, given)
         depths = (
             [getattr(t, _DEPTH, (0, 0)) for t in given if self.tracked(t)] if self._keep_sub_layers else []

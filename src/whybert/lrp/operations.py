@@ -11,8 +11,9 @@ Nothing here depends on a model family.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -403,5 +404,24 @@ STEPS: Final[frozenset[TorchFunction]] = frozenset(
     for name in ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "floor_divide", "heaviside")
     for place in (torch, torch.Tensor)
 ) | frozenset({torch.Tensor.__floordiv__, torch.fake_quantize_per_tensor_affine})
-# One call for the whole of an attention, whose weights are not to be seen.
-OPAQUE_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.multi_head_attention_forward})
+
+
+def _in_the_open(function: Any) -> TorchFunction:
+    """A copy of a function of torch that does not hand itself on to a function mode, but runs."""
+    code: CodeType = function.__code__
+    known = {name: _never for name in code.co_names if name.startswith("has_torch_function")}
+    copied = FunctionType(
+        code, {**function.__globals__, **known}, code.co_name, function.__defaults__, function.__closure__
+    )
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied
+
+
+def _never(*arguments: object) -> bool:
+    return False
+
+
+# What is written in Python of functions that have rules, and would hide them: what runs in its place.
+WRITTEN: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
+    {F.multi_head_attention_forward: _in_the_open(F.multi_head_attention_forward)}
+)
