@@ -196,6 +196,14 @@ def test_a_validation_split_has_every_label(tmp_path: Path) -> None:
     assert len(with_validation(numbers, 0.25, 3).split("validation")) == 10
 
 
+def test_tables_of_many_numbers_are_counted_in_short(tmp_path: Path, run: Run) -> None:
+    path = write(tmp_path / "t.csv", ("text", "label"), [(f"text {n}", n / 8) for n in range(400)])
+    done = run("datasets", "stats", str(path))
+    assert done.code == 0
+    assert "and 350 more labels" in done.out
+    assert len(done.out.splitlines()) < 70
+
+
 # --- losses and weights -----------------------------------------------------------------------------------
 
 

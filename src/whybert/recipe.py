@@ -50,7 +50,9 @@ class Settings:
     data_dir: str | None = _field(_DATA, "The data set's folder; without it, the hub.", None)
     text_column: str | None = _field(_DATA, "The column of the text.", None)
     pair_column: str | None = _field(_DATA, "The column of a second text.", None)
-    label_column: str | None = _field(_DATA, "The column of the label.", None)
+    label_column: str | None = _field(
+        _DATA, "The column of the label; A,B,C: columns of 0 and 1 that are labels.", None
+    )
     label_separator: str | None = _field(
         _DATA, "Stands between labels in a cell; default: the one of | ; , that occurs.", None
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from whybert.render.tables import TextTable
 
 _PERCENTILES = (50, 90, 99)
+_MOST_LABELS = 50  # that the table lists; a column of numbers may have thousands
 _LONGEST_TEXT = 400  # characters that `show` prints of a text; JSON has all of them
 
 
@@ -178,9 +179,11 @@ def _statistics_tables(dataset: TextDataset, found: dict[str, Any]) -> list[Rend
     splits: dict[str, dict[str, Any]] = found["splits"]
     shared = {(entry["split"], entry["with"]): entry["rows"] for entry in found["shared"]}
     rows = [["rows", *(split["rows"] for split in splits.values())]]
-    for label in dataset.labels:
+    for label in dataset.labels[:_MOST_LABELS]:
         counts = ("-" if split["labels"] is None else split["labels"][label] for split in splits.values())
         rows.append([label, *counts])
+    if len(dataset.labels) > _MOST_LABELS:
+        rows.append([f"and {len(dataset.labels) - _MOST_LABELS} more labels", *("" for _ in splits)])
     for unit in ("characters", "words"):
         for percent in _PERCENTILES:
             lengths = (split[unit][f"p{percent}"] for split in splits.values())
