@@ -235,7 +235,7 @@ def test_thousands_are_written_as_they_come(tmp_path: Path) -> None:
 
     def several() -> Any:
         nonlocal alive, most
-        for _ in range(5000):
+        for _ in range(2500):
             one = example()
             one = Counted(**{name: getattr(one, name) for name in one.__dataclass_fields__})
             alive += 1
