@@ -306,20 +306,37 @@ def _write_parquet(entries: Iterable[Entry], stream: TextIO, level: Level, top: 
     columns |= {"words": arrow.list_(arrow.struct(word)), "exact": arrow.string()}
     columns["data"] = arrow.map_(arrow.string(), arrow.string())
     schema = arrow.schema(list(columns.items()))
-    rows = (_row(*entry) for entry in entries)
+    entries = iter(entries)
     with parquet.ParquetWriter(cast(Any, stream).buffer, schema, compression="zstd") as writer:
-        while group := list(itertools.islice(rows, _ROW_GROUP)):
-            writer.write_table(arrow.Table.from_pylist(group, schema))
+        while rows := _rows_of_parquet(entries, arrow, schema):
+            writer.write_table(rows)
+
+
+def _rows_of_parquet(entries: Iterator[Entry], arrow: Any, schema: Any) -> Any:
+    """The next of them as a table; an empty list where there are none."""
+    group = list(itertools.islice(entries, _ROW_GROUP))
+    rows = [_row(*entry) for entry in group]
+    try:
+        return rows and arrow.Table.from_pylist(rows, schema)
+    except UnicodeEncodeError:  # half a character somewhere
+        kept = [_kept_as_json(row, each) for row, (*_, each) in zip(rows, group, strict=True)]
+        return arrow.Table.from_pylist(kept, schema)
 
 
 def _row(index: int, columns: Mapping[str, Any], explanation: Explanation) -> dict[str, Any]:
-    """A row: the fields, the words for those who query them, and what UTF-8 cannot hold as JSON."""
+    """A row: the fields, the words for those who query them, and the columns that go along."""
     words = [{name: getattr(word, name) for name in _NAMES} for word in explanation.words()]
     row = {"index": index, "schema": SCHEMA, **cells(explanation), "words": words}
     row["data"] = cells(columns)
-    if (clean := _clean(row)) != row:
+    return row
+
+
+def _kept_as_json(row: dict[str, Any], explanation: Explanation) -> dict[str, Any]:
+    """The row with U+FFFD for what UTF-8 cannot hold, and beside it, where there is such, it all as JSON."""
+    clean: dict[str, Any] = _clean(row)
+    if clean != row:
         clean["exact"] = json_line(explanation.to_dict())
-    return cast("dict[str, Any]", clean)
+    return clean
 
 
 def _clean(value: Any) -> Any:

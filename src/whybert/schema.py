@@ -12,7 +12,8 @@ import math
 import numbers
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -88,6 +89,8 @@ def _column_type(arrow: Any, kind: Any) -> Any:
 
 def cells(value: object) -> Any:
     """The value as cells of `column_types`; each entry of a mapping is text, see `from_text`."""
+    if value is None or type(value) in _NAMES:  # so are most, and there are many
+        return value
     if isinstance(value, Mapping):
         return [(name, _as_text(each)) for name, each in value.items()]
     if is_dataclass(value):
@@ -108,12 +111,21 @@ def from_text(text: str) -> Any:
         return text
 
 
+@cache
+def _parts(kind: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+    """The type that may also be None where it may, what it is made from, and of which types."""
+    kinds = alternatives(kind)
+    return kinds[0] if NoneType in kinds else None, get_origin(kind), get_args(kind)
+
+
 def _read(kind: Any, data: object, path: str) -> Any:
+    if type(data) is kind:  # so are most, and there are many
+        return data
     if is_dataclass(kind):
         return _read_fields(kind, data, path)
-    if NoneType in (kinds := alternatives(kind)):
-        return None if data is None else _read(kinds[0], data, path)
-    origin, arguments = get_origin(kind), get_args(kind)
+    optional, origin, arguments = _parts(kind)
+    if optional is not None:
+        return None if data is None else _read(optional, data, path)
     if origin is tuple:
         if not isinstance(data, list | tuple):
             raise _wrong(path, "a list", data)
@@ -133,7 +145,7 @@ def _read(kind: Any, data: object, path: str) -> Any:
         return "".join(data)
     if kind is float and isinstance(data, str) and data in _NOT_JSON:
         return float(data)
-    accepted = int | float if kind is float else kind
+    accepted = (int, float) if kind is float else kind
     if not isinstance(data, accepted) or (isinstance(data, bool) and kind is not bool):
         raise _wrong(path, _NAMES[kind], data)
     return float(data) if kind is float else data
@@ -145,10 +157,15 @@ def _read_fields(kind: Any, data: object, path: str) -> Any:
     return kind(
         **{
             field.name: _read_key(data, field.name, hint, path)
-            for field, hint in hinted(kind)
+            for field, hint in _fields(kind)
             if field.name in data or field.default is MISSING
         }
     )
+
+
+@cache
+def _fields(kind: Any) -> tuple[tuple[Field[Any], Any], ...]:
+    return tuple(hinted(kind))
 
 
 def _read_key(data: Mapping[Any, object], key: str, kind: Any, path: str) -> Any:
