@@ -649,7 +649,7 @@ def test_wrong_calls(write: Callable[..., Path]) -> None:
 def test_the_library_is_missing(monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]) -> None:
     folder = write({"train.tsv": "sentence\tlabel\na\t1\n"})
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match=r"data sets needs .*whybert\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"reading a data set needs .*whybert\[train\]"):
         load("sst2", folder)
 
 

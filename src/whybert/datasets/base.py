@@ -247,7 +247,7 @@ def hugging_face() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    return require("datasets", "data sets", "train")
+    return require("datasets", "reading a data set", "train")
 
 
 @contextlib.contextmanager
