@@ -308,6 +308,17 @@ def test_whatever_a_text_holds_is_drawn(text: str) -> None:
     assert "\u202e" not in said(hostile_everywhere(text).plot(level="token"))
 
 
+def test_a_font_is_found_for_letters_that_the_usual_one_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    with matplotlib.rc_context({"font.family": ["DejaVu Sans Mono"]}):
+        assert figures.fonts("a plain word") == (["DejaVu Sans Mono"], "")
+        monkeypatch.setattr(figures, "_MORE_FONTS", "No Such Font")
+        assert figures.fonts("שלום") == (["DejaVu Sans Mono"], "".join(sorted("שלום")))
+        monkeypatch.setattr(figures, "_MORE_FONTS", "No Such Font,DejaVu Sans")
+        assert figures.fonts("שלום") == (["DejaVu Sans Mono", "DejaVu Sans"], "")
+        [text] = [each for each in explain("שלום", [1.0]).plot().findobj(Text) if each.get_text() == "שלום"]
+        assert text.get_fontfamily() == ["DejaVu Sans Mono", "DejaVu Sans"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_whatever_texts_hold_is_saved(kind: str) -> None:
