@@ -361,6 +361,8 @@ def test_labels_of_one_name_are_shown_with_their_index(predict: Call, tmp_path: 
     record = json.loads(predict("--data", path, "--format", "json", model=model)[1])
     assert record["predicted"] in ("same (0)", "same (1)")
     assert {"probability_same_0", "probability_same_1"} <= set(record)
+    [row] = csv.DictReader(io.StringIO(predict("a good film", "--format", "csv", model=model)[1]))
+    assert row["label"] == record["predicted"]
 
 
 def test_rows_that_lack_something(predict: Call, tmp_path: Path) -> None:

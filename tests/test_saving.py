@@ -319,7 +319,7 @@ def test_what_the_shell_writes_is_read_back(tmp_path: Path, name: str) -> None:
         ]
     else:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        assert [(each["index"], each["label"], each["id"], each["data_text"]) for each in records] == [
+        assert [(each["index"], each["truth"], each["id"], each["data_text"]) for each in records] == [
             (0, "negative", 7, "x"), (0, "negative", 7, "x"), (5, None, None, "\ud83d")
         ]  # fmt: skip
 

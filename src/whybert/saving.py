@@ -274,7 +274,7 @@ def beside(own: Iterable[str], more: Mapping[str, Any]) -> dict[str, Any]:
 def _write_lines(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
     for index, columns, explanation in entries:
         own = explanation.to_dict()
-        record: dict[str, Any] = {"index": index, "label": explanation.truth}
+        record: dict[str, Any] = {"index": index}
         record |= {**beside((*own, *record, "top"), columns), **own}
         if top is not None:
             units = explanation.top(top, level)

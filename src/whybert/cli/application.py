@@ -44,7 +44,8 @@ COMMANDS: Final = (
             'whybert explain "not bad" --method attnlrp,lat --level token',
             'whybert explain "not bad" --contrast positive negative -o why.html',
             "cat reviews.txt | whybert explain - --format json > why.jsonl",
-            "whybert explain --data reviews.csv --limit 100 -o why.jsonl",
+            "whybert explain --data reviews.csv --limit 100 -o why.html",
+            "whybert explain --data reviews.csv --columns id --method all -o why.parquet",
         ),
     ),
     Command(
@@ -54,6 +55,7 @@ COMMANDS: Final = (
         (
             'whybert predict "a charming journey" "a mess"',
             "whybert predict reviews.txt --model ./my-model -o labels.csv",
+            "whybert predict --data reviews.csv --columns id,date -o labels.csv",
             "whybert predict --data sst2 --data-dir SST2 --split validation --report",
         ),
     ),
@@ -64,6 +66,7 @@ COMMANDS: Final = (
         (
             "whybert evaluate --data sst2 --data-dir SST2 --split validation --limit 200 -o runs/evaluation",
             "whybert evaluate --model ./my-model --data reviews.csv --method attnlrp,gi --metric aopc,abpc",
+            "whybert evaluate --data reviews.csv --method all --limit 100 -o scores.csv",
             "whybert evaluate --annotations ERASER_movies.tar.gz --split test --metric plausibility",
         ),
     ),

@@ -78,8 +78,8 @@ def records_of_texts(
     name = predicted(labels, several)
     for chunk in chunks:
         yield [
-            {"index": item.index, **found.to_dict(), answer: found.answer, "labels": list(labels)}
-            | ({"label": name(found)} if several else {})
+            {"index": item.index, **found.to_dict(), "label": name(found)}
+            | {answer: found.answer, "labels": list(labels)}
             for item, found in chunk
         ]
 
