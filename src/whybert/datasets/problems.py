@@ -78,7 +78,7 @@ def read_as(
     if data.problem_type != SINGLE:
         raise UsageError(
             f"a row of {data.name} may have several labels, which is {data.problem_type} and not "
-            f"{problem_type}; leave the problem type out, or take a model of this one"
+            f"{problem_type}; take a model, or a problem type, of that kind"
         )
     library = hugging_face()
     if problem_type == REGRESSION:
