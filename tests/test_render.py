@@ -621,6 +621,10 @@ def test_a_page_names_where_it_comes_from() -> None:
         f"whybert {__version__} · 2026-11-26\n"
     ) in text
     assert "label in the data negative" in text
+    both = [explain("a", classifier=model, method=method) for model in "xy" for method in ("gi", "gs")]
+    labelled = [dataclasses.replace(each, truth="positive") for each in both]
+    assert " · 1 text · 1 of 1 predictions right · " in Page(html(labelled[:2])).text
+    assert "models x, y · methods gi, gs · 1 text · whybert" in Page(html(labelled)).text
     assert re.search(
         r"method attnlrp · 1 text · whybert [\d.]+ · \d{4}-\d\d-\d\d\n", Page(html(explain("a"))).text
     )
@@ -681,7 +685,7 @@ def test_a_page_of_many_texts_without_scripts_shows_the_first() -> None:
     page = Page(html(many(FEW + 7)))
     tags = [tag for tag, _ in page.tags]
     assert tags.count("noscript") == 1
-    assert tags.count("section") == FEW
+    assert tags.count("section") == 10
     assert f"This page has {FEW + 7} texts." in page.text
 
 

@@ -204,6 +204,11 @@ def warning(explanation: Explanation) -> str | None:
     )
 
 
+def is_right(explanation: Explanation) -> bool | None:
+    """Whether the prediction is the label in the data; None where that is unknown, or none of the model's."""
+    return explanation.truth == explanation.prediction if explanation.truth in explanation.labels else None
+
+
 def remarks(explanation: Explanation) -> tuple[str, ...]:
     """The notes, and the warning if there is one."""
     said = warning(explanation)

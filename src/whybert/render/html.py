@@ -23,6 +23,7 @@ from whybert.render import (
     comparison_facts,
     ends,
     index,
+    is_right,
     method_line,
     notes,
     number,
@@ -52,6 +53,8 @@ section + section { margin-top: 2.5rem; padding-top: 1.5rem; border-top: 1px sol
 """.strip()
 FEW = 50
 """More texts than these get an index with a filter, and a script that shows what is asked for."""
+
+_WITHOUT_SCRIPTS = 10  # of many texts, so many are there for those without scripts
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _PAPER = (
@@ -84,7 +87,8 @@ def html(
     listed = as_sequence(explanations)
     units_of(listed[0], level)  # an unknown level is an error
     groups = by_text(listed)
-    sections = "\n".join(_section(group, level) for group in groups[:FEW])
+    first = groups if len(groups) <= FEW else groups[:_WITHOUT_SCRIPTS]
+    sections = "\n".join(_section(group, level) for group in first)
     policy, style, content = _POLICY, "", sections
     if len(groups) > FEW:
         script = index.script()
@@ -126,7 +130,9 @@ def _about(explanations: Sequence[Explanation], counted: str, date: str | None) 
 
     models = list(dict.fromkeys(each.classifier for each in explanations if each.classifier))
     methods = list(dict.fromkeys(map(method_line, explanations)))
-    judged = [each.truth == each.prediction for each in explanations if each.truth in each.labels]
+    # What one model says of a text is one answer, by whatever methods it is explained.
+    answers = [group[0] for group in by_text(explanations)] if len(models) < 2 else []
+    judged = [right for right in map(is_right, answers) if right is not None]
     return " · ".join(
         [
             *(["model" + "s" * (len(models) > 1) + " " + ", ".join(models)] if models else []),

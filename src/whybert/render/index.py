@@ -19,6 +19,7 @@ from whybert.explanation import Explanation, Level
 from whybert.render import (
     Piece,
     ends,
+    is_right,
     label,
     method_line,
     notes,
@@ -90,8 +91,8 @@ def _item(group: Sequence[Explanation], level: Level) -> dict[str, Any]:
     }
     if first.truth is not None:
         item["truth"] = visible(first.truth)
-        if first.truth in first.labels:
-            item["wrong"] = any(each.truth != each.prediction for each in group)
+        if is_right(first) is not None:
+            item["wrong"] = not all(map(is_right, group))
     return item
 
 
