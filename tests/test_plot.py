@@ -283,6 +283,19 @@ def test_a_sentence_longer_than_the_line_is_broken_at_blanks() -> None:
     assert " ".join(drawn) == text
 
 
+def test_unknown_words_are_marked_in_every_picture() -> None:
+    tokens = [dataclasses.replace(token, unknown=token.text == "thin") for token in one().tokens]
+    unknown = dataclasses.replace(one(), tokens=tuple(tokens))
+    for figure in (
+        unknown.plot(),
+        unknown.plot("bar"),
+        whybert.plot_methods([unknown]),
+        whybert.plot_methods([unknown], "dot"),
+    ):
+        assert "thin?" in texts(figure)
+        assert "1 word is unknown" in said(figure)
+
+
 def test_what_was_cut_off_is_grey() -> None:
     figure = explain("seen not seen", [1.0], covered=4).plot()
     colours = {text.get_text(): text.get_color() for text in figure.findobj(Text)}

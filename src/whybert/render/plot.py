@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from whybert.errors import InputError, UnknownNameError, UsageError
-from whybert.explanation import Explanation, Level, Unit, units_of
+from whybert.explanation import Explanation, Level, Sentence, Unit, units_of
 from whybert.render import (
     Piece,
     as_sequence,
@@ -392,7 +392,8 @@ def end_colour(signed: bool, against: bool) -> str:
 
 
 def _label(one: Unit) -> str:
-    return shorten(visible(" ".join(one.text.split())) or "␣", 28)
+    mark = "" if isinstance(one, Sentence) else "?" * one.unknown
+    return (shorten(visible(" ".join(one.text.split())), 28) or "␣") + mark
 
 
 _KINDS: Final[Mapping[str, Callable[[Explanation, Level], Figure]]] = {"heat": _heat, "bar": _bars}
