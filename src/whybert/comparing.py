@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from whybert.errors import InputError
@@ -204,7 +203,7 @@ class Comparisons(list[Comparison]):
         """The mean over the texts that have one; None where none has."""
         found = [each.rank_correlation for each in self]
         known = [each for each in found if each is not None]
-        return fmean(known) if known else None
+        return math.fsum(known) / len(known) if known else None
 
     @property
     def differing(self) -> Comparisons:
@@ -439,7 +438,7 @@ def _ranks(values: Sequence[float]) -> list[float]:
     places: dict[float, list[int]] = {}
     for place, value in enumerate(sorted(values), 1):
         places.setdefault(value, []).append(place)
-    return [fmean(places[value]) for value in values]
+    return [sum(places[value]) / len(places[value]) for value in values]
 
 
 def _options(explanation: Explanation) -> str:
