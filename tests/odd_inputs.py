@@ -459,6 +459,7 @@ SHELL: list[Shell] = [
     Shell("an empty output", "explain a -o '' -m model", 1, "folder"),
     Shell("an error leaves the old file", "explain a --target good -o old.html -m model", 2, "'good'", {"old.html": "old"}),
     Shell("results over the data", "evaluate --data reviews.csv -o reviews.csv -m model", 2, "write over the file that is read"),
+    Shell("predictions over a split", "predict --data d --split test -o d/test.csv -m model", 2, "write over", {"d": lambda path: [path.mkdir(), (path / "test.csv").write_text("text\na good film\n")]}),
     Shell("predictions over the data", "predict --data reviews.csv -o reviews.csv -m model", 2, "write over"),
     Shell("predictions over the lines", "predict lines.csv.txt -o ./lines.csv.txt -m model", 2, "write over", {"lines.csv.txt": "a good film\n"}),
     Shell("explanations over the data", "explain --data x.jsonl -o x.jsonl -m model", 2, "write over", {"x.jsonl": '{"text": "a"}\n'}),

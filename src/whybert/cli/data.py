@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,6 +58,15 @@ class DataOptions(ColumnOptions, _Named):
     )
 
     @property
+    def files(self) -> list[str]:
+        """What is read: a table, or the tables of the splits in a folder."""
+        from whybert.datasets.tabular import split_of
+
+        if self.data is None or not os.path.isdir(self.data):
+            return [] if self.data is None else [self.data]
+        return [str(path) for path in Path(self.data).iterdir() if split_of(path)]
+
+    @property
     def mapping(self) -> dict[str, str] | None:
         """What --label-map says, or None if it is not there."""
         if self.label_map is None:
@@ -94,9 +105,9 @@ class InputOptions(DataOptions):
     tab_pairs: bool = told(INPUT_PANEL, "Each line is text<TAB>pair.", default=False)
 
     @property
-    def files(self) -> list[str | None]:
+    def files(self) -> list[str]:
         """What is read, or may be."""
-        return [self.data, *(self.texts or [])]
+        return [*super().files, *(self.texts or [])]
 
     def source(self, command: str, gaps: bool = True) -> Inputs | Rows:
         """The texts and lines that are given, or the rows of `--data`.

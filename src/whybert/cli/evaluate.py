@@ -152,7 +152,7 @@ def evaluate_command(
     metrics = DEFAULT_METRICS if metric is None else options.listed(metric)
     resolve_metrics(metrics)  # a wrong name is found before anything is loaded
     wanted = create_all(options.methods(method)) if method is not None else [] if given else None
-    with opened(file, [given_data.data, annotations, *given.values()]) as stream:
+    with opened(file, [*given_data.files, annotations, *given.values()]) as stream:
         classifier = model.load()
         found = find_target(classifier, target, None)
         rows = _rows(classifier, annotations, given_data, mapping)

@@ -531,10 +531,10 @@ def _split_files(place: Path) -> dict[str, Path]:
     if not place.exists():
         raise DatasetError(f"there is no file or folder {str(place)!r}; check its path")
     if place.is_file():
-        return {_split_of(place) or TRAIN: place}
+        return {split_of(place) or TRAIN: place}
     found: dict[str, Path] = {}
     for path in sorted(place.iterdir()):
-        split = _split_of(path)
+        split = split_of(path)
         if split is None or path.suffix.lower() not in READERS or not path.is_file():
             continue
         if split in found:
@@ -551,7 +551,8 @@ def _split_files(place: Path) -> dict[str, Path]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _split_of(path: Path) -> str | None:
+def split_of(path: Path) -> str | None:
+    """The split that the name of a file tells, or None."""
     words = re.split(r"[^a-z]+", path.stem.lower())
     return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
 
