@@ -134,6 +134,43 @@ def test_a_table_in_the_encoder_itself(module: Any) -> None:
         Classifier(module(), TOKENIZER, 31)
 
 
+class Says(Inside):
+    """Says which table its words are in, as models of transformers do, but layers follow in the same part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(id2label={0: "no", 1: "yes"})
+        self.encoder.head = nn.Identity()
+        self.head = nn.Linear(16, 2)
+        self.encoder.forward = self.states
+        self.eval()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.encoder.second
+
+    def states(self, input_ids: Tensor) -> Tensor:
+        x = self.encoder.second(input_ids)
+        return self.encoder.norm(x + (x @ x.mT).softmax(-1) @ self.encoder.value(x))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.encoder(input_ids)[:, 0]))
+
+
+def test_a_part_that_holds_layers_is_no_embedding() -> None:
+    """The states of the last layer are of all tokens: scores for them would be those of another question."""
+    ours = Classifier(Says(), TOKENIZER)
+    assert ours.labels == ("no", "yes")
+    assert isinstance(ours.model, ForeignModel)
+    assert ours.model.block == "encoder.second"
+    inputs = TOKENIZER(TEXTS[2], return_tensors="pt", return_token_type_ids=False)
+    scores = attribute(Says(), inputs, "gi").scores[0]
+    assert scores.tolist() == pytest.approx(list(explain(ours, TEXTS[2], "gi")[0].scores), abs=1e-6)
+    assert scores.count_nonzero() > 1
+    for wrong in ([1, 2], "text", None):
+        with pytest.raises(InputError, match="as a tokenizer returns them"):
+            attribute(Says(), wrong)  # type: ignore[call-overload]
+
+
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("options", [{}, {"activation": "gelu"}, {"norm_first": True}])
 def test_encoders_of_torch(options: dict[str, Any]) -> None:

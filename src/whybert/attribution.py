@@ -10,9 +10,9 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import check_finite, check_model, is_known, model_inputs, plain, wider
+from whybert.anatomy import check_finite, check_model, model_inputs, plain, wider
 from whybert.errors import NonFiniteError, UsageError
-from whybert.finding import EmbeddingLike, made_known
+from whybert.finding import EmbeddingLike, is_clear, made_known
 from whybert.foreign import LogitsLike, bare
 from whybert.methods import Method, Question, create_all
 from whybert.methods.question import Change, Prepared
@@ -118,7 +118,8 @@ def attribute(
         ModelError: the model is not supported, or its numbers are not finite.
     """
     methods = create_all(method, options)
-    if embedding is not None or logits is not None or (isinstance(model, nn.Module) and not is_known(model)):
+    check_model(model)
+    if embedding is not None or logits is not None or not is_clear(model, lambda: inputs):
         model = made_known(bare(model), inputs, embedding, logits)
     found = attribute_all(model, inputs, methods, target)
     return next(iter(found.values())) if isinstance(method, str | Method) else found

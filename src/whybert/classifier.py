@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -19,7 +20,6 @@ from whybert.anatomy import (
     check_model,
     forward,
     input_filter,
-    is_known,
     label_count,
     maximum_tokens,
     model_inputs,
@@ -34,7 +34,7 @@ from whybert.errors import (
     UsageError,
     quoted,
 )
-from whybert.finding import EmbeddingLike, made_known, probe
+from whybert.finding import EmbeddingLike, is_clear, made_known, probe
 from whybert.foreign import LogitsLike, bare, kind_of
 from whybert.holders import held
 from whybert.loading import load_classifier
@@ -153,9 +153,10 @@ class Classifier:
             raise UnsupportedModelError(f"a model of torch is needed, not {type(model).__name__}: {way}")
         encoding.check_tokenizer(tokenizer)
         names = None if labels is None else _names(labels)
-        if embedding is not None or logits is not None or not is_known(model):
+        asked = partial(probe, tokenizer)
+        if embedding is not None or logits is not None or not is_clear(model, asked):
             count = None if names is None else len(names)
-            model = made_known(bare(model), probe(tokenizer), embedding, logits, count)
+            model = made_known(bare(model), asked(), embedding, logits, count)
         positions = maximum_tokens(model)
         if max_length is None:
             max_length = encoding.maximum_length(tokenizer, positions)

@@ -5,15 +5,31 @@ What is looked up in which table, and what comes of it, is seen in a forward pas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import check_model, failures, input_filter, model_inputs, plain
-from whybert.errors import InputError, UnknownNameError, UnsupportedModelError, UsageError
+from whybert.anatomy import (
+    check_model,
+    embedding_block,
+    failures,
+    input_filter,
+    is_known,
+    model_inputs,
+    plain,
+)
+from whybert.encoding import maximum_length, tokenize
+from whybert.errors import (
+    UnknownNameError,
+    UnsupportedModelError,
+    UsageError,
+    WhybertError,
+)
 from whybert.foreign import (
     ForeignModel,
     LogitsLike,
@@ -26,6 +42,35 @@ from whybert.positions import Lookup, TableLookups, places
 
 EmbeddingLike = str | nn.Module | None
 """The part of a module whose output is the attribution point, or its name; None finds it."""
+
+
+def is_clear(model: nn.Module, inputs: Callable[[], Mapping[str, Any]]) -> bool:
+    """Whether the model says by itself where it embeds its tokens, and is right about it.
+
+    The part around its table of words may hold layers as well; then its output is no embedding.
+
+    Args:
+        model: in eval mode; of another it is believed.
+        inputs: makes inputs to ask it about, where that is needed.
+    """
+    if not is_known(model):
+        return False
+    block = embedding_block(model)
+    if isinstance(model, ForeignModel) or model.training or not any(map(_is_layer, block.modules())):
+        return True
+    try:
+        asked = _Asked(model, _inputs_of(model, inputs()))
+    except WhybertError:
+        return True  # whoever asks it next says why
+    name = next(name for name, part in model.named_modules() if part is block)
+    return asked.is_embedding(name)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a part has weights of its own that are more than a table, or a factor for each feature."""
+    return not isinstance(module, nn.Embedding) and any(
+        parameter.dim() > 1 for parameter in module.parameters(recurse=False)
+    )
 
 
 def made_known(
@@ -55,8 +100,7 @@ def made_known(
             f"the forward of {kind_of(module)} takes no input_ids; give it the names of the tokenizer's "
             "tensors: forward(self, input_ids, attention_mask)"
         )
-    takes = input_filter(module)
-    tensors = model_inputs(module, {name: value for name, value in inputs.items() if takes(name)})
+    tensors = _inputs_of(module, inputs)
     asked = _Asked(module, tensors)
     block = asked.block() if embedding is None else _name_of(embedding, module)
     batch = len(tensors["input_ids"])
@@ -86,6 +130,14 @@ def made_known(
             max_position_embeddings=asked.positions(),
         ),
     )
+
+
+def _inputs_of(module: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The inputs that the module takes, as tensors on its device."""
+    takes = input_filter(module)
+    if hasattr(inputs, "items"):
+        inputs = {name: value for name, value in inputs.items() if takes(name)}
+    return model_inputs(module, inputs)
 
 
 def _name_of(embedding: str | nn.Module, module: nn.Module) -> str:
@@ -126,11 +178,14 @@ class _Asked:
     def _run(self, names: tuple[str, ...]) -> tuple[Any, list[Lookup], dict[str, list[Any]]]:
         """What the module returns, what it looks up, and what its parts of these names return."""
         outputs: dict[str, list[Any]] = {name: [] for name in names}
+        owner = threading.get_ident()
+
+        def note(part: nn.Module, args: Any, output: Any, name: str) -> None:
+            if threading.get_ident() == owner:
+                outputs[name].append(output)
+
         handles = [
-            self.module.get_submodule(name).register_forward_hook(
-                lambda part, args, output, name=name: outputs[name].append(output)
-            )
-            for name in names
+            self.module.get_submodule(name).register_forward_hook(partial(note, name=name)) for name in names
         ]
         mode = TableLookups()
         try:
@@ -166,6 +221,15 @@ class _Asked:
             )
         return block
 
+    def is_embedding(self, name: str) -> bool:
+        """Whether a part returns no tensor, or one with a position of its own for each token."""
+        _, lookups, outputs = self._run((name,))
+        vectors = [each.vectors for each in lookups if self._is_of_words(each)]
+        if len(vectors) != 1 or len(outputs[name]) != 1 or not isinstance(outputs[name][0], Tensor):
+            return True  # it is refused later, or its positions are told apart
+        shape = outputs[name][0].shape
+        return tuple(shape[:2]) != tuple(self.ids.shape) or self._is_by_token(vectors[0], outputs[name])
+
     def _is_by_token(self, vectors: Tensor, outputs: list[Any]) -> bool:
         if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 3:
             return False
@@ -189,10 +253,5 @@ class _Asked:
 
 def probe(tokenizer: Any) -> dict[str, Tensor]:
     """Inputs of two texts that are alike, so that they need no padding."""
-    try:
-        ids = tokenizer("The film was good, and the actors were great.", truncation=False)
-        return {name: torch.tensor([list(row)] * 2) for name, row in ids.items()}
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(
-            f"the tokenizer fails on a sentence: {error}; see that tokenizer('a text') runs"
-        ) from error
+    [row] = tokenize(tokenizer, ["a good film"], maximum_length(tokenizer, None))
+    return {name: torch.tensor([list(values)] * 2) for name, values in row.features.items()}

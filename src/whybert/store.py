@@ -17,6 +17,7 @@ import torch
 from whybert import __version__
 from whybert.errors import InputError, UsageError
 from whybert.files import is_temporary, read_json, write_json
+from whybert.foreign import ForeignModel
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -191,6 +192,8 @@ def versions() -> dict[str, str]:
 def model_digest(classifier: Classifier) -> str:
     """Of the weights, so that a run does not go on with another model of the same name."""
     digest = hashlib.sha256()
+    if isinstance(classifier.model, ForeignModel):
+        digest.update(classifier.model.block.encode())  # what the scores are of
     for name, tensor in sorted(classifier.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
