@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 import tiny
 import whybert
@@ -349,6 +350,21 @@ def test_tokenizers(name: str, side: str) -> None:
     assert len(found.windows) > 2
     assert abs(found.completeness.remainder) < 1e-12  # type: ignore[union-attr]
     assert "".join(word.text for word in found.words()) == re.sub(r"\s", "", TEXT)
+
+
+def test_tokenizers_of_python_alone(tmp_path: Path, classifier: Classifier) -> None:
+    vocabulary = tmp_path / "vocab.txt"
+    words = sorted(classifier.tokenizer.get_vocab().items(), key=lambda item: item[1])
+    vocabulary.write_text("\n".join(word for word, _ in words), encoding="utf-8")
+    slow = BertTokenizerLegacy(
+        str(vocabulary), model_input_names=["input_ids", "token_type_ids", "attention_mask"]
+    )
+    ours = Classifier(classifier.model, slow, max_length=16)
+    for text in (SINGLE[0], PAIR[1]):
+        (found,) = whybert.explain(ours, text, "cp_lrp", long="windows")
+        (same,) = whybert.explain(classifier, text, "cp_lrp", long="windows")
+        assert found.scores == pytest.approx(same.scores, rel=1e-9, abs=1e-12)
+        assert (found.windows, found.words()) == (same.windows, same.words())
 
 
 @pytest.mark.filterwarnings("ignore:.*pad.*")
