@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -370,6 +371,12 @@ class Summed(Own):
         return self.logits(input_ids, attention_mask).sum()
 
 
+def _scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        return torch.jit.script(nn.Linear(2, 2).eval())
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
@@ -379,6 +386,8 @@ class Summed(Own):
         (Failing, "Failing fails on inputs of shape"),
         (Encoder, "logits .batch, labels. of Encoder .*found BaseModelOutput"),
         (Summed, r"found a tensor of shape \(\)"),
+        (lambda: nn.Sequential(nn.Embedding(9, 2), nn.LazyLinear(2)).eval(), "1.weight has no shape yet"),
+        (_scripted, "scripted or traced"),
         (lambda: Own().train(), r"train mode.*model.eval\(\)"),
         (lambda: nn.DataParallel(Own()), "not DataParallel.*model.module"),
     ],

@@ -113,6 +113,7 @@ def test_labels_and_the_problem_type_can_be_said() -> None:
     model, tokenizer = parts()
     ours = Classifier(model, tokenizer, labels=["bad", "good"], problem_type="multi_label_classification")
     assert ours.labels == ("bad", "good")
+    assert Classifier(model, tokenizer, labels={0: "bad", 1: "good"}).labels == ours.labels
     (prediction,) = ours.predict("a film")
     assert sum(prediction.probabilities) != pytest.approx(1)
     (explanation,) = explain(ours, "a film", target="GOOD")
@@ -120,7 +121,7 @@ def test_labels_and_the_problem_type_can_be_said() -> None:
     for labels in (["a"], ["a", "b", "c"]):
         with pytest.raises(InputError, match="a label for each of the 2 logits"):
             Classifier(model, tokenizer, labels=labels)
-    for wrong in ("ab", [1, 2], {"a": 0, "b": 1}, []):
+    for wrong in ("ab", [1, 2], {"a": 0, "b": 1}, [], 3):
         with pytest.raises(InputError, match="expected labels as names"):
             Classifier(model, tokenizer, labels=wrong)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="problem_type"):

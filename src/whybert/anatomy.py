@@ -191,6 +191,8 @@ def check_model(model: nn.Module, *, backward: bool = True) -> None:
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(f"expected a torch model, found {kind_of(model)}")
     model = bare(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModelError("the model is scripted or traced: pass the module that it was made of")
     for name, module in model.named_modules():
         part = f"its part {name!r}" if name else "the model"
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -210,6 +212,10 @@ def check_model(model: nn.Module, *, backward: bool = True) -> None:
             )
     fetched = any(hasattr(module, "_hf_hook") for module in model.modules())  # by accelerate, when they run
     for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.UninitializedParameter):
+            raise UnsupportedModelError(
+                f"{name} has no shape yet, as in a lazy layer that was never called: call the model once"
+            )
         if parameter.is_meta and not fetched:
             raise UnsupportedModelError(
                 f"{name} is on the device 'meta' and holds no numbers: load the weights onto another device"
@@ -379,7 +385,8 @@ def failures(model: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[None]:
         raise
     except FAILURES as error:
         shape = tuple(inputs["input_ids"].shape)
-        way = "see that model(**inputs) runs" if shape[0] == 1 else "try one text at a time (batch_size=1)"
+        way = "see that model(**inputs) runs, and that the text is not too long for it (max_length)"
+        way = way if shape[0] == 1 else "try one text at a time (batch_size=1)"
         raise UnsupportedModelError(
             f"{kind_of(model)} fails on inputs of shape {shape}: {one_line(error)}; {way}"
         ) from error

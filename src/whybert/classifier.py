@@ -396,12 +396,15 @@ def _rounded(numbers: Sequence[float]) -> str:
     return ", ".join(f"{number:.3g}" for number in numbers[:10])
 
 
-def _names(labels: object) -> tuple[str, ...]:
-    is_list = isinstance(labels, Iterable) and not isinstance(labels, str | bytes | Mapping | Set)
-    names = tuple(cast(Any, labels)) if is_list else ()
+def _names(labels: Any) -> tuple[str, ...]:
+    given = labels
+    if isinstance(labels, Mapping) and set(labels) == set(range(len(labels))):  # as an id2label
+        given = [labels[index] for index in range(len(labels))]
+    is_list = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | Set)
+    names = tuple(given) if is_list else ()
     if not names or not all(isinstance(each, str) for each in names):
         raise InputError(f"expected labels as names in the order of the logits, found {quoted(labels)}")
-    return names
+    return tuple(map(str, names))
 
 
 def predict_batches(

@@ -54,9 +54,11 @@ def _listed(texts: Any) -> list[Any]:
             f"texts must be a str, a (str, str) tuple for a pair, or a list of either, not {kind}; {way}"
         )
     shape = getattr(texts, "shape", None)
-    if shape is None or len(shape) == 1:
+    if shape is None or not hasattr(texts, "tolist"):
         return list(texts)
-    rows = texts.tolist()  # of NumPy
+    rows = texts.tolist()  # of NumPy or pandas
+    if len(shape) == 1:
+        return list(rows)
     if len(shape) == 0:
         return [rows]
     if len(shape) == 2 and shape[1] == 2:
