@@ -282,6 +282,7 @@ SHELL: list[Shell] = [
     Shell("a folder without tables", "predict --data model -m model", 1, "'model'"),
     Shell("an empty folder as data", "predict --data empty -m model", 1, "'empty'", {"empty": folder}),
     Shell("a folder with the name of a table", "predict --data x.csv -m model", 1, "'x.csv'", {"x.csv": folder}),
+    Shell("a pipe with the name of a table", "predict --data x.csv -m model", 1, "x.csv", {"x.csv": os.mkfifo}),
     Shell("a symlink loop as data", "predict --data x.csv -m model", 1, "'x.csv'", {"x.csv": link("x.csv")}),
     Shell("a dangling symlink as data", "predict --data x.csv -m model", 1, "'x.csv'", {"x.csv": link("nowhere.csv")}),
     Shell("a table of another kind", "predict --data x.txt -m model", 2, ".csv", {"x.txt": GOOD}),
@@ -628,6 +629,20 @@ SHELL: list[Shell] = [
 # fmt: on
 
 
+# fmt: off
+PIPES: list[Shell] = [
+    Shell("a reader that stops", "printf 'a good film\\n%.0s' {1..3000} | whybert predict - -m model -f json | head -1", 141, '"a good film"'),
+    Shell("a reader that stops before", "whybert explain a -m model | true", 141),
+    Shell("a full disk behind stdout", "whybert explain a -m model > /dev/full", 1, "error: No space left on device"),
+    Shell("a full disk behind both", "whybert explain a -m model > /dev/full 2> /dev/full", 1),
+    Shell("a folder as stdin", "whybert predict - -m model < .", 1, "error: "),
+    Shell("stdin that is not read", "echo no | whybert predict 'a good film' -m model", 0, "a good film"),
+    Shell("a file that may not be written", "touch x.html; chmod 400 x.html; whybert explain a -o x.html -m model; stat -c %a x.html", 0, "400"),
+]
+# fmt: on
+"""Lines of bash, with `pipefail`: what is piped is done in processes of their own."""
+
+
 class Unwilling:
     """Gives one text and then fails."""
 
@@ -780,5 +795,11 @@ PYTHON: list[Python] = [
     Python("a table of no explanations", "len(Explanations([]).to_pandas())", gives=0),
     # Pictures.
     *(Python(f"picture {value}", value, "WhybertError", words) for value, words in (("explain(C, 'a')[0].plot('cake')", "'cake'"), ("explain(C, 'a')[0].plot(level='letter')", "letter"), ("plot_methods([])", ""), ("plot_methods(None)", ""), ("plot_methods(explain(C, ['a', 'b']))", ""), ("plot_methods({'gi': 3})", ""), ("plot_deletion({})", ""), ("plot_deletion(None)", ""), ("plot_deletion({'gi': []})", ""), ("plot_word_scores([])", ""), ("plot_word_scores(None)", ""), ("plot_word_scores(explain(C, 'a'), k=0)", ""), ("plot_word_scores(explain(C, 'a'), 'cake')", "'cake'"))),
+    # Comparisons, and labels of one's own.
+    *(Python(f"compare {value}", f"compare({value})", "WhybertError", words) for value, words in (
+        ("None, None", "NoneType"), ("explain(C, 'a')[0], None", "NoneType"), ("explain(C, 'a'), explain(C, ['a', 'b'])", "2"), ("explain(C, 'a')[0], 'a'", "str"), ("explain(C, 'a')[0], explain(C, 'a')[0], 'letter'", "letter"), ("explain(C, 'a')[0], explain(C, 'a')", ""), ("[3], [3]", "int"),
+    )),
+    Python("compare one with itself", "compare(explain(C, 'a good film')[0], explain(C, 'a good film')[0]).changed_sign()", gives=()),
+    *(Python(f"with_truth {value}", f"explain(C, ['a', 'b']).with_truth({value})", "WhybertError", words) for value, words in (("['positive']", "2"), ("None", ""), ("3", ""), ("'positive'", ""), ("['positive', 'negative', 'positive']", "3"))),
     Python("a name that is not there", "whybert.explian", "AttributeError", "explian"),
 ]

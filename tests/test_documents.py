@@ -8,13 +8,10 @@ A YAML block that begins with `# NAME` is the file of that name.
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
+import warm
 import whybert
 from stand_ins import STAND_INS
 from whybert import errors
@@ -117,27 +115,8 @@ def test_what_is_installed_and_what_is_run_in_the_repository_is_there(path: Path
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a shell in which `whybert` starts at once, see `warm`."""
-    folder = tmp_path_factory.mktemp("warm")
-    tool, place = str(Path(__file__).with_name("warm.py")), str(folder / "socket")
-    source = str(Path(whybert.__file__).parents[1])
-    own = {"PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
-    path = f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **own, "PATH": path, "COLUMNS": "100"}
-    command = folder / "whybert"
-    command.write_text(
-        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS {shlex.quote(tool)} run {place} "$@"\n'
-    )
-    command.chmod(0o755)
-    with subprocess.Popen([sys.executable, tool, "serve", place], env=environment) as server:
-        try:
-            deadline = time.monotonic() + 120
-            while not os.path.exists(place):
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield environment
-        finally:
-            server.terminate()
+    with warm.serving(tmp_path_factory.mktemp("warm")) as environment:
+        yield environment
 
 
 @pytest.fixture(scope="module")

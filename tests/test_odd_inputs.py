@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tiny
+import warm
 from commands import Result, Run, caller
-from odd_inputs import DONE, GOOD, PYTHON, SHELL, SOME_FAILED, Python, Shell, namespace
+from odd_inputs import DONE, GOOD, PIPES, PYTHON, SHELL, SOME_FAILED, Python, Shell, namespace
 from whybert import Classifier
 
 LONGEST = 500  # characters of a line for people
@@ -95,6 +97,25 @@ def test_at_the_shell(row: Shell, place: Path, run: Run, classifier: Classifier)
         assert len(errors[0]) < LONGEST
     if row.code != DONE or "-o" not in row.line:
         assert holdings(place) == before
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with warm.serving(tmp_path_factory.mktemp("warm")) as environment:
+        yield environment
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", rows(PIPES))
+def test_in_a_pipe(row: Shell, place: Path, shell: dict[str, str]) -> None:
+    line = ["bash", "-o", "pipefail", "-c", row.line]
+    done = subprocess.run(line, env=shell, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == row.code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error: ") <= 1
+    for word in listed(row.words):
+        assert word in done.stdout + done.stderr
+    assert not list(place.glob(".whybert-*"))
 
 
 def holdings(place: Path) -> dict[str, bytes | None]:

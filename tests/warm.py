@@ -13,6 +13,39 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment of a shell in which `whybert` is such a command.
+
+    folder: an empty one, for the socket and the command.
+    """
+    import shlex
+    import subprocess
+    import time
+
+    source = str(Path(__file__).resolve().parents[1] / "src")
+    own = {"PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
+    path = f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, **own, "PATH": path, "COLUMNS": "100"}
+    place, command = folder / "socket", folder / "whybert"
+    client = shlex.join([sys.executable, "-IS", __file__, "run", str(place)])
+    command.write_text(f'#!/bin/sh\nexec {client} "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    with subprocess.Popen([sys.executable, __file__, "serve", str(place)], env=environment) as server:
+        try:
+            deadline = time.monotonic() + 120
+            while not place.exists():
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield environment
+        finally:
+            server.terminate()
 
 
 def serve(path: str) -> None:

@@ -308,8 +308,8 @@ def compare(
     lists = []
     for given in (first, second):
         if isinstance(given, Explanation | str | bytes) or not isinstance(given, Iterable):
-            other = "a list" if isinstance(given, Explanation) else type(given).__name__
-            raise InputError(f"expected two explanations or two lists of them, got {other} among them")
+            kinds = " and ".join(type(each).__name__ for each in (first, second))
+            raise InputError(f"expected two explanations or two lists of them, got {kinds}")
         listed = list(given)
         for each in listed:
             if not isinstance(each, Explanation):

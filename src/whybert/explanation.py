@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, cast, overload
 
 from whybert.errors import InputError, UnknownNameError, quoted
 from whybert.schema import read, write
@@ -705,6 +705,8 @@ class Explanations(list[Explanation]):
             InputError: there is not one label for each.
             UnknownNameError: the model has no such label.
         """
+        if isinstance(labels, str) or not isinstance(cast(object, labels), Iterable):
+            raise InputError(f"expected a list of labels, one for each explanation, got {quoted(labels)}")
         listed = list(labels)
         if len(listed) != len(self):
             raise InputError(
