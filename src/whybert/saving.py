@@ -7,13 +7,14 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast, overload
 
 from whybert.comparing import Comparison, Comparisons, Pair
 from whybert.errors import FileError, InputError, UnknownNameError, UsageError, one_line, require
-from whybert.explanation import LEVELS, SCHEMA, Explanation, Explanations, Sentence, units_of
+from whybert.explanation import LEVELS, SCHEMA, Explanation, Explanations, Sentence, Word, units_of
 from whybert.files import csv_row, json_line, plain, writing
 from whybert.schema import cells, column_types, from_text
 
@@ -80,11 +81,8 @@ def save(explanations: Given, path: str | Path, level: Level = "word") -> None:
     """
     wanted = _format_of(path, FORMATS)
     entries = _some(explanations, level)
-    try:
-        with writing(path) as stream:
-            wanted.write(entries, stream, level)
-    except OSError as error:
-        raise FileError(f"cannot write to {str(path)!r}: {error.strerror or one_line(error)}") from error
+    with _file(path) as stream:
+        wanted.write(entries, stream, level)
 
 
 def load(path: str | Path) -> Explanations:
@@ -160,11 +158,8 @@ def html(
     written = page([each for *_, each in _some(explanations, level)], level, title, date)
     if path is None:
         return written
-    try:
-        with writing(path) as stream:
-            stream.write(written)
-    except OSError as error:
-        raise FileError(f"cannot write to {str(path)!r}: {error.strerror or one_line(error)}") from error
+    with _file(path) as stream:
+        stream.write(written)
     return None
 
 
@@ -173,31 +168,20 @@ def data_frame(explanations: Given, level: Level = "word") -> DataFrame:
     pandas = require("pandas", "to_pandas", "evaluate")
     if level not in LEVELS:
         raise UnknownNameError("level", level, LEVELS)
-    rows = list(_rows(_entries(explanations), level))
-    columns = zip(*rows, strict=True) if rows else ((),) * len(_columns(level))
-    return cast(
-        "DataFrame",
-        pandas.DataFrame(
-            {
-                name: pandas.Series(list(cells), dtype=kind)
-                for (name, kind), cells in zip(_columns(level).items(), columns, strict=True)
-            }
-        ),
-    )
+    rows, types = list(_rows(_entries(explanations), level)), _columns(level)
+    return cast("DataFrame", pandas.DataFrame(rows, columns=list(types), dtype=object).astype(types))
 
 
 def data_frame_of_pairs(found: Comparison) -> DataFrame:
     """The units of a comparison as a table of pandas."""
     pandas = require("pandas", "to_pandas", "evaluate")
-    rows = [{name: getattr(pair, name) for name in _PAIRED} for pair in found.pairs]
-    return cast("DataFrame", pandas.DataFrame(rows, columns=list(_PAIRED)))
+    return cast("DataFrame", pandas.DataFrame(_rows_of_pairs(found), columns=list(_PAIRED)))
 
 
 def data_frame_of_comparisons(found: Comparisons) -> DataFrame:
     """Comparisons as a table of pandas, one a row."""
     pandas = require("pandas", "to_pandas", "evaluate")
-    rows = [dict(zip(_COMPARED, _row_of_comparison(*each), strict=True)) for each in enumerate(found)]
-    return cast("DataFrame", pandas.DataFrame(rows, columns=list(_COMPARED)))
+    return cast("DataFrame", pandas.DataFrame(_rows_of_comparisons(found), columns=list(_COMPARED)))
 
 
 def save_comparisons(found: Comparisons, path: str | Path) -> None:
@@ -205,9 +189,16 @@ def save_comparisons(found: Comparisons, path: str | Path) -> None:
     wanted = _format_of(path, COMPARISONS)
     if not found:
         raise InputError("expected at least one comparison, got none; compare two explanations first")
+    with _file(path) as stream:
+        wanted.write(found, stream)
+
+
+@contextmanager
+def _file(path: str | Path) -> Iterator[TextIO]:
+    """A file that appears as a whole or not at all; what the system says against it as a FileError."""
     try:
         with writing(path) as stream:
-            wanted.write(found, stream)
+            yield stream
     except OSError as error:
         raise FileError(f"cannot write to {str(path)!r}: {error.strerror or one_line(error)}") from error
 
@@ -300,8 +291,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _write_parquet(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
     arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
-    word = [("text", arrow.string()), ("start", arrow.int64()), ("end", arrow.int64())]
-    word += [("sequence", arrow.int64()), ("score", arrow.float64())]
+    word = [(name, kind) for name, kind in column_types(arrow, Word).items() if name in _NAMES]
     columns = {"index": arrow.int64(), "schema": arrow.int64(), **column_types(arrow, Explanation)}
     columns |= {"words": arrow.list_(arrow.struct(word)), "exact": arrow.string()}
     columns["data"] = arrow.map_(arrow.string(), arrow.string())
@@ -372,16 +362,10 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
 def _columns(level: Level) -> dict[str, str]:
     """The columns of the table and their types for pandas."""
     texts = dict.fromkeys(("classifier", "method", "options", "target", "prediction", "truth"), "object")
-    numbers = {"probability": "float64", "logit": "float64", "sequence": "int64", "start": "int64"}
-    return {
-        "index": "int64",
-        **texts,
-        **numbers,
-        "end": "int64",
-        level: "object",
-        "unknown": "bool",
-        "score": "float64",
-    }
+    answer = dict.fromkeys(("probability", "logit"), "float64")
+    place = dict.fromkeys(("sequence", "start", "end"), "int64")
+    unit = {level: "object", "unknown": "bool", "score": "float64"}
+    return {"index": "int64", **texts, **answer, **place, **unit}
 
 
 def _rows(entries: Iterable[Entry], level: Level) -> Iterator[tuple[Any, ...]]:
@@ -453,38 +437,32 @@ FORMATS: Final[Mapping[str, Format]] = {
 # Two explanations side by side
 
 _PAIRED: Final = (
-    *(field.name for field in fields(Pair) if field.name != "comparable"),
+    *(each.name for each in fields(Pair) if each.name != "comparable"),
     "change",
     "changed_sign",
 )
-_COMPARED: Final = (
-    "index",
-    "text",
-    "first",
-    "second",
-    "first_prediction",
-    "second_prediction",
-    "rank_correlation",
-    "changed_sign",
-)
+_NAMED: Final = ("index", "text", "first", "second", "first_prediction", "second_prediction")
+_COMPARED: Final = (*_NAMED, "rank_correlation", "changed_sign")
 
 
-def _row_of_comparison(index: int, found: Comparison) -> tuple[Any, ...]:
-    predictions = (found.first.prediction, found.second.prediction)
-    changed = " ".join(pair.text for pair in found.changed_sign())
-    return (index, found.first.text, *found.names, *predictions, found.rank_correlation, changed)
+def _rows_of_pairs(found: Comparison) -> list[tuple[Any, ...]]:
+    return [tuple(getattr(pair, name) for name in _PAIRED) for pair in found.pairs]
+
+
+def _rows_of_comparisons(found: Comparisons) -> list[tuple[Any, ...]]:
+    rows = []
+    for index, each in enumerate(found):
+        predictions = (each.first.prediction, each.second.prediction)
+        changed = " ".join(pair.text for pair in each.changed_sign())
+        rows.append((index, each.first.text, *each.names, *predictions, each.rank_correlation, changed))
+    return rows
 
 
 def _write_comparisons_csv(found: Comparisons, stream: TextIO) -> None:
     """The units of one, or a row for each of several."""
-    if len(found) > 1:
-        csv_row(stream, _COMPARED)
-        for each in enumerate(found):
-            csv_row(stream, _row_of_comparison(*each))
-        return
-    csv_row(stream, _PAIRED)
-    for pair in found[0].pairs:
-        csv_row(stream, [getattr(pair, name) for name in _PAIRED])
+    several = (_COMPARED, *_rows_of_comparisons(found))
+    for row in several if len(found) > 1 else (_PAIRED, *_rows_of_pairs(found[0])):
+        csv_row(stream, row)
 
 
 def _write_comparisons_text(found: Comparisons, stream: TextIO) -> None:

@@ -261,6 +261,15 @@ def ends(explanation: Explanation) -> tuple[str, str]:
     return f"against {name}", f"supports {name}"
 
 
+def scored_ends(explanation: Explanation, maximum: float) -> tuple[str, str]:
+    """The same with the scores that lie there, if there is any but 0."""
+    low, high = ends(explanation)
+    if not maximum:
+        return low, high
+    low = f"{low} {number(-maximum)}" if explanation.signed else low
+    return low, f"{number(maximum, explanation.signed)} {high}"
+
+
 def top_units(explanation: Explanation, level: Level, k: int = 5) -> tuple[tuple[str, tuple[Unit, ...]], ...]:
     """The strongest words, tokens or sentences under a heading each: for and against, or relevant."""
     if not explanation.signed:
@@ -289,20 +298,24 @@ def comparison_facts(found: Comparison) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def comparison_cells(pair: Pair, found: Comparison) -> tuple[str, ...]:
-    """A row of a table of what changed: both scores, the change, and the ranks."""
+def comparison_table(found: Comparison, limit: int = 10) -> list[tuple[str, ...]]:
+    """Headings, and a row for each unit that changes most: both scores, the change, and the ranks."""
+    heads = (found.level, *found.names, "change", "rank", "sign changed")
+    return [heads, *(_comparison_row(pair, found) for pair in found.changed(limit))]
+
+
+def _comparison_row(pair: Pair, found: Comparison) -> tuple[str, ...]:
     scores = [
         "-" if score is None else number(score, each.signed)
         for score, each in ((pair.first, found.first), (pair.second, found.second))
     ]
     ranks = ["-" if rank is None else str(rank) for rank in (pair.first_rank, pair.second_rank)]
     sign = "yes" if pair.changed_sign else ""
-    return (*scores, f"{100 * pair.change:+.0f} %", " → ".join(ranks), sign)
+    name = shorten(" ".join(pair.text.split()))
+    return (name, *scores, f"{100 * pair.change:+.0f} %", " → ".join(ranks), sign)
 
 
-COMPARISON_COLUMNS = ("change", "rank", "sign changed")
 COMPARISON_NOTE = "change: of the share of each explanation's strongest; rank: by absolute score"
-COMPARISON_LIMIT = 10
 
 
 def summary_facts(found: Comparisons) -> tuple[str, ...]:

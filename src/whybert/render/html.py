@@ -13,15 +13,12 @@ from html import escape
 from whybert.comparing import Comparison, Comparisons
 from whybert.explanation import Explanation, Level, Unit, units_of
 from whybert.render import (
-    COMPARISON_COLUMNS,
-    COMPARISON_LIMIT,
     COMPARISON_NOTE,
     Piece,
     as_sequence,
     by_text,
-    comparison_cells,
     comparison_facts,
-    ends,
+    comparison_table,
     index,
     is_right,
     method_line,
@@ -29,6 +26,7 @@ from whybert.render import (
     number,
     pieces,
     prediction_line,
+    scored_ends,
     short_name,
     shorten,
     summary_facts,
@@ -37,7 +35,7 @@ from whybert.render import (
     visible,
     warning,
 )
-from whybert.render.scale import AGAINST, RELEVANT, SUPPORTS, Scale
+from whybert.render.scale import Scale
 
 __all__ = ["compared", "compared_list", "compared_page", "fragment", "fragments", "html"]
 
@@ -172,19 +170,9 @@ def compared(found: Comparison) -> str:
         f"{_escape(prediction_line(each))}</div>{_figure(each, found.level)}</div>"
         for name, each in zip(found.names, (found.first, found.second), strict=True)
     )
-    heads = "".join(
-        f'<th scope="col" style="{_CELL}">{_escape(name)}</th>'
-        for name in (found.level, *found.names, *COMPARISON_COLUMNS)
-    )
-    rows = "".join(
-        f'<tr><td style="{_CELL}"><bdi>{_escape(shorten(" ".join(pair.text.split())))}</bdi></td>'
-        + "".join(
-            f'<td style="{_CELL};font-variant-numeric:tabular-nums">{_escape(cell)}</td>'
-            for cell in comparison_cells(pair, found)
-        )
-        + "</tr>"
-        for pair in found.changed(COMPARISON_LIMIT)
-    )
+    columns, *changed = comparison_table(found)
+    heads = "".join(f'<th scope="col" style="{_CELL}">{_escape(name)}</th>' for name in columns)
+    rows = "".join(_row(*cells) for cells in changed)
     table = (
         '<div style="overflow-x:auto"><table style="border-collapse:collapse;font-size:.85em;margin:.4em 0">'
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -279,17 +267,13 @@ def _heat_map(line: tuple[Piece, ...], scale: Scale) -> str:
 
 
 def _legend(explanation: Explanation, scale: Scale) -> str:
-    low, high = map(_escape, ends(explanation))
-    if scale.maximum:
-        low = f"{low} {number(-scale.maximum)}" if scale.signed else low
-        high = f"{number(scale.maximum, scale.signed)} {high}"
-    stops = (*reversed(AGAINST), *SUPPORTS[1:]) if scale.signed else RELEVANT
+    low, high = map(_escape, scored_ends(explanation, scale.maximum))
     middle = "0" if scale.signed else ""
     return (
         '<div style="display:flex;flex-wrap:wrap;align-items:center;gap:.6em;font-size:.85em">'
         f'<span style="{AGAINST_LINE if scale.signed else ""}">{low}</span>'
         f'<span style="display:inline-block;width:11em;height:1.35em;line-height:1.35em;text-align:center;'
-        f'color:#000000;border:1px solid #8886;background:linear-gradient(to right,{",".join(stops)})">'
+        f'color:#000000;border:1px solid #8886;background:linear-gradient(to right,{",".join(scale.stops)})">'
         f"{middle}</span>"
         f"<span>{high}</span></div>"
     )
@@ -309,17 +293,20 @@ def _top(top: tuple[tuple[str, tuple[Unit, ...]], ...], scale: Scale) -> str:
 def _table(explanation: Explanation, level: Level, scale: Scale) -> str:
     """All scores as text, folded: colours and tooltips are not for everyone."""
     units: Iterable[Unit] = explanation.tokens if level == "token" else units_of(explanation, level)
-    rows = "".join(
-        f'<tr><td style="{_CELL}"><bdi>{_escape(unit.text)}</bdi></td>'
-        f'<td style="{_CELL};font-variant-numeric:tabular-nums">{number(unit.score, scale.signed)}</td></tr>'
-        for unit in units
-    )
+    rows = "".join(_row(unit.text, number(unit.score, scale.signed)) for unit in units)
     return (
         '<details style="font-size:.85em;margin-top:.3em"><summary>All scores</summary>'
         '<table style="border-collapse:collapse;margin:.4em 0">'
         f'<thead><tr><th scope="col" style="{_CELL}">{level.capitalize()}</th>'
         f'<th scope="col" style="{_CELL}">Score</th></tr></thead><tbody>{rows}</tbody></table></details>'
     )
+
+
+def _row(name: str, *numbers: str) -> str:
+    cells = "".join(
+        f'<td style="{_CELL};font-variant-numeric:tabular-nums">{_escape(each)}</td>' for each in numbers
+    )
+    return f'<tr><td style="{_CELL}"><bdi>{_escape(name)}</bdi></td>{cells}</tr>'
 
 
 def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Unit, ...]], ...]) -> str:

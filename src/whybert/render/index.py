@@ -18,7 +18,6 @@ from typing import Any, Final
 from whybert.explanation import Explanation, Level
 from whybert.render import (
     Piece,
-    ends,
     is_right,
     label,
     method_line,
@@ -26,13 +25,14 @@ from whybert.render import (
     number,
     pieces,
     prediction_line,
+    scored_ends,
     short_name,
     target_line,
     top_units,
     visible,
     warning,
 )
-from whybert.render.scale import AGAINST, RELEVANT, SUPPORTS, Scale
+from whybert.render.scale import Scale
 
 _STEPS: Final = 20  # of a palette, from 0 to its end
 _UNSAFE: Final = re.compile("[<>&\u2028\u2029]")
@@ -54,8 +54,7 @@ def style() -> str:
             colour = painter.colour_at(step / _STEPS)
             name = f"{prefix}{step}".replace("-", "n")
             rules.append(f".{name}{{background:{colour.background};color:{colour.foreground}}}")
-        stops = (*reversed(AGAINST), *SUPPORTS[1:]) if signed else RELEVANT
-        rules.append(f".bar-{prefix}{{background:linear-gradient(to right,{','.join(stops)})}}")
+        rules.append(f".bar-{prefix}{{background:linear-gradient(to right,{','.join(painter.stops)})}}")
     return "\n" + own + "\n".join(rules)
 
 
@@ -100,15 +99,11 @@ def _figure(explanation: Explanation, level: Level, with_prediction: bool) -> di
     scale = Scale.of(explanation, level)
     facts = [prediction_line(explanation) if with_prediction else None, target_line(explanation)]
     said = warning(explanation)
-    low, high = ends(explanation)
-    if scale.maximum:
-        low = f"{low} {number(-scale.maximum)}" if scale.signed else low
-        high = f"{number(scale.maximum, scale.signed)} {high}"
     figure: dict[str, Any] = {
         "method": visible(method_line(explanation)),
         "facts": [visible(fact) for fact in (*facts, *notes(explanation)) if fact],
         "signed": scale.signed,
-        "ends": [visible(low), visible(high)],
+        "ends": list(map(visible, scored_ends(explanation, scale.maximum))),
         "lines": [[_piece(piece, scale) for piece in line] for line in pieces(explanation, level)],
         "top": [
             [heading, [[visible(short_name(unit)), *_shown(unit.score, scale)] for unit in units]]

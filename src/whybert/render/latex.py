@@ -7,19 +7,16 @@ from collections.abc import Iterable, Sequence
 from whybert.comparing import Comparison
 from whybert.explanation import Explanation, Level
 from whybert.render import (
-    COMPARISON_COLUMNS,
-    COMPARISON_LIMIT,
     Piece,
     as_sequence,
-    comparison_cells,
     comparison_facts,
+    comparison_table,
     ends,
     method_line,
     number,
     pieces,
     prediction_line,
     remarks,
-    shorten,
     target_line,
     visible,
 )
@@ -73,11 +70,7 @@ def compared(found: Comparison) -> str:
     snippets = []
     for name, each in zip(found.names, (found.first, found.second), strict=True):
         snippets.append(f"\\noindent\\textit{{{escape(name)}}}\\par\n{_snippet(each, found.level)}")
-    heads = " & ".join(map(escape, (found.level, *found.names, *COMPARISON_COLUMNS)))
-    rows = [
-        " & ".join(map(escape, (shorten(" ".join(pair.text.split())), *comparison_cells(pair, found))))
-        for pair in found.changed(COMPARISON_LIMIT)
-    ]
+    heads, *rows = (" & ".join(map(escape, row)) for row in comparison_table(found))
     table = f"\\begin{{tabular}}{{lrrrrl}}\n{heads} \\\\\n\\hline\n" + "".join(
         f"{row} \\\\\n" for row in rows
     )

@@ -62,6 +62,11 @@ class Scale:
         maximum = max((abs(score) for score in scores if math.isfinite(score)), default=0.0)
         return cls(float(maximum), explanation.signed)
 
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The colours from end to end, for a gradient."""
+        return (*reversed(AGAINST), *SUPPORTS[1:]) if self.signed else RELEVANT
+
     def position(self, score: float) -> float:
         """Where a score lies, from -1 (or 0 for magnitudes) to 1; 0 for non-finite scores."""
         if not self.maximum or not math.isfinite(score):

@@ -23,13 +23,11 @@ from whybert.comparing import Comparison, Comparisons
 from whybert.errors import InputError
 from whybert.explanation import Explanation, Level, units_of
 from whybert.render import (
-    COMPARISON_COLUMNS,
-    COMPARISON_LIMIT,
     COMPARISON_NOTE,
     Piece,
     as_sequence,
-    comparison_cells,
     comparison_facts,
+    comparison_table,
     ends,
     method_line,
     notes,
@@ -37,7 +35,6 @@ from whybert.render import (
     pieces,
     prediction_line,
     short_name,
-    shorten,
     summary_facts,
     target_line,
     top_units,
@@ -193,12 +190,8 @@ def compared(found: Comparison) -> Painted:
 
     def draw(coloured: bool, width: int) -> RenderableType:
         details = [[prediction_line(row), *filter(None, [target_line(row)]), *notes(row)] for row in rows]
-        changed = found.changed(COMPARISON_LIMIT)
-        table = NumberTable(
-            found.level,
-            (*found.names, *COMPARISON_COLUMNS),
-            [(shorten(" ".join(pair.text.split())), comparison_cells(pair, found)) for pair in changed],
-        )
+        (title, *columns), *changed = comparison_table(found)
+        table = NumberTable(title, columns, [(name, cells) for name, *cells in changed])
         below: list[RenderableType] = [Text(), table, Text(COMPARISON_NOTE, style=_DIM)] if changed else []
         return Group(
             _header(" / ".join(found.names), comparison_facts(found)),
