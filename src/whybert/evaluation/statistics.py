@@ -18,7 +18,7 @@ CONFIDENCE: Final = 0.95
 
 
 def scipy_stats() -> Any:
-    return require("scipy.stats", "correlations and intervals", "evaluate")
+    return require("scipy.stats", "a correlation or interval", "evaluate")
 
 
 def ranking(scores: Sequence[float], seed: int, *, ascending: bool = False) -> tuple[int, ...]:
