@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import models
 from models import CASES, EAGER_ONLY, FAMILIES, PRE_NORM, inputs, make, shared_model, working_dtype
 from whybert import METHODS, Attribution, UnsupportedModelError, attribute
-from whybert.interception import embedding_block, run
+from whybert.anatomy import embedding_block
+from whybert.interception import run
 
 METHOD_CASES: list[tuple[str, dict[str, Any]]] = [
     ("gs", {}),

@@ -1,0 +1,88 @@
+"""The arguments and results of a call of a torch function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import resolve_name
+
+from whybert.lrp import contractions
+from whybert.lrp import operations as ops
+
+
+def bind(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    """Positional and keyword arguments by name; None for one that was not given."""
+    return [args[i] if i < len(args) else kwargs.get(name) for i, name in enumerate(names)]
+
+
+def applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    output: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return output
+
+
+def mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """The arguments of a call with each tensor changed, those in lists, tuples and mappings too."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if type(value) in (list, tuple):
+        return type(value)(mapped(item, change) for item in value)
+    if type(value) is dict:
+        return {name: mapped(item, change) for name, item in value.items()}
+    return value
+
+
+def name_of(func: Any) -> str:
+    if getattr(func, "__name__", "") in ("__get__", "__set__"):
+        return f"torch.Tensor.{func.__self__.__name__}"
+    name = resolve_name(func) or ".".join(
+        str(getattr(func, part, "")) for part in ("__module__", "__qualname__")
+    )
+    return name.strip(".") or str(func)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, Tensor) and value.dim() == 0)
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+
+
+def operands_of(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any, Callable[[Tensor, Tensor], Any], contractions.Axes | None] | None:
+    """The two operands of a contraction, the same contraction of two others, and the labels of its axes.
+
+    None for one of more or fewer operands.
+    """
+    if func is torch.einsum:
+        equation, *listed = args
+        if len(listed) == 1 and isinstance(listed[0], list | tuple):
+            listed = list(listed[0])
+        if not isinstance(equation, str) or len(listed) != 2:
+            return None
+        a, b = listed
+        return a, b, lambda a, b: func(equation, a, b), contractions.einsum(equation, a, b)
+    if func is torch.tensordot:
+        a, b, dims = bind(args, kwargs, ("a", "b", "dims"))
+        dims = 2 if dims is None else dims
+        return a, b, lambda a, b: func(a, b, dims), contractions.tensordot(a, b, dims)
+    a, b = bind(args, kwargs, ("input", "other"))
+    if b is None:
+        b = next((kwargs[name] for name in ("mat2", "tensor2", "vec", "tensor") if name in kwargs), None)
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        return None
+    if func in (torch.Tensor.__rmatmul__,):
+        return b, a, torch.matmul, contractions.matmul(b, a)
+    axes = contractions.inner(a, b) if func in ops.INNER_PRODUCTS else contractions.matmul(a, b)
+    return a, b, func, axes

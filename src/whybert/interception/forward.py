@@ -1,0 +1,159 @@
+"""What is left of a forward pass: a value that is swept backward any number of times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from whybert.anatomy import FAILURES
+from whybert.errors import UnsupportedModelError, WhybertError, one_line
+from whybert.interception.sub_layers import SubLayer
+from whybert.interception.trace import AttentionInputs, LastAttention
+from whybert.lrp.composites import Composite
+from whybert.lrp.functions import Sweep
+from whybert.targets import ResolvedTarget
+
+
+@dataclass
+class ForwardPass:
+    """One forward pass, ready to be swept backward any number of times.
+
+    embedding: the attribution point, (batch, positions, hidden), a leaf.  logits: (batch, labels).
+    own: (seq,) the positions of the embedding that stand for the tokens of the input, where there are others
+        beside them, such as virtual tokens of prompt tuning; None where each position is a token's.
+    attention: weights of each layer, first layer first, or what they are computed from.
+    untraceable: why the attention is not all there is to trace; None if it is.
+    sub_layers: the blocks of BERT's kind in order; `not_post_norm` says why there are none.
+    """
+
+    embedding: Tensor
+    logits: Tensor
+    sweep: Sweep
+    own: Tensor | None = None
+    attention: Sequence[Tensor | AttentionInputs] = ()
+    untraceable: str | None = None
+    sub_layers: Sequence[SubLayer] = ()
+    not_post_norm: str | None = None
+    books: Tensor | None = None
+    last: LastAttention | None = None
+    _gradients: dict[tuple[Composite, ResolvedTarget], tuple[Tensor, Tensor | None]] = field(
+        default_factory=dict
+    )
+
+    def backward(self, composite: Composite, output: Tensor, relevance: Tensor, to: Tensor) -> Tensor:
+        """Sweep `relevance` from `output` back to `to` by the rules of `composite`.
+
+        The result has the shape of `to`, and is zero where nothing arrives.
+        """
+        (passed,) = self.swept(composite, output, relevance, [to])
+        return torch.zeros_like(to) if passed is None else passed
+
+    def gradient(self, composite: Composite, target: ResolvedTarget) -> Tensor:
+        """The sweep of dy/dlogits down to the embedding, (batch, positions, hidden), made once.
+
+        Raises UnsupportedModelError if nothing arrives there.
+        """
+        return self._gradient(composite, target)[0]
+
+    def biases(self, composite: Composite, target: ResolvedTarget) -> Tensor | None:
+        """The relevance that stays with the model's constants, (batch,), from the sweep of `gradient`.
+
+        In gradient form the relevance of a constant is the constant times the gradient that arrives at it.
+        None for a composite that keeps no books, and where constants were added to tensors from which the
+        row of the batch cannot be told.
+        """
+        share = self._gradient(composite, target)[1]
+        return None if share is None or bool(share[-1] != 0) else share[:-1]
+
+    def read_positions(self) -> Tensor:
+        """What part of its decision the classifier reads at each position, (batch, positions); rows sum to 1.
+
+        Told by the dependence of the logits: 1 at the one position whose output of the last attention they
+        depend on, or, where there are several, the parts of a mean over the hidden states behind it.  Raises
+        UnsupportedModelError where it cannot be told.
+        """
+        reason = "the logits do not depend on the output of its last attention"
+        passed = None if self.last is None else self._by_position(self.last.output)
+        if self.last is not None and passed is not None:
+            queries = passed.movedim(self.last.axis, 1).flatten(2).any(2)  # (batch, positions)
+            rows = len(self.logits)
+            if len(queries) != rows and bool((queries == queries[:1]).all()):  # heads folded into the batch
+                queries = queries[:1].expand(rows, -1)
+            if len(queries) == rows and bool((queries.sum(1) == 1).all()):
+                return queries.to(torch.promote_types(passed.dtype, torch.float32))
+            reason = "its head reads several positions, and of what hidden states was not found"
+            passed = None if self.last.hidden is None else self._by_position(self.last.hidden)
+            if passed is not None and bool(passed.flatten(1).any(1).all()):
+                passed = passed.to(torch.promote_types(passed.dtype, torch.float32))
+                norms = passed.norm(dim=-1)
+                strongest = passed[torch.arange(len(passed)), norms.argmax(-1)][:, None]
+                parts = (passed * strongest).sum(-1) / strongest.square().sum(-1)
+                rest = (passed - parts[..., None] * strongest).norm(dim=-1)
+                tolerance = 100 * torch.finfo(self.logits.dtype).eps * norms.amax(-1, keepdim=True)
+                if bool((rest <= tolerance).all()) and bool((parts >= 0).all()):
+                    return parts / parts.sum(-1, keepdim=True)
+                reason = "its head reads several positions, each in a way of its own"
+        raise UnsupportedModelError(
+            "lat starts at the positions that the classifier reads (the first token, the last, or a mean), "
+            f"and these cannot be told here: {reason}; use another method, such as attnlrp"
+        )
+
+    def _by_position(self, at: GradientEdge) -> Tensor | None:
+        """How the logits, in a sum that none of them is likely to cancel, depend on an inner tensor."""
+        if not self.logits.requires_grad:
+            return None
+        seed = torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits).expand_as(self.logits)
+        return self.swept(Composite("gradient", closed=False), self.logits, seed, [at])[0]
+
+    def _gradient(self, composite: Composite, target: ResolvedTarget) -> tuple[Tensor, Tensor | None]:
+        key = (composite, target)
+        if key not in self._gradients:
+            to = (
+                [self.embedding]
+                if self.books is None or not composite.keeps_books
+                else [self.embedding, self.books]
+            )
+            passed, *share = self.swept(composite, self.logits, target.seed(self.logits.detach()), to)
+            if passed is None:
+                raise UnsupportedModelError(
+                    "no gradient arrives at the embedding: the model's logits do not depend on it, or an "
+                    "operation of it has no derivative; scores would all be zero"
+                )
+            self._gradients[key] = (
+                passed,
+                (torch.zeros_like(to[1]) if share[0] is None else share[0]) if share else None,
+            )
+        return self._gradients[key]
+
+    def swept(
+        self, composite: Composite, output: Tensor, relevance: Tensor, to: Sequence[Tensor | GradientEdge]
+    ) -> tuple[Tensor | None, ...]:
+        """The same to several tensors, `books` among them if wanted; None where nothing arrives."""
+        self.sweep.composite, self.sweep.books = composite, len(to) > 1
+        try:
+            return torch.autograd.grad(
+                output,
+                cast("Sequence[Tensor]", to),
+                relevance,
+                retain_graph=True,
+                allow_unused=True,
+            )
+        except (WhybertError, torch.OutOfMemoryError):
+            raise
+        except FAILURES as error:
+            if "inplace operation" not in str(error):
+                raise UnsupportedModelError(
+                    f"a backward pass through the model fails: {one_line(error)}; see that its logits can be "
+                    "differentiated in eval mode"
+                ) from error
+            raise UnsupportedModelError(
+                "the model changes a tensor in place that its own gradient needs, so that no backward pass "
+                "through it is possible; write the operation out of place"
+            ) from error
+        finally:
+            self.sweep.composite, self.sweep.books = None, False

@@ -1,0 +1,64 @@
+"""The graph that autograd leaves: its nodes, and which of them known functions make."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from torch import Tensor
+
+from whybert.lrp.functions import (
+    Activation,
+    ComposedActivation,
+    InnerFunction,
+    LayerNorm,
+    Linear,
+    Offset,
+    RMSNorm,
+    Share,
+)
+
+FUNCTIONS: Final = (Activation, ComposedActivation, InnerFunction, LayerNorm, Linear, Offset, RMSNorm, Share)
+
+# The names of autograd's nodes, without "Backward0", that the known functions leave in the graph.  Which
+# of several a function leaves depends on the device, the data type and the shapes.
+KNOWN_NODES: Final = frozenset(
+    """
+    AccumulateGrad BackwardHookFunction
+    Add Addmm Baddbmm Addbmm Addmv Mv Bmm Mm Dot Linear MkldnnLinear T Mul Div Sub Rsub Neg Sum Mean
+    Convolution View UnsafeView ViewAs Reshape ReshapeAlias AsStrided Alias Transpose Permute Expand Repeat
+    Clone Copy CopySlices ToCopy To Contiguous Squeeze Unsqueeze Unflatten Flatten Slice Select Narrow Index
+    IndexSelect IndexPut Gather Chunk Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack
+    MaskedFill Where Softmax SafeSoftmax Detach ConstantPadNd
+    """.split()  # noqa: SIM905 - a list literal would be one name a line
+)
+# These are an operation's ordinary derivative: right only where no method of the call has a rule for it.
+NODES_BY_KIND: Final = {
+    "layer_norm": ("NativeLayerNorm", "FusedLayerNorm"),
+    "power": ("Pow", "Sqrt", "Square"),
+}
+# What autograd leaves where a kernel has no derivative: backward it hands on nothing, with a warning.
+NODES_WITHOUT_DERIVATIVE: Final = frozenset({"WarnNotImplemented", "NotImplemented", "Error", "DelayedError"})
+
+
+def nodes_of(root: Any) -> Iterator[Any]:
+    """Every node of autograd's graph below `root`, once, the nearest first."""
+    waiting, seen = deque([root]), {root}
+    while waiting:
+        node = waiting.popleft()
+        yield node
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+
+
+def leaves_of(root: Any) -> Iterator[Tensor]:
+    return (node.variable for node in nodes_of(root) if hasattr(node, "variable"))
+
+
+def has_no_derivative(tensor: Tensor) -> bool:
+    """Whether autograd would hand on nothing from here."""
+    node = tensor.grad_fn
+    return node is not None and node.name().rpartition("::")[2] in NODES_WITHOUT_DERIVATIVE

@@ -1,0 +1,889 @@
+"""The one mechanism: a function mode that lets a model's own forward pass follow other rules backward."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from whybert.errors import UnsupportedModelError, UnsupportedOperationError
+from whybert.interception.calls import (
+    applied,
+    bind,
+    is_number,
+    mapped,
+    name_of,
+    operands_of,
+    tensors_in,
+)
+from whybert.interception.graph import (
+    FUNCTIONS,
+    KNOWN_NODES,
+    NODES_BY_KIND,
+    NODES_WITHOUT_DERIVATIVE,
+    has_no_derivative,
+    leaves_of,
+    nodes_of,
+)
+from whybert.interception.notes import (
+    ATTENTION,
+    DESCENT,
+    LINEAR,
+    LOST,
+    RECIPROCAL,
+    SCORES,
+    WEIGHT,
+    WEIGHTED,
+    note,
+    note_elementwise,
+    noted,
+    origin,
+)
+from whybert.interception.sub_layers import SubLayers
+from whybert.interception.trace import AttentionTrace
+from whybert.lrp import contractions
+from whybert.lrp import operations as ops
+from whybert.lrp.composites import REFUSED, Composite
+from whybert.lrp.functions import (
+    Activation,
+    ComposedActivation,
+    InnerFunction,
+    LayerNorm,
+    Linear,
+    Offset,
+    RMSNorm,
+    Share,
+    Sweep,
+    total_share,
+)
+from whybert.quantised import linear_layer
+
+Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
+
+_MASK: Final = 1e4  # what is added or filled in to mask attention scores is larger, in every data type
+
+_KNOWN: Final[frozenset[Any]] = (
+    ops.STRUCTURAL | ops.LINEAR | ops.IN_PLACE_SUMS | ops.SOFTMAXES | ops.SHAPE_ONLY | ops.INDICES
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """y = x W^T + b, spelled in some layout: if a constant is added next, it is (a part of) the bias.
+
+    index: where in y, flattened, each number of the tensor stands; None if they stand in y's own order.
+    is_placed: whether that is known.
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    shape: torch.Size
+    index: Tensor | None = None
+    is_placed: bool = True
+
+
+class Interception(TorchFunctionMode):
+    """See the module.  One object serves one forward pass.
+
+    composites: the rules that later sweeps will follow.
+    attention: keep what the attention weights are computed from.
+    sub_layers: keep the blocks of BERT's kind, for the released LRP.
+    inputs: of the model, to tell a linear layer's weight from what is computed from them.
+    """
+
+    def __init__(
+        self,
+        composites: Iterable[Composite],
+        *,
+        attention: bool = False,
+        sub_layers: bool = False,
+        inputs: Iterable[Tensor] = (),
+    ) -> None:
+        super().__init__()
+        self.composites = tuple(composites)
+        self.sweep = Sweep()
+        self.embedding: Tensor | None = None
+        self.books: Tensor | None = None
+        self.trace = AttentionTrace(attention)
+        self.sub_layers = SubLayers(sub_layers)
+        self._loses = False
+        self._keep_books = any(composite.keeps_books for composite in self.composites)
+        self._closed = next((c for c in self.composites if c.closed), None)
+        self._inputs = {id(tensor) for tensor in inputs}
+        self._handlers = self._handlers_in_use()
+
+    @property
+    def needs_graph(self) -> bool:
+        return bool(self.composites) or self.trace.wanted
+
+    def begin(self, embedding: Tensor) -> None:
+        """From here on, what descends from the embedding, (batch, positions, hidden), is tracked."""
+        self.embedding = embedding
+        self.trace.size = tuple(embedding.shape[:2])
+        if self._keep_books:
+            kind = torch.promote_types(embedding.dtype, torch.float32)
+            self.books = torch.ones(
+                len(embedding) + 1, dtype=kind, device=embedding.device, requires_grad=True
+            )
+
+    # --- descent -----------------------------------------------------------------------------------
+
+    def tracked(self, value: Any) -> bool:
+        """Whether the value is a tensor that descends from the embedding, differentiably."""
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return False
+        if getattr(value, DESCENT, None) is self.sweep:
+            return True
+        # What no function of this mode made: a parameter, a tensor that a module keeps from before, or the
+        # result of a function that the mode does not see.  Its graph tells.
+        if value.grad_fn is None or not any(node is self.embedding for node in leaves_of(value.grad_fn)):
+            return False
+        setattr(value, DESCENT, self.sweep)
+        return True
+
+    def _constant(self, value: Tensor) -> Tensor:
+        if value.is_inference():  # it could not be saved for the backward pass
+            value = value.clone()
+        if not value.requires_grad or self.tracked(value):
+            return value
+        constant = value.detach()
+        setattr(constant, WEIGHT, (self.sweep, True))
+        return constant
+
+    def _constants(self, value: Any) -> Any:
+        """The arguments of a call, what does not descend from the embedding as constants."""
+        return mapped(value, self._constant)
+
+    def _is_weight(self, value: Tensor) -> bool:
+        """Whether a constant is one of the model's numbers, or was computed from one."""
+        sweep, is_weight = getattr(value, WEIGHT, (None, True))
+        return is_weight if sweep is self.sweep else id(value) not in self._inputs
+
+    # --- the mode ----------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs) if kwargs else {}
+        if self.embedding is None:
+            return self._embed(func, args, kwargs)
+        if func in ops.WRITTEN:
+            with self:
+                return ops.WRITTEN[func](*args, **kwargs)
+        sources = args[:1] if func in ops.SHAPED_BY_ANOTHER else (args, kwargs)
+        given = [tensor for tensor in tensors_in(sources) if tensor.requires_grad]
+        name = self._lost_among(tensors_in(sources))  # before the call, which may change them in place
+        if not given:
+            return self._untracked(func, sources, name, args, func(*args, **kwargs))
+        if not any(self.tracked(tensor) for tensor in given):
+            with torch.no_grad():  # a constant, whichever way it is computed from parameters
+                output = mapped(
+                    func(*args, **kwargs),
+                    # not a parameter that is where it should be: what asks for it may keep it as such
+                    lambda y: y.detach() if y.requires_grad and not any(y is t for t in given) else y,
+                )
+            return self._untracked(func, sources, name, args, output)
+        if func in ops.ESCAPES or (func in ops.STEPS and torch.is_grad_enabled()):
+            raise self._lost(name_of(func))
+        if kwargs.get("out") is not None:
+            raise self._lost(f"{name_of(func)} with out=")
+        if name is not None and torch.is_grad_enabled():
+            raise self._lost(name)
+        scores = self.trace.scores_among(func, given)
+        depths = self.sub_layers.depths_of(tensor for tensor in given if self.tracked(tensor))
+        handler = self._handlers.get(func)
+        if handler is not None:
+            output = handler(self, func, self._constants(args), self._constants(kwargs))
+        else:
+            output = self._plain(func, args, kwargs)
+        self._settle(func, args, output)
+        if depths:
+            self.sub_layers.deepen(args, output, depths)
+        for tensor in tensors_in(output) if scores else ():
+            note(tensor, SCORES, scores | (noted(tensor, SCORES) or frozenset()))
+        return output
+
+    def _embed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Still in the embedding block: nothing above it is asked for."""
+        with torch.no_grad():
+            return self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
+
+    def _plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operation that no rule is for: refused if it has no place in the table of a closed composite."""
+        is_attribute = getattr(func, "__name__", "") == "__get__"
+        output = (
+            func(*args, **kwargs) if is_attribute else func(*self._constants(args), **self._constants(kwargs))
+        )
+        known = func in _KNOWN or (is_attribute and func.__self__.__name__ in ops.TRANSPOSING_ATTRIBUTES)
+        if self._closed is not None and not known and any(y.requires_grad for y in tensors_in(output)):
+            if any(
+                has_no_derivative(y) for y in tensors_in(output)
+            ):  # to no method, and none is to be advised
+                raise self._lost(name_of(func))
+            raise UnsupportedOperationError(name_of(func), self._closed.name)
+        return output
+
+    def _settle(self, func: Any, args: tuple[Any, ...], output: Any) -> None:
+        """Mark what descends from the embedding, and refuse a number that no longer does."""
+        found = list(tensors_in(output if output is not None else args[:1]))  # None: x[...] = y
+        tracked = [tensor for tensor in found if tensor.requires_grad]
+        for tensor in tracked:
+            setattr(tensor, DESCENT, self.sweep)
+            if has_no_derivative(tensor):
+                raise self._lost(name_of(func))
+        self.trace.settle(func, tracked, output)
+        if tracked or not found or func in ops.SHAPE_ONLY or func in self._handlers:
+            return
+        self._lose(func, name_of(func), found)
+
+    def _lose(self, func: Any, name: str, found: Iterable[Tensor]) -> None:
+        """Mark numbers that descend from the embedding, but not differentiably; asked for, they are refused.
+
+        Only when they are asked for: what an `autograd.Function` computes inside is lost as well until it
+        gets its derivative at the end, and what just becomes a comparison or a place is a constant almost
+        everywhere.
+        """
+        for tensor in found:
+            if tensor.dtype != torch.bool and (func not in ops.INDICES or tensor.is_floating_point()):
+                note(tensor, LOST, name)
+                self._loses = True
+
+    def _untracked(
+        self, func: Any, sources: Any, name: str | None, args: tuple[Any, ...], output: Any
+    ) -> Any:
+        """The result of a call without an operand that descends from the embedding differentiably.
+
+        sources: what numbers it was made of.  name: where one of them lost its gradient.
+        """
+        given = list(tensors_in(sources))
+        if self._has_rule("linear"):
+            is_weight = any(self._is_weight(tensor) for tensor in given)
+            for tensor in tensors_in(output):
+                if not any(tensor is other for other in given):  # x.contiguous() may be the model's own x
+                    setattr(tensor, WEIGHT, (self.sweep, is_weight))
+        if name is not None and func not in ops.SHAPE_ONLY:
+            found = list(tensors_in(output if output is not None else args[:1]))
+            if func in ops.ESCAPES or (
+                torch.is_grad_enabled() and any(tensor.is_floating_point() for tensor in found)
+            ):
+                raise self._lost(name)
+            self._lose(func, name, found)
+        return output
+
+    def _lost_among(self, given: Iterable[Tensor]) -> str | None:
+        """Where one of the tensors lost its gradient."""
+        if not self._loses:
+            return None
+        return next((name for t in given if not t.requires_grad and (name := noted(t, LOST))), None)
+
+    def _lost(self, name: str) -> UnsupportedOperationError:
+        name += ", which cuts the gradient off"
+        return UnsupportedOperationError(
+            name, self.composites[0].name if self.composites else "lat", lost=True
+        )
+
+    def _handlers_in_use(self) -> dict[Any, Handler]:
+        """The handlers that some composite, the attention tap or the sub-layers need; else none.
+
+        Plain functions, not bound methods: those would make a reference cycle that keeps every activation
+        alive until the cycle collector comes by.
+        """
+        used: dict[Any, Handler] = {}
+
+        def use(functions: Iterable[Any], handler: Handler) -> None:
+            used.update(dict.fromkeys(functions, handler))
+
+        use(ops.DROPOUTS, Interception._dropout)
+        use([linear_layer], Interception._quantised_layer)
+        if self.trace.wanted or self._closed is not None:
+            use(ops.SOFTMAXES, Interception._softmax)
+            use(ops.STRUCTURAL, Interception._structural)
+            use(ops.LINEAR, Interception._structural)
+            use(ops.CONTRACTIONS, Interception._contraction)
+            use(ops.ADDED_PRODUCTS, Interception._added_product)
+            use(ops.FUSED_ATTENTION, Interception._fused_attention)
+            use(ops.PRODUCTS, Interception._product)
+            use(ops.QUOTIENTS, Interception._quotient)
+            use(ops.SUMS, Interception._sum)
+            use(ops.IN_PLACE_SUMS, Interception._in_place_sum)
+        if self._closed is not None:
+            use(ops.LINEAR_LAYERS, Interception._linear)
+            use(ops.CONVOLUTIONS, Interception._convolution)
+            use(ops.LAYER_NORMS, Interception._layer_norm)
+            use(ops.RMS_NORMS, Interception._rms_norm)
+            use(ops.GELU_FUNCTIONS, Interception._gelu)
+            use(ops.ELEMENTWISE, Interception._activation)
+            use(ops.POWERS, Interception._power)
+            use(ops.ROOTS, Interception._root)
+            use(ops.INNER_FUNCTIONS, Interception._inner_function)
+            use(ops.RECIPROCALS, Interception._reciprocal)
+            use(ops.IN_PLACE_PRODUCTS, Interception._in_place_product)
+        return used
+
+    def _has_rule(self, kind: str) -> bool:
+        return any(composite.rule(kind) is not None for composite in self.composites)
+
+    def check_graph(self, logits: Tensor) -> None:
+        """Refuse what the mode cannot see: scripted functions, `autograd.Function`s of the model, vmap.
+
+        Every node between the logits and the embedding must be one that a handler or a known function makes;
+        where only the gradient is asked for, one that has a derivative.
+        Raises UnsupportedOperationError.
+        """
+        if not self.composites or logits.grad_fn is None:
+            return
+        allowed = KNOWN_NODES | {
+            node for kind, nodes in NODES_BY_KIND.items() if not self._has_rule(kind) for node in nodes
+        }
+        for node in nodes_of(logits.grad_fn):
+            name = re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
+            if name in NODES_WITHOUT_DERIVATIVE:
+                raise UnsupportedOperationError(
+                    "a kernel without a derivative (of 8-bit weights?)", self.composites[0].name, lost=True
+                )
+            if self._closed is None or getattr(node, "_forward_cls", None) in FUNCTIONS:
+                continue
+            if name not in allowed and not name.startswith("ScaledDotProduct"):
+                raise UnsupportedOperationError(node.name(), self._name())
+
+    # --- linear layers, LayerNorm, convolutions ------------------------------------------------------
+
+    def _linear(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, weight, bias = bind(args, kwargs, ("input", "weight", "bias"))
+        if self.tracked(weight) or self.tracked(bias):
+            raise UnsupportedOperationError("linear with a weight that depends on the input", self._name())
+        self.sub_layers.enters_linear(x)
+        if not self._has_rule("linear") and (bias is None or self.books is None):
+            y = F.linear(x, weight, bias)
+        else:
+            y = self._layer(x, weight, bias, lambda: F.linear(x, weight, bias))
+            if self._has_rule("linear"):
+                note(y, LINEAR, _Layer(x, weight, bias, y.shape))
+        return cast(Tensor, self._carried([x], y))
+
+    def _quantised_layer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, weight, bias, value = args
+        self.sub_layers.enters_linear(x)
+        self.trace.wise = True
+        y = self._layer(x, weight, bias, lambda: value)
+        if self._has_rule("linear"):
+            note(y, LINEAR, _Layer(x, weight, bias, y.shape))
+        return cast(Tensor, self._carried([x], y))
+
+    def _layer(self, x: Tensor, weight: Tensor, bias: Tensor | None, compute: Callable[[], Tensor]) -> Tensor:
+        return applied(Linear, x, weight, bias, compute, self._has_rule("linear"), self.books, self.sweep)
+
+    def _offset(self, y: Tensor, constant: Tensor | None) -> Tensor:
+        """y, to which the constant was added, with the constant in the books."""
+        if self.books is None or constant is None or not y.requires_grad or not constant.is_floating_point():
+            return y
+        return applied(Offset, y, constant.detach(), y.clone, 1.0, self.books, self.sweep)
+
+    def _contraction(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A sum of products: a linear layer if one operand is a constant, else a product of activations."""
+        found = operands_of(func, args, kwargs)
+        if found is None:
+            return self._refuse(func, args, kwargs)
+        a, b, call, axes = found
+        if self.tracked(a) and self.tracked(b):
+            return self._activations_product(func, a, b, call, axes)
+        x = a if self.tracked(a) else b
+        if isinstance(x, Tensor) and x.dim() > 1:
+            self.sub_layers.enters_linear(x)
+        if axes is not None and x.dim() > 1:
+            position = (axes.first if x is a else axes.second)[1]
+            self.trace.wise = x.shape[:2] == self.trace.size and axes.result[1:2] == (position,)
+        # A constant that no weight went into, such as the shares of a mean, pools; it is no layer.
+        if not self._has_rule("linear") or not self._is_weight(b if x is a else a):
+            return self._carried([x], call(a, b))
+        form = None if axes is None else contractions.canonical(axes, x, b if x is a else a, x is a)
+        if form is None:
+            raise UnsupportedOperationError(
+                f"{name_of(func)} with a constant that is no weight matrix", self._rule_owner("linear")
+            )
+        plain = [operand.detach() for operand in (a, b)]
+        y = self._layer(form.x, form.weight, None, lambda: form.into(call(*plain)))
+        index = form.back(torch.arange(y.numel(), device=y.device).view(y.shape))
+        spelled = form.back(y)
+        note(spelled, LINEAR, _Layer(form.x, form.weight, None, y.shape, index))
+        return self._carried([x], spelled)
+
+    def _activations_product(
+        self,
+        func: Any,
+        a: Tensor,
+        b: Tensor,
+        call: Callable[[Tensor, Tensor], Any],
+        axes: contractions.Axes | None,
+    ) -> Any:
+        """A product of two activations, of attention weights and values if one descends from a softmax."""
+        first, second = (noted(operand, ATTENTION) is not None for operand in (a, b))
+        if not (first or second):
+            y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
+            return (
+                y if axes is None else self.trace.opened(y, f"a product of two activations ({name_of(func)})")
+            )
+        axis = self.trace.keep(a if first else b, axes, first) if self.trace.wanted else None
+        weights, values = (0, 1) if first else (1, 0)
+        y = call(self._share(a, ("attention_values", weights)), self._share(b, ("attention_values", values)))
+        self.sub_layers.enters_attention(b if first else a)
+        self.trace.attended(y, axis)
+        return y
+
+    def _added_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """input + a @ b, as `addmm` and `baddbmm` compute it."""
+        names = ("input", "mat1", "mat2") if "addmm" in func.__name__ else ("input", "batch1", "batch2")
+        if len(args) > 3 or func.__name__ not in ("addmm", "baddbmm"):
+            return self._refuse(func, args, kwargs)
+        added, a, b = bind(args, kwargs, names)
+        scales = {name: kwargs[name] for name in ("alpha", "beta") if name in kwargs}
+        if self.tracked(a) and self.tracked(b):
+            if self.trace.wanted:
+                self.trace.reason = f"{name_of(func)} of two activations may be attention"
+            if noted(a, ATTENTION) is not None or noted(b, ATTENTION) is not None:
+                return self._refuse(func, args, kwargs)
+            a, b = self._share(a, ("product", 0)), self._share(b, ("product", 1))
+        elif self.tracked(a) or self.tracked(b):
+            x = a if self.tracked(a) else b
+            self.sub_layers.enters_linear(x)
+            if self._has_rule("linear") and self._is_weight(b if x is a else a):
+                form = contractions.canonical(contractions.matmul(a, b), x, b if x is a else a, x is a)
+                bias = added.reshape(-1) if added.numel() == added.shape[-1] else None
+                if (
+                    form is None
+                    or x is b
+                    or bias is None
+                    or self.tracked(added)
+                    or set(scales.values()) - {1}
+                ):
+                    raise UnsupportedOperationError(
+                        f"{name_of(func)} that is no linear layer with a bias", self._rule_owner("linear")
+                    )
+                plain = [operand.detach() for operand in (a, b)]
+                return form.back(
+                    self._layer(form.x, form.weight, bias, lambda: form.into(func(added, *plain, **scales)))
+                )
+        y = func(added, a, b, **scales)
+        if self.tracked(added):
+            return y
+        return self._offset(y, added * scales["beta"] if "beta" in scales else added)
+
+    def _convolution(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, weight, bias, *settings = bind(
+            args, kwargs, ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        )
+        if self.tracked(weight) or self.tracked(bias):
+            raise UnsupportedOperationError(
+                "a convolution with a kernel that depends on the input", self._name()
+            )
+        plain = all(s in (d, (d,), None) for s, d in zip(settings, (1, 0, 1, 1), strict=True))
+        self.sub_layers.enters_linear(x)
+        if plain and weight.shape[-1] == 1 and x.dim() == 3 and self._has_rule("linear"):
+            # (batch, channels, seq): a linear layer of each position's channels
+            y = self._layer(
+                x.transpose(1, 2), weight[..., 0], bias, lambda: func(x, weight, bias).transpose(1, 2)
+            )
+            return y.transpose(1, 2)
+        refusing = next((c for c in self.composites if c.rule("convolution") is REFUSED), None)
+        if refusing is not None:
+            raise UnsupportedOperationError(name_of(func), refusing.name)
+        y = func(*args, **kwargs)
+        return y if bias is None else self._offset(y, bias[:, None])
+
+    def _rms_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, shape, weight, eps = bind(args, kwargs, ("input", "normalized_shape", "weight", "eps"))
+        if self.tracked(weight) or not self.tracked(x):
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        if not self._has_rule("layer_norm"):
+            return F.rms_norm(x, tuple(shape), weight, eps)
+        return applied(RMSNorm, x, tuple(shape), weight, eps, self.sweep)
+
+    def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, shape, weight, bias, eps = bind(
+            args, kwargs, ("input", "normalized_shape", "weight", "bias", "eps")
+        )
+        eps = 1e-5 if eps is None else eps
+        shape = tuple(shape)
+        if self.tracked(weight) or self.tracked(bias) or not self.tracked(x):
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        self.sub_layers.normalises(x)
+        if self._has_rule("layer_norm"):
+            return applied(LayerNorm, x, shape, weight, bias, eps, self.books, self.sweep)
+        return F.layer_norm(x, shape, weight, bias, eps)
+
+    # --- element-wise functions ----------------------------------------------------------------------
+
+    def _gelu(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, approximate = bind(args, kwargs, ("input", "approximate"))
+        function = ops.GELU_TANH if approximate == "tanh" else ops.GELU
+        return self._elementwise(x, function, "activation")
+
+    def _activation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, inplace = bind(args, kwargs, ("input", "inplace"))
+        if inplace:
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        return self._elementwise(x, ops.ELEMENTWISE[func], "activation")
+
+    def _root(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        (x,) = bind(args, kwargs, ("input",))
+        return self._elementwise(x, ops.SQRT, "power")
+
+    def _power(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, exponent = bind(args, kwargs, ("input", "exponent"))
+        exponent = 2 if exponent is None else exponent  # torch.square
+        if not isinstance(exponent, int | float) or not self.tracked(x):
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        if exponent < 0:
+            return self._reciprocal(func, (x, exponent), {})
+        return self._elementwise(x, self._power_of(exponent), "power")
+
+    def _reciprocal(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """One over a root, a power or another denominator: what is multiplied by it is a quotient."""
+        x = next(tensor for tensor in tensors_in([args, kwargs]) if self.tracked(tensor))
+
+        def of(value: Tensor) -> Tensor:
+            return cast(Tensor, func(*mapped(args, lambda t: value if t is x else t), **kwargs))
+
+        return note(applied(InnerFunction, x, of, name_of(func), "quotient", self.sweep), RECIPROCAL, ())
+
+    @staticmethod
+    def _power_of(exponent: float) -> ops.Elementwise:
+        return ops.Elementwise(
+            f"x ** {exponent}",
+            lambda x: x**exponent,
+            lambda gradient, x, _: gradient * (exponent * x ** (exponent - 1)),
+            lambda x, _: x ** (exponent - 1),
+        )
+
+    def _elementwise(self, x: Tensor, function: ops.Elementwise, kind: str) -> Tensor:
+        y = applied(Activation, x, function, kind, self.sweep) if self._has_rule(kind) else function.value(x)
+        return note_elementwise(y, origin(x)[0], None)
+
+    def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        (x,) = bind(args, kwargs, ("input",))
+        y = applied(InnerFunction, x, func, name_of(func), None, self.sweep)
+        return note_elementwise(y, origin(x)[0], None)
+
+    # --- products and quotients ----------------------------------------------------------------------
+
+    def _product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        a, b = bind(args, kwargs, ("input", "other"))
+        if not (self.tracked(a) and self.tracked(b)):
+            return self._scaled(torch.mul, a, b)
+        if a is b and self._closed is not None:
+            return self._elementwise(a, self._power_of(2), "power")
+        if noted(a, RECIPROCAL) is not None or noted(b, RECIPROCAL) is not None:
+            numerator, denominator = (1, 0) if noted(a, RECIPROCAL) is not None else (0, 1)
+            return self._divided(torch.mul, a, b, numerator, denominator)
+        (x, scale_a), (x_b, scale_b) = origin(a), origin(b)
+        if x is x_b and (scale_a is not None or scale_b is not None) and self._closed is not None:
+            if scale_a is None:
+                a, b, scale_a = b, a, scale_b
+            y = applied(ComposedActivation, a, b, x, scale_a, self.sweep)
+            return note_elementwise(y, x, None)
+        return self._activations_product(func, a, b, torch.mul, None)
+
+    def _quotient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        a, b = bind(args, kwargs, ("input", "other"))
+        if kwargs.get("rounding_mode") is not None:
+            raise self._lost(f"{name_of(func)} with a rounding mode")
+        if not self.tracked(b):
+            return self._scaled(torch.div, a, b)
+        if not self.tracked(a):
+            return self._reciprocal(func, args, kwargs) if self._closed is not None else torch.div(a, b)
+        return self._divided(torch.div, a, b, 0, 1)
+
+    def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, first: int, second: int) -> Tensor:
+        """A quotient of a and b, or its reciprocal spelling; first, second: which of the two each is."""
+        self.sub_layers.normalises(None)  # it may be a LayerNorm written out
+        y = func(self._share(a, ("quotient", first)), self._share(b, ("quotient", second)))
+        numerator = a if first == 0 else b
+        return note(y, ATTENTION, ()) if noted(numerator, ATTENTION) is not None else y
+
+    def _scaled(self, func: Callable[..., Any], a: Any, b: Any) -> Any:
+        """a * b or a / b with at most one factor that depends on the input."""
+        y = func(a, b)
+        tracked, other = (a, b) if self.tracked(a) else (b, a)
+        if is_number(other):
+            x, scale = origin(tracked)
+            note_elementwise(y, x, None if scale is None else float(func(scale, other)))
+        elif self._has_rule("linear") and self._is_weight(other):
+            strides = other.expand(y.shape).stride()
+            note(y, WEIGHTED, frozenset(i - y.dim() for i, stride in enumerate(strides) if stride))
+        return self._carried([tracked], y)
+
+    def _sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A sum or a difference."""
+        a, b = bind(args, kwargs, ("input", "other"))
+        if not (self.tracked(a) and self.tracked(b)):
+            return self._sum_with_constant(
+                func, args, kwargs, a if self.tracked(a) else b, b if self.tracked(a) else a
+            )
+        y = func(*args, **kwargs)
+        (x_a, scale_a), (x_b, scale_b) = origin(a), origin(b)
+        if func not in ops.DIFFERENCES and x_a is x_b:
+            # `add(a, b, alpha=2)` would scale b: then only that it is element-wise is known
+            known = scale_a is not None and scale_b is not None and not kwargs
+            note_elementwise(y, x_a, (scale_a or 0.0) + (scale_b or 0.0) if known else None)
+        elif self.sub_layers.wanted and func not in ops.DIFFERENCES and not kwargs:
+            self.sub_layers.residual_sum(a, b, y)
+        return self._carried([a, b], y)
+
+    def _sum_with_constant(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, constant: Any
+    ) -> Tensor:
+        layer: _Layer | None = noted(x, LINEAR)
+        if layer is not None and isinstance(constant, int | float) and constant == 0:  # as `sum` begins
+            y = note(func(*args, **kwargs), LINEAR, layer)
+        elif layer is not None:
+            y = self._with_bias(func, args, kwargs, layer, x, constant)
+        elif self.books is None:
+            y = func(*args, **kwargs)
+        else:
+            y = self._booked_sum(func, args, kwargs, x, constant)
+        if is_number(constant):
+            note_elementwise(y, origin(x)[0], None)
+        return cast(Tensor, self._carried([x], y))
+
+    def _booked_sum(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, constant: Any
+    ) -> Tensor:
+        def of(value: Tensor) -> Tensor:
+            return cast(Tensor, func(*mapped(args, lambda t: value if t is x else t), **kwargs))
+
+        zero = x.new_zeros(())
+        offset = of(zero)  # the constant with its sign and its factor, of any shape that fits
+        shape = torch.broadcast_tensors(x.detach(), offset)[0].shape  # type: ignore[no-untyped-call]
+        x = x if x.shape == shape else x.expand(shape)
+        slope = (
+            1.0 if func not in ops.DIFFERENCES and not kwargs else float((of(zero + 1) - offset).flatten()[0])
+        )
+        return applied(Offset, x, offset, lambda: of(x.detach()), slope, self.books, self.sweep)
+
+    def _with_bias(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        layer: _Layer,
+        x: Tensor,
+        constant: Any,
+    ) -> Tensor:
+        """x + constant, where x is a linear layer: the constant belongs to its bias.
+
+        Raises UnsupportedOperationError where it is another constant in each row: that is no layer.
+        """
+        value = func(*mapped(args, lambda t: t.detach() if t is x else t), **kwargs)
+        width = layer.shape[-1]
+        index = layer.index
+        if index is None:
+            index = torch.arange(x.numel(), device=x.device).view(x.shape)
+        # The features that are left of the layer, and whether each of them is there in every row.
+        features, column = torch.unique(index.flatten() % width, return_inverse=True)
+        place = index.flatten() // width * len(features) + column
+        shape = (*layer.shape[:-1], len(features))
+        constant = torch.as_tensor(constant, dtype=x.dtype, device=x.device)
+        bias = constant.new_empty(math.prod(shape))
+        whole = layer.is_placed and value.shape == x.shape and len(place) == bias.numel()
+        if whole and len(place.unique()) == len(place) and func not in ops.DIFFERENCES and not kwargs:
+            bias[place] = constant.expand(x.shape).flatten()
+            rows = bias.view(-1, len(features))
+            if bool((rows == rows[0]).all()):
+                weight = layer.weight if len(features) == width else layer.weight[..., features, :]
+                added = rows[0] if layer.bias is None else rows[0] + layer.bias[features]
+                y = self._layer(
+                    layer.x,
+                    weight,
+                    added,
+                    lambda: value.new_empty(len(place)).index_copy_(0, place, value.flatten()).view(shape),
+                )
+                placed = None if layer.index is None else place.view(x.shape)
+                spelled = y if placed is None else y.flatten()[placed]
+                return note(spelled, LINEAR, _Layer(layer.x, weight, added, y.shape, placed))
+        raise UnsupportedOperationError(
+            f"{name_of(func)} of a linear layer and a constant that is not its bias",
+            self._rule_owner("linear"),
+        )
+
+    def _in_place_sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """x += y and the like; a note of x no longer holds, see `noted`."""
+        x = args[0]
+        operands = [operand for operand in args if self.tracked(operand)]
+        self.sub_layers.changes_in_place(operands)
+        if noted(x, LINEAR) is not None and len(operands) == 1:
+            return self._refuse(func, args, kwargs)
+        carried = self._all_attention(operands)
+        place = 2 if func is torch.Tensor.__setitem__ else 1
+        value = args[place] if len(args) > place and func is not torch.Tensor.masked_fill_ else None
+        if self.books is not None and isinstance(value, Tensor) and not self.tracked(value):
+            value = self._booked(value.expand(x.shape) if place == 1 else value)
+            args = (*args[:place], value, *args[place + 1 :])
+        y = func(*args, **kwargs)  # None for x[i] = v
+        if carried:
+            note(x, ATTENTION, ())
+        return y
+
+    def _in_place_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """x *= c; two factors that both depend on the input are refused."""
+        x, other = bind(args, kwargs, ("input", "other"))
+        if self.tracked(other) or kwargs.get("rounding_mode") is not None:
+            return self._refuse(func, args, kwargs)
+        carried = self._all_attention([x])
+        y = func(x, other)
+        return note(y, ATTENTION, ()) if carried else y
+
+    # --- attention -----------------------------------------------------------------------------------
+
+    def _softmax(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        self.trace.closed_by(bind(args, kwargs, ("input",))[0])
+        y = self.trace.opened(func(*args, **kwargs), "a softmax")
+        axis = bind(args, kwargs, ("input", "dim"))[1]
+        # not y itself: that would be a reference cycle
+        return note(y, ATTENTION, (y.detach(),) if axis in (-1, y.dim() - 1) else ())
+
+    def _structural(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What moves, selects or adds up numbers; constants among its operands go into the books."""
+        tracked = [tensor for tensor in tensors_in([args, kwargs]) if self.tracked(tensor)]
+        if func in ops.REDUCTIONS and noted(tracked[0], WEIGHTED):
+            self._check_weighted_sum(func, tracked[0], args, kwargs)
+        joins = self.books is not None and func in ops.JOINING
+        if joins:
+            args = mapped(
+                args, lambda t: t if self.tracked(t) or not t.is_floating_point() else self._booked(t)
+            )
+        y = func(*args, **kwargs)
+        if self.books is not None and func in ops.FILLING:
+            fill = func(
+                *mapped(args, lambda t: torch.zeros_like(t) if t.is_floating_point() else t), **kwargs
+            )
+            # A mask of attention scores is a number beyond all others; no relevance is meant to stay with it.
+            if bool(((fill != 0) & (fill.abs() < _MASK)).any()):
+                y = applied(
+                    Offset,
+                    y,
+                    fill.masked_fill(fill.abs() >= _MASK, 0.0),
+                    y.clone,
+                    1.0,
+                    self.books,
+                    self.sweep,
+                )
+        layer: _Layer | None = next(filter(None, (noted(x, LINEAR) for x in tracked)), None)
+        if layer is not None:
+            found = list(tensors_in(y))
+            indices: list[Tensor | None] = [None] * len(found)
+            if func in ops.PLACING and layer.is_placed:
+                x, before = tracked[0], layer.index
+                if before is None:
+                    before = torch.arange(x.numel(), device=x.device).view(x.shape)
+                if func not in ops.CASTS:
+                    indices = list(
+                        tensors_in(func(*mapped(args, lambda t: before if t is x else t), **kwargs))
+                    )
+                else:
+                    indices = [before]
+            for tensor, index in zip(found, indices, strict=True):
+                if not any(tensor is x for x in tracked):
+                    note(tensor, LINEAR, replace(layer, index=index, is_placed=index is not None))
+        return self._carried(tracked, y, moved=func in ops.MOVING | ops.CASTS)
+
+    def _check_weighted_sum(
+        self, func: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Refuse a linear layer that is spelled as a product and a sum, which its rule would not see."""
+        axes = bind(args, kwargs, ("input", "dim"))[1]
+        axes = range(x.dim()) if axes is None else axes if isinstance(axes, list | tuple) else [axes]
+        if any((axis % x.dim()) - x.dim() in noted(x, WEIGHTED) for axis in axes):
+            raise UnsupportedOperationError(
+                f"{name_of(func)} of numbers that were multiplied by weights, a linear layer written out",
+                self._rule_owner("linear"),
+            )
+
+    def _booked(self, constant: Tensor) -> Tensor:
+        """A constant among operands that are joined or added, which takes its share of the relevance."""
+        return applied(Offset, constant, constant, constant.clone, 1.0, self.books, self.sweep)
+
+    def _all_attention(self, operands: Sequence[Tensor]) -> bool:
+        return bool(operands) and all(noted(operand, ATTENTION) is not None for operand in operands)
+
+    def _carried(self, operands: Sequence[Tensor], y: Any, moved: bool = False) -> Any:
+        """y, which is linear in the operands: it descends from a softmax if all of them do, and so on."""
+        for name in (ATTENTION, RECIPROCAL):
+            notes = [noted(operand, name) for operand in operands]
+            if notes and all(note is not None for note in notes):
+                for tensor in tensors_in(y):
+                    note(tensor, name, notes[0] if moved else ())
+        return y
+
+    def _fused_attention(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        query, key, value, mask, dropout, is_causal, scale, grouped = bind(
+            args,
+            kwargs,
+            ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
+        )
+        if dropout:
+            raise UnsupportedModelError("attention dropout is active: call model.eval() first")
+        if self.tracked(mask):
+            raise UnsupportedOperationError("attention with a mask that depends on the input", self._name())
+        self.trace.keep_fused(query, key, mask, bool(is_causal), scale)
+        self.sub_layers.enters_attention(value)
+        # A product with a constant is linear, and nothing of it is shared.
+        q, k, v = (self.tracked(operand) for operand in (query, key, value))
+        through_scores: tuple[tuple[str, int], ...] = (("attention_values", 0),) if v else ()
+        query = self._share(query, *through_scores, *((("product", 0),) if k else ()))
+        key = self._share(key, *through_scores, *((("product", 1),) if q else ()))
+        value = self._share(value, *((("attention_values", 1),) if q or k else ()))
+        output: Tensor = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=bool(is_causal),
+            scale=scale,
+            enable_gqa=bool(grouped),
+        )
+        self.trace.attended(output, output.dim() - 2)
+        return output
+
+    def _dropout(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, p, training = bind(args, kwargs, ("input", "p", "training"))
+        if p and (training is None or training):
+            raise UnsupportedModelError("dropout is active: call model.eval() first")
+        output: Tensor = x
+        return output
+
+    # --- helpers -------------------------------------------------------------------------------------
+
+    def _share(self, operand: Tensor, *positions: tuple[str, int]) -> Tensor:
+        """`operand`, whose backward pass will be multiplied by its share in each sweep."""
+        if not operand.requires_grad:
+            return operand
+        shares = {total_share(composite, positions) for composite in self.composites}
+        if shares <= {1.0}:
+            return operand
+        if shares == {None}:  # a constant in every sweep: cut here, so that nothing is kept for it
+            return operand.detach()
+        return applied(Share, operand, positions, self.sweep)
+
+    def _refuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operation that has no rule: only the gradient passes it."""
+        if self._closed is not None:
+            raise UnsupportedOperationError(name_of(func), self._closed.name)
+        return func(*args, **kwargs)
+
+    def _rule_owner(self, kind: str) -> str:
+        return next(composite.name for composite in self.composites if composite.rule(kind) is not None)
+
+    def _name(self) -> str:
+        return self._closed.name if self._closed is not None else "lat"

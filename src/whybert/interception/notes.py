@@ -1,0 +1,43 @@
+"""What a forward pass notes on its tensors, until they are changed in place."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from torch import Tensor
+
+# Notes kept on tensors of this forward pass (never on the model's).  One that was written before its tensor
+# was changed in place, under whatever name, no longer holds: see `noted`.
+DESCENT: Final = "_whybert_descent"  # the tensor descends from the embedding of this very forward pass
+DEPTH: Final = "_whybert_depth"  # (least, most): linear layers on the ways to it from the last sub-layer
+LOST: Final = "_whybert_lost"  # the name of the operation at which the tensor lost its gradient
+WEIGHT: Final = "_whybert_weight"  # (sweep, whether the model's weights went into this constant)
+SCORES: Final = "_whybert_scores"  # numbers of the products and softmaxes that it holds, see `AttentionTrace`
+RECIPROCAL: Final = "_whybert_reciprocal"  # (): the tensor is one over something; times it is a quotient
+WEIGHTED: Final = "_whybert_weighted"  # the axes along which the tensor was multiplied by other weights
+ELEMENTWISE: Final = "_whybert_elementwise"  # (x, scale): the tensor is g(x); scale where it is scale * x
+# The tensor is linear in the output of a softmax: (output,) where it holds the same numbers and the softmax
+# was over the last axis, else ().
+ATTENTION: Final = "_whybert_attention"
+LINEAR: Final = "_whybert_linear"  # the tensor is a linear layer whose bias may still come
+
+
+def note(tensor: Tensor, name: str, value: Any) -> Tensor:
+    setattr(tensor, name, (tensor._version, value))
+    return tensor
+
+
+def noted(tensor: Any, name: str) -> Any:
+    """What was noted of the tensor; None if nothing was, or if the tensor was changed in place since."""
+    version, value = getattr(tensor, name, (None, None))
+    return value if version is not None and version == tensor._version else None
+
+
+def origin(x: Tensor) -> tuple[Tensor, float | None]:
+    """(source, scale): x is an element-wise function of source, scale * source where scale is known."""
+    source, scale, version = noted(x, ELEMENTWISE) or (x, 1.0, x._version)
+    return (source, scale) if source._version == version else (x, 1.0)
+
+
+def note_elementwise(y: Tensor, source: Tensor, scale: float | None) -> Tensor:
+    return note(y, ELEMENTWISE, (source, scale, source._version))

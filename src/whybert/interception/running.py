@@ -1,0 +1,163 @@
+"""A model's forward pass under the mechanism."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import handle_torch_function
+
+from whybert.anatomy import embedding_block, failures, logits_of, word_embeddings
+from whybert.errors import UnsupportedModelError
+from whybert.foreign import bare, kind_of
+from whybert.interception.forward import ForwardPass
+from whybert.interception.mode import Interception
+from whybert.interception.notes import LOST, noted
+from whybert.lrp.composites import Composite
+from whybert.positions import own_positions
+from whybert.quantised import dense, is_linear, linear_layer, quantised_layers, refused
+
+
+def run(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    composites: Iterable[Composite],
+    *,
+    attention: bool = False,
+    sub_layers: bool = False,
+    at: Callable[[Tensor], Tensor] | None = None,
+) -> ForwardPass:
+    """Run `model(**inputs)` under an `Interception` and return what its sweeps need.
+
+    The logits are those of the plain model on the same inputs.  Without composites and attention no graph is
+    built.
+
+    at: a change of the embedding (batch, positions, hidden) at the cut, such as noise or a point on the way
+        to a baseline; the leaf is what it returns.
+
+    Raises UnsupportedModelError and UnsupportedOperationError.
+    """
+    mode = Interception(composites, attention=attention, sub_layers=sub_layers, inputs=inputs.values())
+    with (
+        failures(model, inputs),
+        torch.set_grad_enabled(mode.needs_graph),
+        _cut_at_embedding(model, mode, at),
+        _quantised_as_linear(model, mode),
+        mode,
+    ):
+        output = model(**inputs)
+    logits = logits_of(output, model, len(inputs.get("input_ids", next(iter(inputs.values())))))
+    if mode.embedding is None:
+        raise UnsupportedModelError(f"{kind_of(model)} did not call its embedding block")
+    if mode.composites and not mode.tracked(logits) and noted(logits, LOST):
+        raise mode._lost(noted(logits, LOST))
+    if mode.composites and not mode.tracked(logits):
+        raise UnsupportedModelError(
+            f"the logits of {kind_of(model)} do not depend on its embedding block in a way that has a "
+            "derivative (is it run under no_grad, or detached?); scores would all be zero"
+        )
+    mode.check_graph(logits)
+    if sub_layers:
+        mode.sub_layers.check_depth(logits)
+    own = None
+    if "input_ids" in inputs:
+        words = getattr(word_embeddings(model), "weight", None)
+        own = own_positions(model, inputs, tuple(mode.embedding.shape[:2]), words)
+    not_post_norm = mode.sub_layers.not_post_norm
+    if sub_layers and not_post_norm is None and not mode.sub_layers.found:
+        not_post_norm = "it has no residual sum of a layer's input and output"
+    return ForwardPass(
+        mode.embedding,
+        logits,
+        mode.sweep,
+        own,
+        mode.trace.kept,
+        mode.trace.untraceable,
+        mode.sub_layers.found,
+        not_post_norm,
+        mode.books,
+        mode.trace.last,
+    )
+
+
+@contextmanager
+def _cut_at_embedding(
+    model: nn.Module, mode: Interception, at: Callable[[Tensor], Tensor] | None
+) -> Iterator[None]:
+    """Make the embedding block's output the leaf `mode.embedding`, for this thread's forward pass.
+
+    A forward hook is the only exact way to know where the block ends.  It acts in this thread alone
+    and goes when the block is left, also after an error.
+    """
+    block = embedding_block(model)
+    owner = threading.get_ident()
+
+    def cut(module: nn.Module, args: Any, output: Any) -> Tensor | None:
+        if threading.get_ident() != owner:
+            return None
+        if mode.embedding is not None or not isinstance(output, Tensor) or output.dim() != 3:
+            found = (
+                "shape " + str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
+            )
+            raise UnsupportedModelError(
+                f"expected the embedding block {type(module).__name__} to return one tensor (batch, seq, "
+                f"hidden), once a forward pass, found {found if mode.embedding is None else 'another'}; "
+                "supported are encoders of BERT's kind with a module for the embeddings, and no decoders"
+            )
+        with torch._C.DisableTorchFunction():
+            with torch.no_grad():
+                changed = output.detach() if at is None else at(output.detach()).detach()
+            mode.begin(changed.requires_grad_(mode.needs_graph))
+            # not the leaf itself: a model may change what it gets in place
+            return changed.clone()
+
+    handle = block.register_forward_hook(cut)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _quantised_as_linear(model: nn.Module, mode: Interception) -> Iterator[None]:
+    """Let quantised layers be the linear ones that they are; their kernels say the value, of constants.
+
+    What is no such layer is refused.  Its library may have a derivative for it, but not that of its answers.
+    """
+    owner = threading.get_ident()
+    held: list[Tensor | None] = []
+
+    def before(module: nn.Module, args: Any) -> Any:
+        if threading.get_ident() != owner or not args:
+            return None
+        tracked = mode.embedding is not None and mode.tracked(args[0])
+        held.append(args[0] if tracked else None)
+        with torch._C.DisableTorchFunction():
+            return (args[0].detach(), *args[1:]) if tracked else None
+
+    def after(name: str, module: nn.Module, args: Any, output: Any) -> Any:
+        x = held.pop() if threading.get_ident() == owner and args else None
+        if x is None:
+            return None
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            weight, bias = dense(module, args[0])
+            served = is_linear(module, args[0], weight, bias, output)
+            weight, bias = weight.to(output.dtype), None if bias is None else bias.to(output.dtype)
+        if served:
+            return handle_torch_function(linear_layer, (x,), x, weight, bias, output.detach())
+        raise refused(name, module)
+
+    handles = []
+    for name, module in quantised_layers(bare(model)):
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(partial(after, name)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
