@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from whybert.errors import InputError
-from whybert.explanation import Explanation, Level, Unit, units_of
+from whybert.explanation import Explanation, Level, Unit, each_of, units_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -310,13 +310,7 @@ def compare(
         if isinstance(given, Explanation | str | bytes) or not isinstance(given, Iterable):
             kinds = " and ".join(type(each).__name__ for each in (first, second))
             raise InputError(f"expected two explanations or two lists of them, got {kinds}")
-        listed = list(given)
-        for each in listed:
-            if not isinstance(each, Explanation):
-                raise InputError(
-                    f"expected explanations, got {type(each).__name__}; pass what explain() returned"
-                )
-        lists.append(listed)
+        lists.append(list(each_of(given)))
     if len(lists[0]) != len(lists[1]):
         raise InputError(
             f"expected two lists of the same length, got {len(lists[0])} and {len(lists[1])} explanations; "

@@ -810,6 +810,21 @@ def _truth(explanation: Explanation, label: object, index: int) -> str | None:
     return explanation.labels[place]
 
 
+def each_of(given: Any) -> Iterator[Explanation]:
+    """One explanation or several, one by one.
+
+    Raises:
+        InputError: it is something else, or one of them is.
+    """
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    for each in given if several else (given,):
+        if not isinstance(each, Explanation):
+            raise InputError(
+                f"expected explanations, got {type(each).__name__}; pass what explain() returned"
+            )
+        yield each
+
+
 def units_of(explanation: Explanation, level: Level) -> list[Unit]:
     """The words, the sentences, or the tokens that are not special, in order.
 

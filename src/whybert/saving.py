@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast, overload
 
 from whybert.comparing import Comparison, Comparisons, Pair
 from whybert.errors import FileError, InputError, UnknownNameError, UsageError, one_line, require
-from whybert.explanation import LEVELS, SCHEMA, Explanation, Explanations, Sentence, Word, units_of
+from whybert.explanation import LEVELS, SCHEMA, Explanation, Explanations, Sentence, Word, each_of, units_of
 from whybert.files import csv_row, json_line, plain, writing
 from whybert.schema import cells, column_types, from_text
 
@@ -211,13 +211,7 @@ def _entries(given: Given) -> Iterator[Entry]:
     """
     lists: Iterable[Any] = given.values() if isinstance(given, Mapping) else (given,)
     for listed in lists:
-        several = isinstance(listed, Iterable) and not isinstance(listed, str | bytes | Mapping)
-        for index, each in enumerate(listed if several else (listed,)):
-            if not isinstance(each, Explanation):
-                raise InputError(
-                    f"expected explanations, got {type(each).__name__}; pass what explain() returned"
-                )
-            yield index, {}, each
+        yield from ((index, {}, each) for index, each in enumerate(each_of(listed)))
 
 
 def _some(given: Given, level: str) -> Iterator[Entry]:

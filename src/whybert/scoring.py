@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,13 +81,9 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as values that JSON can hold."""
-        return {
-            "count": self.count,
-            "accuracy": self.accuracy,
-            "macro_f1": self.macro_f1,
-            "labels": [asdict(score) for score in self.scores],
-            "confusion": [list(row) for row in self.confusion],
-        }
+        labels = [asdict(score) for score in self.scores]
+        confusion = [list(row) for row in self.confusion]
+        return {"count": self.count, **self.measures, "labels": labels, "confusion": confusion}
 
     def __rich__(self) -> Group:
         from rich.console import Group
@@ -226,19 +222,28 @@ def multi_label_report(
     metrics = require("sklearn.metrics", "a report", "train")
     known = range(len(labels))
     both = [[[int(index in row) for index in known] for row in column] for column in (true, predicted)]
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(*both, zero_division=0)
-    found = {index for column in (true, predicted) for row in column for index in row}
-    scores = [
-        LabelScores(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-        for i, label in enumerate(labels)
-    ]
+    scores = _of_labels(labels, metrics.precision_recall_fscore_support(*both, zero_division=0))
+    occurring = (index for column in (true, predicted) for row in column for index in row)
     return MultiLabelReport(
         micro_f1=float(metrics.f1_score(*both, average="micro", zero_division=0)),
-        macro_f1=float(sum(f1[index] for index in found) / max(1, len(found))),
+        macro_f1=_macro_f1(
+            scores, (index for column in (true, predicted) for row in column for index in row)
+        ),
         exact_match=sum(one == other for one, other in zip(*both, strict=True)) / len(true),
-        scores=tuple(scores),
+        scores=scores,
         count=len(true),
     )
+
+
+def _of_labels(labels: Sequence[str], found: Any) -> tuple[LabelScores, ...]:
+    """The scores of each label as scikit-learn gives them: all precisions, all recalls and so on."""
+    rows = zip(labels, *(column.tolist() for column in found), strict=True)
+    return tuple(LabelScores(*row) for row in rows)
+
+
+def _macro_f1(scores: Sequence[LabelScores], occurring: Iterable[int]) -> float:
+    known = sorted(set(occurring))
+    return sum(scores[index].f1 for index in known) / max(1, len(known))
 
 
 def regression_report(true: Sequence[float], predicted: Sequence[float]) -> RegressionReport:
@@ -296,17 +301,13 @@ def classification_report(labels: Sequence[str], true: Sequence[int], predicted:
             _check_index(f"{name}[{row}]", index, labels)
     metrics = require("sklearn.metrics", "a classification report", "train")
     known = list(range(len(labels)))
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        columns["true"], columns["predicted"], labels=known, zero_division=0
-    )
-    pairs = Counter(zip(columns["true"], columns["predicted"], strict=True))
-    occurring = sorted({*columns["true"], *columns["predicted"]})
+    both = (columns["true"], columns["predicted"])
+    found = metrics.precision_recall_fscore_support(*both, labels=known, zero_division=0)
+    scores = _of_labels(labels, found)
+    pairs = Counter(zip(*both, strict=True))
     return Report(
-        accuracy=float(metrics.accuracy_score(columns["true"], columns["predicted"])),
-        macro_f1=float(sum(f1[index] for index in occurring) / len(occurring)),
-        scores=tuple(
-            LabelScores(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-            for i, label in enumerate(labels)
-        ),
+        accuracy=float(metrics.accuracy_score(*both)),
+        macro_f1=_macro_f1(scores, (*both[0], *both[1])),
+        scores=scores,
         confusion=tuple(tuple(pairs[row, column] for column in known) for row in known),
     )

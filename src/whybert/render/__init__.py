@@ -15,7 +15,17 @@ from itertools import pairwise
 
 from whybert.comparing import Comparison, Comparisons, Pair
 from whybert.errors import InputError, UnknownNameError
-from whybert.explanation import LEVELS, Completeness, Explanation, Level, Sentence, Token, Unit, Word
+from whybert.explanation import (
+    LEVELS,
+    Completeness,
+    Explanation,
+    Level,
+    Sentence,
+    Token,
+    Unit,
+    Word,
+    each_of,
+)
 
 # They reorder the text around them, or, as tags, carry a text that nobody sees.
 _INVISIBLE = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") | {
@@ -347,13 +357,7 @@ def as_sequence(explanations: Explanation | Iterable[Explanation]) -> Sequence[E
     Raises:
         InputError: there are none, or they are something else.
     """
-    several: object = (explanations,) if isinstance(explanations, Explanation) else explanations
-    given = tuple(several) if isinstance(several, Iterable) else (several,)
-    for entry in given:
-        if not isinstance(entry, Explanation):
-            raise InputError(
-                f"expected explanations, got {type(entry).__name__}; pass what explain() returned"
-            )
+    given = tuple(each_of(explanations))
     if not given:
         raise InputError("expected at least one explanation, got none: there is no text to explain")
     return given
