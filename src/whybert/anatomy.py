@@ -263,31 +263,7 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
         raise InputError(
             f"expected inputs as a tokenizer returns them (a mapping), found {type(inputs).__name__}"
         )
-    takes = input_filter(model)
-    tensors = {}
-    for name, value in inputs.items():
-        if name in _NOT_FOR_THE_MODEL or value is None:
-            continue
-        if name == "inputs_embeds":
-            raise InputError(
-                "expected input_ids, found inputs_embeds: some models compute other position ids for them, "
-                "so the explained logits would not be the model's own"
-            )
-        if not takes(name):
-            names = ", ".join(inspect.signature(bare(model).forward).parameters)
-            raise InputError(f"{kind_of(model)} takes no {name!r}; it takes {names}")
-        try:
-            tensors[name] = torch.as_tensor(value)
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise InputError(
-                f"expected {name} as a tensor or rows of one length, found {type(value).__name__}; "
-                "call the tokenizer with padding=True, return_tensors='pt'"
-            ) from error
-        if tensors[name].layout is not torch.strided or tensors[name].is_nested:
-            raise InputError(
-                f"expected {name} as a plain tensor, found a sparse or nested one: make it dense, padded to "
-                "one length"
-            )
+    tensors = _tensors_of(model, inputs)
     ids = tensors.get("input_ids")
     if ids is None:
         raise InputError(
@@ -316,28 +292,59 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
             f"expected at most {limit} tokens a text, found {ids.shape[1]}: "
             f"call the tokenizer with truncation=True, max_length={limit}"
         )
+    _check_mask(model, tensors)
+    device = device_of(model)
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _tensors_of(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The inputs that the model takes, as plain tensors."""
+    takes = input_filter(model)
+    tensors = {}
+    for name, value in inputs.items():
+        if name in _NOT_FOR_THE_MODEL or value is None:
+            continue
+        if name == "inputs_embeds":
+            raise InputError(
+                "expected input_ids, found inputs_embeds: some models compute other position ids for them, "
+                "so the explained logits would not be the model's own"
+            )
+        if not takes(name):
+            names = ", ".join(inspect.signature(bare(model).forward).parameters)
+            raise InputError(f"{kind_of(model)} takes no {name!r}; it takes {names}")
+        try:
+            tensors[name] = torch.as_tensor(value)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise InputError(
+                f"expected {name} as a tensor or rows of one length, found {type(value).__name__}; "
+                "call the tokenizer with padding=True, return_tensors='pt'"
+            ) from error
+        if tensors[name].layout is not torch.strided or tensors[name].is_nested:
+            raise InputError(
+                f"expected {name} as a plain tensor, found a sparse or nested one: make it dense, padded to "
+                "one length"
+            )
+    return tensors
+
+
+def _check_mask(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a mask that hides a whole text, and warn of padding on which answers depend."""
     mask = tensors.get("attention_mask")
-    if mask is not None and mask.dim() == 2 and not bool((mask != 0).any(dim=1).all()):
+    if mask is None or mask.dim() != 2:
+        return
+    if not bool((mask != 0).any(dim=1).all()):
         row = int((mask != 0).any(dim=1).long().argmin())
         raise InputError(
             f"expected an attention_mask that shows a token in each row, found none in row {row}"
         )
-    if (
-        mask is not None
-        and mask.dim() == 2
-        and "position_ids" not in tensors
-        and has_position_table(model)
-        and not bool(mask[:, 0].all())
-    ):
+    if "position_ids" not in tensors and has_position_table(model) and not bool(mask[:, 0].all()):
         warnings.warn(
             f"the texts are padded on the left, but {kind_of(model)} counts positions from the first "
             "column, so its answer to a text depends on the longest one beside it; pad on the right, or give "
             "position_ids",
             PaddingWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-    device = device_of(model)
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def _checked_ids(name: str, ids: Tensor, rows: int | None) -> Tensor:

@@ -226,9 +226,7 @@ def multi_label_report(
     occurring = (index for column in (true, predicted) for row in column for index in row)
     return MultiLabelReport(
         micro_f1=float(metrics.f1_score(*both, average="micro", zero_division=0)),
-        macro_f1=_macro_f1(
-            scores, (index for column in (true, predicted) for row in column for index in row)
-        ),
+        macro_f1=_macro_f1(scores, occurring),
         exact_match=sum(one == other for one, other in zip(*both, strict=True)) / len(true),
         scores=scores,
         count=len(true),
