@@ -326,8 +326,107 @@ def test_the_attribution_point_can_be_said() -> None:
         Classifier(module, TOKENIZER, embedding=nn.Embedding(2, 2))
     with pytest.raises(UsageError, match="found int"):
         Classifier(module, TOKENIZER, embedding=3)  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedModelError, match="embedding block Linear"):
-        explain(Classifier(module, TOKENIZER, embedding="head"), TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("head", r"found of 'head' shape \(2, 3\)"),
+        ("bert", "found of 'bert' BaseModelOutput"),
+        ("bert.embeddings.position_embeddings", r"position_embeddings' shape \(1, "),
+        ("bert.embeddings.token_type_embeddings", "which does not depend on them"),
+    ],
+)
+def test_a_part_whose_output_is_not_of_the_tokens_is_refused_at_once(part: str, message: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
+        Classifier(Own(), TOKENIZER, embedding=part)
+    assert "\n" not in str(caught.value)
+
+
+class Tied(HandMade):
+    """The table of words is the weight of another layer too, which comes before and after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first_decoder = nn.Linear(16, len(TOKENIZER), bias=False)
+        self.first_decoder.weight = self.second.weight
+        self._modules = {"decoder": self.first_decoder, **self._modules}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        x = self.second(input_ids)
+        x = x + self.first_decoder(x).softmax(-1) @ self.second.weight
+        return self.head((x * attention_mask[..., None]).sum(1))
+
+
+class PastTheBlock(HandMade):
+    """The part around the table hands the words on by another way than its output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Inner(self.second)
+        del self.second
+        self.eval()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        x = self.part(input_ids) + self.part.raw
+        return self.head((x * attention_mask[..., None]).sum(1))
+
+
+class Inner(nn.Module):
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        self.table = table
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        self.raw = self.table(input_ids)
+        return self.raw.tanh()
+
+
+@pytest.mark.parametrize(("module", "block"), [(Tied, "second"), (PastTheBlock, "part.table")])
+def test_nothing_of_the_words_passes_by_the_attribution_point(module: Any, block: str) -> None:
+    ours = Classifier(module().double(), TOKENIZER)
+    assert ours.model.block == block
+    if module is PastTheBlock:
+        return
+    # without biases gradient times input of a linear model is all there is, so nothing may be missing
+    (found,) = explain(ours, TEXTS[0], "gi:reduction=sum")
+    ids = torch.tensor([TOKENIZER(TEXTS[0])["input_ids"]])
+    vectors = ours.model.module.second(ids).detach().requires_grad_()
+    x = vectors + ours.model.module.first_decoder(vectors).softmax(-1) @ ours.model.module.second.weight
+    logits = ours.model.module.head(x.sum(1))[0]
+    (gradient,) = torch.autograd.grad(logits[found.predicted], vectors)
+    assert found.scores == pytest.approx((gradient * vectors).sum(-1)[0].tolist())
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+@pytest.mark.parametrize("made", ["softmax", "sigmoid"])
+@pytest.mark.parametrize(
+    "kind", [None, "single_label_classification", "multi_label_classification", "regression"]
+)
+def test_of_probabilities_no_others_are_made(labels: int, made: str, kind: str | None) -> None:
+    class Likely(Own):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            logits = self.logits(input_ids, attention_mask)
+            found = logits.softmax(-1) if made == "softmax" else logits.sigmoid()
+            return {"logits": found[:, None].squeeze(1), "states": None}
+
+    def of(**options: Any) -> Classifier:
+        return Classifier(Likely(labels), TOKENIZER, problem_type=kind, **options)
+
+    if kind == "regression" or (kind is None and labels == 1):
+        assert 0 <= of().predict(TEXTS[0])[0].answer <= 1
+        return
+    with pytest.raises(UnsupportedModelError, match=f"found what a {made} made of them") as caught:
+        of()
+    assert "\n" not in str(caught.value)
+    if (made, kind) == ("sigmoid", "multi_label_classification"):
+        [said] = of(logits=lambda found: found["logits"].logit()).predict(TEXTS[0])
+    elif labels > 1 and made == "softmax" and kind != "multi_label_classification":
+        [said] = of(logits=lambda found: found["logits"].log()).predict(TEXTS[0])
+    else:
+        return
+    inputs = TOKENIZER(TEXTS[0], return_tensors="pt", return_token_type_ids=False)
+    assert said.probabilities == pytest.approx(Likely(labels)(**inputs)["logits"][0].tolist(), abs=1e-6)
 
 
 class OneHot(Own):

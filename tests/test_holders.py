@@ -99,6 +99,7 @@ class _Trainer:
         (lambda: 3, "found int"),
         (_Trainer, r"\(it.model, it.processing_class\)"),
         (lambda: pipeline({"add_special_tokens": False}), "add_special_tokens, which would be lost"),
+        (lambda: pipeline({"function_to_apply": "softmax"}, num_labels=1), "softmax of a single label"),
         (lambda: pipeline({"candidate_labels": "a,b"}, "zero-shot-classification"), "zero-shot"),
     ],
 )

@@ -51,7 +51,7 @@ def test_whatever_gives_texts(texts: Any) -> None:
         PAIRS,
         zip(ONE, TWO, strict=True),
         (ONE, TWO),
-        (pd.Series(ONE), pd.Series(TWO, index=[5, 6, 7])),
+        (pd.Series(ONE, index=[5, 6, 7]), pd.Series(TWO, index=[5, 6, 7])),
         (np.array(ONE), TWO),
         (TABLE["text"], TABLE["other"]),
         (iter(ONE), (each for each in TWO)),
@@ -189,3 +189,22 @@ def test_a_table_goes_in_by_its_columns() -> None:
     assert [(each.text, each.pair) for each in pairs] == PAIRS
     with pytest.raises(UsageError, match="take one column of it"):
         explain(ours, frame)
+
+
+def test_columns_whose_rows_have_other_names_are_not_put_together() -> None:
+    tokenizer = tiny.wordpiece()
+    ours = Classifier(tiny.bert(tokenizer), tokenizer)
+    texts, others = pd.Series(["a film", "b"]), pd.Series(["x", "y"], index=[1, 0])
+    for refused in (
+        lambda: normalise_texts((texts, others)),
+        lambda: explain(ours, texts, target=pd.Series([0, 1], index=[1, 0])),
+        lambda: explain(ours, (texts, texts), target=pd.Series([0, 1], index=[1, 0])),
+    ):
+        with pytest.raises(InputError, match=r"different indexes.*tolist"):
+            refused()
+    assert normalise_texts((texts, others.tolist()))[0] == [("a film", "x"), ("b", "y")]
+    shuffled = texts.set_axis([7, 3]), others.set_axis([7, 3])
+    assert normalise_texts(shuffled)[0] == [("a film", "x"), ("b", "y")]
+    assert [
+        each.target.index for each in explain(ours, texts.tolist(), target=others.map({"x": 0, "y": 1}))
+    ] == [0, 1]

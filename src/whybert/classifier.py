@@ -156,7 +156,7 @@ class Classifier:
         asked = partial(probe, tokenizer)
         if embedding is not None or logits is not None or not is_clear(model, asked):
             count = None if names is None else len(names)
-            model = made_known(bare(model), asked(), embedding, logits, count)
+            model = made_known(bare(model), asked(), embedding, logits, count, problem_type=problem_type)
         positions = maximum_tokens(model)
         if max_length is None:
             max_length = encoding.maximum_length(tokenizer, positions)

@@ -27,7 +27,7 @@ from whybert.explanation import Completeness, Explanation, Explanations, Window
 from whybert.methods import Method, create_all
 from whybert.progress import Progress, reported, silent
 from whybert.targets import TargetLike, per_row
-from whybert.texts import normalise_texts
+from whybert.texts import check_rows, normalise_texts
 from whybert.windows import Reading, Readings
 
 Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
@@ -84,7 +84,8 @@ def explain(
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share each forward pass.
         target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
-            logit[a] - logit[b], or a list with one of these for each text.
+            logit[a] - logit[b], or a list with one of these for each text.  Series of pandas must have the
+            index of the texts, if these have one.
         batch_size: texts, or windows of them, in one forward pass.
         long: how texts are read that are longer than the classifier's `max_length`: "truncate" reads their
             beginning; "windows" all of them, cut into windows.  The logits, scores and books of the whole are
@@ -103,6 +104,7 @@ def explain(
     """
     classifier = Classifier.of(classifier)
     listed, _ = normalise_texts(texts)
+    check_rows(texts, target, "the texts and their targets")
     methods = create_all(method, options)
     found: dict[str, dict[int, Explanation]] = {each.spec: {} for each in methods}
     done = 0

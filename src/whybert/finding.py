@@ -5,11 +5,12 @@ What is looked up in which table, and what comes of it, is seen in a forward pas
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +80,8 @@ def made_known(
     embedding: EmbeddingLike = None,
     logits: LogitsLike = None,
     count: int | None = None,
+    *,
+    problem_type: str | None = "regression",
 ) -> ForeignModel:
     """The module with what is known of it once it was asked about the inputs.
 
@@ -89,6 +92,7 @@ def made_known(
             takes the table in which the input ids are looked up, with all around it that mixes no tokens.
         logits: where they are in what it returns; None finds them, see `place_of_logits`.
         count: how many labels there are, where that is known.
+        problem_type: what they are, as of a `Classifier`; "regression" where nothing is made of them.
 
     Raises:
         UnsupportedModelError: it fails, is in train mode, or one of these cannot be found.
@@ -102,7 +106,6 @@ def made_known(
         )
     tensors = _inputs_of(module, inputs)
     asked = _Asked(module, tensors)
-    block = asked.block() if embedding is None else _name_of(embedding, module)
     batch = len(tensors["input_ids"])
     where = place_of_logits(asked.output, batch, count) if logits is None else logits
     with failures(module, tensors):
@@ -115,6 +118,14 @@ def made_known(
             f"expected logits (batch, labels) of {kind_of(module)} for a batch of {batch}, found {shape}; "
             "say where they are in what it returns: logits= a key, an index or a function of it"
         )
+    _check_no_probabilities(
+        module, found, problem_type or getattr(getattr(module, "config", None), "problem_type", None)
+    )
+    if embedding is None:
+        block = asked.block(where)
+    else:
+        block = _name_of(embedding, module)
+        asked.check_block(block)
     config = getattr(module, "config", None)
     words = asked.words
     return ForeignModel(
@@ -130,6 +141,32 @@ def made_known(
             max_position_embeddings=asked.positions(),
         ),
     )
+
+
+_OF_SHAPE: Final = re.compile(
+    r"(View|UnsafeView|ReshapeAlias|Squeeze|Unsqueeze|Select|Slice|ToCopy|Clone|Alias|Transpose|T)Backward\d+"
+)
+"""Steps of a forward pass that leave numbers as they are."""
+
+_INVERSE: Final = {"softmax": "log", "sigmoid": "logit"}
+
+
+def _check_no_probabilities(module: nn.Module, logits: Tensor, problem_type: str | None) -> None:
+    """Raise UnsupportedModelError where probabilities would be made of what are some already."""
+    single = logits.dim() == 1 or logits.shape[1] == 1
+    if problem_type == "regression" or (problem_type is None and single):
+        return
+    step: Any = logits.grad_fn
+    while step is not None and _OF_SHAPE.fullmatch(step.name()):
+        step = step.next_functions[0][0]
+    for made, inverse in _INVERSE.items():
+        if step is not None and step.name().lower().startswith(f"{made}backward"):
+            also = "" if made == "softmax" else " and problem_type='multi_label_classification'"
+            raise UnsupportedModelError(
+                f"expected logits of {kind_of(module)}, found what a {made} made of them, and probabilities "
+                f"of these would be wrong; return them before it, or say logits=lambda found: "
+                f"found.{inverse}(){also}; problem_type='regression' takes the numbers as they are"
+            )
 
 
 def _inputs_of(module: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -162,15 +199,16 @@ class _Asked:
 
     def __init__(self, module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
         self.module, self.inputs, self.ids = module, inputs, inputs["input_ids"]
+        self.closed: Tensor | None = None  # the output through which no gradient goes
         self.output, self.lookups, _ = self._run(())
         tables = {id(each.table): each.table for each in self.lookups if self._is_of_words(each)}
-        named = {
-            id(part.weight): name
-            for name, part in module.named_modules()
-            if name and isinstance(getattr(part, "weight", None), Tensor)
-        }
         self.tables = len(tables)
-        self.words = named.get(next(iter(tables))) if len(tables) == 1 else None
+        self.held_by = [  # a table may be the weight of other parts too
+            name
+            for name, part in module.named_modules()
+            if name and len(tables) == 1 and id(getattr(part, "weight", None)) in tables
+        ]
+        self.words = next(iter(self.held_by), None)
 
     def _is_of_words(self, lookup: Lookup) -> bool:
         return lookup.ids.shape == self.ids.shape and torch.equal(lookup.ids, self.ids)
@@ -183,6 +221,11 @@ class _Asked:
         def note(part: nn.Module, args: Any, output: Any, name: str) -> None:
             if threading.get_ident() == owner:
                 outputs[name].append(output)
+                if isinstance(output, Tensor) and output.requires_grad:
+                    output.register_hook(partial(close, output))  # type: ignore[no-untyped-call]
+
+        def close(output: Tensor, gradient: Tensor) -> Tensor:
+            return torch.zeros_like(gradient) if self.closed is output else gradient
 
         handles = [
             self.module.get_submodule(name).register_forward_hook(partial(note, name=name)) for name in names
@@ -195,8 +238,12 @@ class _Asked:
             for handle in handles:
                 handle.remove()
 
-    def block(self) -> str:
-        """The largest part around the table of words whose output at each position is of one token."""
+    def block(self, where: LogitsLike) -> str:
+        """The largest part around the table of words whose output at each position is of one token.
+
+        Args:
+            where: the logits are, which nothing but this output may make depend on the words.
+        """
         if self.words is None:
             several = f"{self.tables} tables" if self.tables > 1 else "no table (nn.Embedding)"
             raise UnsupportedModelError(
@@ -204,22 +251,67 @@ class _Asked:
                 f"{several}; name the part whose output (batch, seq, hidden) enters the first layer: "
                 "embedding='its.name'"
             )
-        pieces = self.words.split(".")
-        around = tuple(".".join(pieces[:end]) for end in range(len(pieces), 0, -1))
-        _, lookups, outputs = self._run(around)
-        vectors = [each.vectors for each in lookups if self._is_of_words(each)]
-        block = ""
-        for name in around:
-            if len(vectors) != 1 or not self._is_by_token(vectors[0], outputs[name]):
-                break
-            block = name
-        if not block:
+        vectors: list[Tensor] = []
+        for words in self.held_by:
+            pieces = words.split(".")
+            around = tuple(".".join(pieces[:end]) for end in range(len(pieces), 0, -1))
+            found, lookups, outputs = self._run(around)
+            vectors = [each.vectors for each in lookups if self._is_of_words(each)]
+            block = ""
+            for name in around:
+                if (
+                    len(vectors) != 1
+                    or not self._is_by_token(vectors[0], outputs[name])
+                    or self._passes_by(outputs[name][0], vectors[0], logits_at(found, where))
+                ):
+                    break
+                block = name
+            if block:
+                self.words = words
+                return block
+        raise UnsupportedModelError(
+            f"expected {kind_of(self.module)} to look up its words once and to keep their order, found "
+            f"{len(vectors)} times or other things; name the part whose output (batch, seq, hidden) "
+            "enters the first layer: embedding='its.name'"
+        )
+
+    def check_block(self, name: str) -> None:
+        """Raise UnsupportedModelError where the output of a part that was named is not of the tokens."""
+        _, lookups, outputs = self._run((name,))
+        batch, width = self.ids.shape
+        way = "name another part: embedding='its.name'"
+        output = outputs[name][0] if len(outputs[name]) == 1 else None
+        if (
+            not isinstance(output, Tensor)
+            or output.dim() != 3
+            or output.shape[0] != batch
+            or output.shape[1] < width
+        ):
+            shapes = [
+                f"shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+                for each in outputs[name]
+            ]
             raise UnsupportedModelError(
-                f"expected {kind_of(self.module)} to look up its words once and to keep their order, found "
-                f"{len(vectors)} times or other things; name the part whose output (batch, seq, hidden) "
-                "enters the first layer: embedding='its.name'"
+                f"expected embedding as a part of {kind_of(self.module)} that returns one tensor (batch, "
+                f"seq, hidden), once for {batch} texts of {width} tokens, found of {name!r} "
+                f"{', '.join(shapes[:3]) or 'nothing'}; {way}"
             )
-        return block
+        vectors = [each.vectors for each in lookups if self._is_of_words(each)]
+        if vectors and not any(_reaches(each, output) for each in vectors):
+            raise UnsupportedModelError(
+                f"expected embedding as a part of {kind_of(self.module)} whose output is made of the words, "
+                f"found {name!r}, which does not depend on them; {way}"
+            )
+
+    def _passes_by(self, block: Tensor, vectors: Tensor, logits: Any) -> bool:
+        """Whether the words reach the logits on another way than through the output of a part."""
+        if not isinstance(logits, Tensor) or logits.grad_fn is None:
+            return False
+        self.closed = block
+        try:
+            return _reaches(vectors, logits)
+        finally:
+            self.closed = None
 
     def is_embedding(self, name: str) -> bool:
         """Whether a part returns no tensor, or one with a position of its own for each token."""
@@ -249,6 +341,15 @@ class _Asked:
                 if bool((ids == first + torch.arange(count, device=ids.device)).all()):
                     limits.append(each.table.shape[0] - int(first))
         return min(limits, default=None)
+
+
+def _reaches(vectors: Tensor, output: Tensor) -> bool:
+    """Whether an output depends on vectors that were looked up."""
+    if output.grad_fn is None:
+        return False
+    weights = torch.linspace(1.0, 2.0, output.shape[-1]).to(output)
+    (gradient,) = torch.autograd.grad((output * weights).sum(), vectors, retain_graph=True, allow_unused=True)
+    return gradient is not None and bool((gradient != 0).any())
 
 
 def probe(tokenizer: Any) -> dict[str, Tensor]:

@@ -118,6 +118,11 @@ def _of_pipeline(value: Any) -> Held:
     config = value.model.config
     applied = getattr(value, "_postprocess_params", {}).get("function_to_apply")
     if applied is not None:
+        if config.num_labels == 1 and str(getattr(applied, "value", applied)).lower() == "softmax":
+            raise UsageError(
+                "the pipeline makes a softmax of a single label, which is 1 for any text; give it another "
+                "function_to_apply: 'sigmoid' or 'none'"
+            )
         options["problem_type"] = _PROBLEM_TYPES[str(getattr(applied, "value", applied)).lower()]
     elif config.num_labels == 1 and config.problem_type != "regression":
         options["problem_type"] = _PROBLEM_TYPES["sigmoid"]

@@ -18,7 +18,8 @@ def normalise_texts(texts: object) -> tuple[list[Text], bool]:
 
     A string is one text and a tuple of two strings is one pair.  A list, or whatever else gives one text or
     pair after another (a generator, a column of a table, an array), holds texts or pairs; a tuple of two
-    columns, neither of which is a string or a tuple, holds the first and the second texts of pairs.
+    columns, neither of which is a string or a tuple, holds the first and the second texts of pairs.  Two
+    columns of pandas must have one index.
 
     Raises:
         InputError: it is something else, or one of the texts is, or has nothing but white space in it.
@@ -26,6 +27,7 @@ def normalise_texts(texts: object) -> tuple[list[Text], bool]:
     if isinstance(texts, str):
         _check_file(texts)
     if isinstance(texts, tuple) and len(texts) == 2 and all(map(_is_column, texts)):
+        check_rows(texts[0], texts[1], "the two columns of pairs")
         firsts, seconds = (_listed(column) for column in texts)
         if len(firsts) != len(seconds):
             raise InputError(
@@ -40,6 +42,18 @@ def normalise_texts(texts: object) -> tuple[list[Text], bool]:
     for index, text in enumerate(listed):
         check_text(index, text)
     return listed, False
+
+
+def check_rows(one: Any, other: Any, what: str) -> None:
+    """Raise InputError where two columns of pandas name their rows otherwise."""
+    if isinstance(one, tuple):
+        one = next(iter(one), None)
+    indexes: list[Any] = [getattr(each, "index", None) for each in (one, other)]
+    if all(hasattr(each, "equals") for each in indexes) and not indexes[0].equals(indexes[1]):
+        raise InputError(
+            f"{what} have different indexes, so which rows belong together is not clear; take both from one "
+            "table, or pass them as lists (series.tolist()) that are in the same order"
+        )
 
 
 def _is_column(value: object) -> bool:
