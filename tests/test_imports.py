@@ -17,6 +17,7 @@ LAYERS: Final = (
     "errors",
     "words files typed progress",
     "sentences alignment",
+    "tokenizers",
     "encoding schema foreign",
     "explanation targets texts anatomy recipe windows",
     "comparing",

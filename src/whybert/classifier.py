@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import torch
 from torch import nn
 
-from whybert import encoding, windows
+from whybert import encoding, tokenizers, windows
 from whybert.anatomy import (
     check_finite,
     check_model,
@@ -151,7 +151,7 @@ class Classifier:
             if not is_wrapped:
                 way = "Classifier.of takes names, folders and what else holds a model"
             raise UnsupportedModelError(f"a model of torch is needed, not {type(model).__name__}: {way}")
-        encoding.check_tokenizer(tokenizer)
+        tokenizers.check_tokenizer(tokenizer)
         names = None if labels is None else _names(labels)
         asked = partial(probe, tokenizer)
         if embedding is not None or logits is not None or not is_clear(model, asked):

@@ -5,36 +5,26 @@ This module knows the interface of the tokenizers, and torch for the tensors.  I
 
 from __future__ import annotations
 
-import copy
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import accumulate, pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
-from whybert.alignment import aligned
 from whybert.errors import PLACE, InputError, UnsupportedModelError, one_line
+from whybert.tokenizers import Placed, Row, check_tokenizer, rows_of
 from whybert.words import Span, split_words
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding as BackendEncoding
     from transformers import PreTrainedTokenizerBase
 
 Text = str | tuple[str, str]
 
 # A tokenizer that was never told its length says 1e30.  No real one comes near this.
 _NO_LENGTH = 10**9
-_SURROGATE = re.compile("[\ud800-\udfff]")
 # What the padding of each kind of input is; every other kind, the attention mask too, is padded with 0.
 _PADDING = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}
-
-
-# How a tokenizer is asked that exists in Python alone.
-_ASKED = ("tokenize", "convert_tokens_to_ids", "build_inputs_with_special_tokens", "prepare_for_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +118,8 @@ def tokenize(
             f"and one for each text, not {max_length!r}"
         )
 
-    read = _read_fast if getattr(tokenizer, "is_fast", False) else _read_slow
     try:
-        found = read(
-            tokenizer,
-            [_encodable(text) for text in firsts],
-            None if seconds is None else [_encodable(text) for text in seconds],
-            max_length,
-        )
+        found = rows_of(tokenizer, firsts, seconds, max_length)
     except (InputError, UnsupportedModelError):
         raise
     except BaseException as error:
@@ -150,212 +134,51 @@ def tokenize(
             except InputError as wrong:
                 raise wrong.at(f"text {index}", index) from error
         raise
+    sequences: list[tuple[str, ...]] = [(text,) for text in firsts]
+    if seconds is not None:
+        sequences = list(zip(firsts, seconds, strict=True))
+    return tuple(
+        _encoded(index, own, row, tokenizer.unk_token_id, max_length)
+        for index, (own, row) in enumerate(zip(sequences, found, strict=True))
+    )
 
-    rows = []
-    for index, text in enumerate(firsts):
-        pair = None if seconds is None else seconds[index]
-        one = found[index]
-        special = tuple(sequence is None for sequence in one.sequence_ids)
-        sequences = (text,) if pair is None else (text, pair)
-        sequence_ids, offsets = _places(one, sequences)
-        for sequence, name in enumerate((PLACE, f"second part of {PLACE}")[: len(sequences)]):
-            if not _is_seen(sequence, sequence_ids, offsets):
-                if any(_is_seen(sequence, *_places(rest, sequences)) for rest in one.cut()):
-                    raise InputError(
-                        f"{name} begins with more white space than max_length={max_length} has room "
-                        "for; strip it",
-                        index,
-                    )
+
+def _encoded(
+    index: int, sequences: tuple[str, ...], row: Row, unknown_id: int | None, max_length: int | None
+) -> EncodedText:
+    """The text of this index, or the pair, as its tokenizer reads it; InputError where it reads nothing."""
+    sequence_ids, offsets = _places(row, sequences)
+    for sequence, name in enumerate((PLACE, f"second part of {PLACE}")[: len(sequences)]):
+        if not _is_seen(sequence, sequence_ids, offsets):
+            if any(_is_seen(sequence, *_places(rest, sequences)) for rest in row.cut()):
                 raise InputError(
-                    f"{name} has no character that the tokenizer knows as a token; leave it out",
+                    f"{name} begins with more white space than max_length={max_length} has room "
+                    "for; strip it",
                     index,
                 )
-        word_ids, word_spans = _words(sequences, offsets, sequence_ids)
-        unknown = tuple(
-            number == tokenizer.unk_token_id and not is_special
-            for number, is_special in zip(one.features["input_ids"], special, strict=True)
-        )
-        rows.append(
-            EncodedText(
-                text=text,
-                pair=pair,
-                tokens=one.tokens,
-                offsets=offsets,
-                sequence_ids=sequence_ids,
-                special=special,
-                word_ids=word_ids,
-                word_spans=word_spans,
-                positions=tuple(range(len(special))),
-                truncated=one.truncated,
-                features=MappingProxyType(one.features),
-                unknown=unknown if any(unknown) else (),
-            )
-        )
-    return tuple(rows)
-
-
-class _Placed(NamedTuple):
-    """Where the tokens of a row, or of what was cut from it, are; with white space at their ends."""
-
-    sequence_ids: tuple[int | None, ...]
-    offsets: tuple[Span, ...]
-
-
-class _Read(NamedTuple):
-    """A row as a tokenizer reads it.  Tokens that it added have no sequence."""
-
-    tokens: tuple[str, ...]
-    sequence_ids: tuple[int | None, ...]
-    offsets: tuple[Span, ...]
-    features: dict[str, tuple[int, ...]]
-    truncated: bool
-    cut: Callable[[], Iterable[_Placed]]
-    """What was cut from it, in pieces."""
-
-
-def _read_fast(
-    tokenizer: PreTrainedTokenizerBase, firsts: list[str], seconds: list[str] | None, max_length: int | None
-) -> list[_Read]:
-    batch = _private(tokenizer)(
-        firsts,
-        seconds,
-        add_special_tokens=True,
-        padding=False,
-        truncation="do_not_truncate" if max_length is None else "longest_first",
-        max_length=max_length,
-        verbose=False,
-    )
-
-    def placed(encoded: BackendEncoding) -> _Placed:
-        sequence_ids = tuple(
-            None if is_special else sequence or 0
-            for sequence, is_special in zip(encoded.sequence_ids, encoded.special_tokens_mask, strict=True)
-        )
-        return _Placed(sequence_ids, tuple(encoded.offsets))
-
-    return [
-        _Read(
-            tuple(one.tokens),
-            *placed(one),
-            {name: tuple(values[index]) for name, values in batch.items()},
-            bool(one.overflowing),
-            partial(map, placed, one.overflowing),
-        )
-        for index, one in enumerate(batch.encodings)
-    ]
-
-
-def _read_slow(
-    tokenizer: PreTrainedTokenizerBase, firsts: list[str], seconds: list[str] | None, max_length: int | None
-) -> list[_Read]:
-    """Rows of a tokenizer that does not say where its tokens are: found by their spelling, and checked."""
-    rows = []
-    for index, first in enumerate(firsts):
-        texts = [first] if seconds is None else [first, seconds[index]]
-        row = _read_by_spelling(tokenizer, texts, max_length)
-        if row is None:
             raise InputError(
-                f"it cannot be told by their spelling where in {PLACE} the tokens are that "
-                f"{type(tokenizer).__name__} makes of it; leave it out, or use a fast tokenizer (with a "
-                "tokenizer.json)",
-                index,
+                f"{name} has no character that the tokenizer knows as a token; leave it out", index
             )
-        rows.append(row)
-    return rows
-
-
-def _read_by_spelling(tokenizer: Any, texts: list[str], max_length: int | None) -> _Read | None:
-    """The ids are the tokenizer's own; which of them it added is seen in what it makes of other numbers.
-
-    None where it cannot be told where the tokens are.
-    """
-    split = [tokenizer.tokenize(text) for text in texts]
-    found = [
-        aligned(text, tokens, tokenizer.unk_token, tokenizer.tokenize)
-        for text, tokens in zip(texts, split, strict=True)
-    ]
-    tokens = [
-        (token, sequence, span)
-        for sequence, (own, spans) in enumerate(zip(split, found, strict=True))
-        for token, span in zip(own, spans or (), strict=spans is not None)
-    ]
-    if None in found:
-        return None
-    ids = tokenizer.convert_tokens_to_ids([token for token, *_ in tokens])
-    ends = list(accumulate(map(len, split), initial=0))
-    parts = [range(start, end) for start, end in pairwise(ends)]
-
-    def features(kept: Sequence[range]) -> dict[str, tuple[int, ...]]:
-        own = [[ids[number] for number in part] for part in kept]
-        encoded = tokenizer.prepare_for_model(*own, add_special_tokens=True, truncation=False, verbose=False)
-        return {name: tuple(values) for name, values in encoded.items()}
-
-    whole = tokenizer(*texts, add_special_tokens=True, padding=False, truncation=False, verbose=False)
-    kept = parts
-    if max_length is not None and len(whole["input_ids"]) > max_length:
-        kept = _cut(parts, len(whole["input_ids"]) - max_length, tokenizer.truncation_side == "left")
-    # no id is below 0: where a number is that is, a token of the text is
-    layout = tokenizer.build_inputs_with_special_tokens(*([-1 - number for number in part] for part in kept))
-    of = [None if number >= 0 else -1 - number for number in layout]
-    read = features(kept)
-    expected = tuple(
-        number if place is None else ids[place] for number, place in zip(layout, of, strict=True)
+    word_ids, word_spans = _words(sequences, offsets, sequence_ids)
+    special = tuple(sequence is None for sequence in sequence_ids)
+    unknown = tuple(
+        number == unknown_id and not is_special
+        for number, is_special in zip(row.features["input_ids"], special, strict=True)
     )
-    if read["input_ids"] != expected or features(parts) != {k: tuple(v) for k, v in whole.items()}:
-        raise UnsupportedModelError(
-            f"{type(tokenizer).__name__} puts its tokens together in a way that is not known, so that it "
-            "cannot be told which are the text's; use a fast tokenizer (with a tokenizer.json)"
-        )
-    names = tokenizer.convert_ids_to_tokens(list(expected))
-    added = [(name, None, (0, 0)) for name in names]
-    columns = [added[i] if place is None else tokens[place] for i, place in enumerate(of)]
-    cut = [tokens[number] for number in range(len(tokens)) if not any(number in part for part in kept)]
-    return _Read(
-        tuple(token for token, *_ in columns),
-        tuple(sequence for _, sequence, _ in columns),
-        tuple(span for *_, span in columns),
-        read,
-        bool(cut),
-        lambda: [_Placed(tuple(each for _, each, _ in cut), tuple(each for *_, each in cut))],
+    return EncodedText(
+        text=sequences[0],
+        pair=sequences[1] if len(sequences) > 1 else None,
+        tokens=row.tokens,
+        offsets=offsets,
+        sequence_ids=sequence_ids,
+        special=special,
+        word_ids=word_ids,
+        word_spans=word_spans,
+        positions=tuple(range(len(special))),
+        truncated=row.truncated,
+        features=MappingProxyType(row.features),
+        unknown=unknown if any(unknown) else (),
     )
-
-
-def _cut(parts: Sequence[range], excess: int, left: bool) -> list[range]:
-    """The parts without so many tokens, as transformers cuts what is too long, the longer part first."""
-    removed = [excess]
-    if len(parts) == 2:
-        first, second = map(len, parts)
-        apart = min(abs(first - second), excess)
-        fewer, more = (excess - apart) // 2, (excess - apart + 1) // 2
-        removed = [apart + fewer, more] if first > second else [fewer, apart + more]
-    return [
-        part[count:] if left else part[: max(0, len(part) - count)]
-        for part, count in zip(parts, removed, strict=True)
-    ]
-
-
-def _private(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A tokenizer of the same parts whose truncation and padding are its own.
-
-    Both are state of a tokenizer, and its owner and other threads may set them at any time.  The parts,
-    the vocabulary first, are shared and not copied, so this takes a fraction of a millisecond and what is
-    changed in them, or added to the tokenizer, counts.
-    """
-    backend = tokenizer.backend_tokenizer
-    private = type(backend)(backend.model)
-    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
-        if (value := getattr(backend, part)) is not None:
-            setattr(private, part, value)
-    private.encode_special_tokens = backend.encode_special_tokens
-    added = backend.get_added_tokens_decoder()
-    private.add_tokens([added[number] for number in sorted(added)])
-    if private.get_added_tokens_decoder() != added:  # numbers with gaps, which only a file can give
-        private = type(backend).from_str(backend.to_str())
-        private.no_truncation()
-        private.no_padding()
-    clone = copy.copy(tokenizer)
-    clone._tokenizer = private
-    return clone
 
 
 def collate(tokenizer: PreTrainedTokenizerBase, rows: Sequence[EncodedText]) -> Encoding:
@@ -396,17 +219,6 @@ def maximum_length(tokenizer: PreTrainedTokenizerBase, positions: int | None) ->
     if length is not None and 0 < length < _NO_LENGTH:
         limits.append(int(length))
     return min(limits, default=None)
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise UnsupportedModelError unless the tokenizer says where its tokens are, or can be asked."""
-    if getattr(tokenizer, "is_fast", False):
-        return
-    if not all(hasattr(tokenizer, name) for name in _ASKED):
-        raise UnsupportedModelError(
-            f"a tokenizer of transformers is needed, one that knows where in the text its tokens are or that "
-            f"can be asked how it splits one, not {type(tokenizer).__name__}; load it with AutoTokenizer"
-        )
 
 
 def check_text(index: int, text: object) -> None:
@@ -453,7 +265,7 @@ def _checked(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
 
 
 def _places(
-    placed: _Read | _Placed, sequences: Sequence[str]
+    placed: Row | Placed, sequences: Sequence[str]
 ) -> tuple[tuple[int | None, ...], tuple[Span, ...]]:
     """The sequence and the span of each token, without white space at its ends."""
     offsets = tuple(
@@ -477,11 +289,6 @@ def _kind(value: object) -> str:
         return f"{value} (a missing value; leave it out, as series.dropna() does)"
     ways = {"bytes": " (decode it)", "dict": " (take the texts out of it)", "list": " (a pair is a tuple)"}
     return kind + ways.get(kind, "")
-
-
-def _encodable(text: str) -> str:
-    # The tokenizers refuse half a surrogate pair.  One character for one keeps all spans valid.
-    return _SURROGATE.sub("\ufffd", str(text))
 
 
 def _stripped(text: str, span: Span) -> Span:
