@@ -11,6 +11,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -1090,3 +1091,35 @@ def test_an_error_about_a_row_is_called_as_one_likes(text: str) -> None:
     assert (moved.index, error.index, type(moved)) == (9, 3, NonFiniteError)
     again = pickle.loads(pickle.dumps(moved))
     assert (str(again), again.index) == (str(moved), 9)
+
+
+def test_what_a_softmax_made_is_no_logits() -> None:
+    tokenizer = tiny.wordpiece()
+
+    class Likely(BertForSequenceClassification):
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            found = super().forward(*arguments, **options)
+            return {"logits": found.logits.softmax(-1)}
+
+    torch.manual_seed(0)
+    model = Likely(tiny.bert_config(tokenizer, num_labels=3, initializer_range=0.3)).eval()
+    texts = ["a film", "the film was good"]
+    with torch.no_grad():
+        expected = [model(**tokenizer(text, return_tensors="pt"))["logits"][0].tolist() for text in texts]
+    for ask in (Classifier(model, tokenizer).predict, lambda texts: explain((model, tokenizer), texts, "gi")):
+        with pytest.raises(UnsupportedModelError, match="a softmax made them") as caught:
+            ask(texts)
+        assert "\n" not in str(caught.value)
+    said = Classifier(model, tokenizer, logits=lambda found: found["logits"].log())
+    for one, likely in zip(said.predict(texts), expected, strict=True):
+        assert one.probabilities == pytest.approx(likely, abs=1e-6)
+    numbers = Classifier(model, tokenizer, problem_type="regression")
+    assert numbers.predict(texts)[1].logits == pytest.approx(expected[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "shares", [[[0.25, 0.75]], [[1.0, 0.0], [0.5, 0.5]], [[0.3, 0.7], [0.3, 0.9]], [[-0.3, 1.3]]]
+)
+def test_logits_may_sum_to_1(shares: list[list[float]]) -> None:
+    tokenizer = tiny.wordpiece()
+    Classifier(tiny.bert(tokenizer), tokenizer).check_labels(torch.tensor(shares, dtype=torch.float64))

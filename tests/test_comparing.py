@@ -135,6 +135,10 @@ def test_scores_that_are_no_numbers() -> None:
     found = compare(scored(float("nan"), 1.0, float("inf")), scored(1.0, float("-inf"), 2.0))
     assert [pair.first_share for pair in found.pairs] == [0.0, 1.0, 0.0]
     assert "nan" in printed(found)
+    assert found.rank_correlation is None  # no unit has a number on both sides
+    nan = float("nan")
+    found = compare(scored(nan, 1.0, 2.0, -3.0), scored(4.0, 1.0, 3.0, 2.0))
+    assert found.rank_correlation == compare(scored(1.0, 2.0, -3.0), scored(1.0, 3.0, 2.0)).rank_correlation
 
 
 def test_lists_are_compared_one_by_one(tmp_path: Path) -> None:

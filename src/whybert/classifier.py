@@ -347,18 +347,25 @@ class Classifier:
         return logits.to("cpu", torch.float64)
 
     def check_labels(self, logits: torch.Tensor) -> None:
-        """See that there is one logit for each label.
+        """See that there is one logit for each label, and that they are logits.
 
         Args:
-            logits: (..., labels).
+            logits: (..., labels), in float64 whatever the model computes in.
 
         Raises:
-            UnsupportedModelError: there are more or fewer.
+            UnsupportedModelError: there are more or fewer, or they are what a softmax made.
         """
         if logits.shape[-1] != len(self.labels):
             raise UnsupportedModelError(
                 f"expected one logit for each of the labels {', '.join(self.labels)}, found "
                 f"{logits.shape[-1]}; give the model's config the labels of its head (id2label)"
+            )
+        if not self.is_regression and _are_shares(logits):
+            raise UnsupportedModelError(
+                f"expected logits of {kind_of(self.model)}, found numbers that sum to 1 for each text: a "
+                "softmax made them, and probabilities of these would be wrong; return them before it, or say "
+                "logits=lambda found: found['logits'].log(); problem_type='regression' takes the numbers as "
+                "they are"
             )
 
     @property
@@ -439,6 +446,17 @@ def predict_batches(
                 )
             )
         yield indices, predictions
+
+
+def _are_shares(logits: torch.Tensor) -> bool:
+    """Whether all rows are probabilities that sum to 1 to the last bits of float32.
+
+    Numbers of fewer bits sum to 1 by chance now and then, and are not judged.
+    """
+    shares = (logits >= 0).all() & ((logits.sum(-1) - 1).abs() <= 1e-6).all()
+    return bool(shares) and not any(
+        torch.equal(logits, logits.to(kind).to(logits)) for kind in (torch.bfloat16, torch.float16)
+    )
 
 
 def probabilities_of(classifier: Classifier, logits: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -110,7 +110,7 @@ class Comparison:
 
     @property
     def rank_correlation(self) -> float | None:
-        """Spearman's, of the scores of the units that both have; of magnitudes where one has no signs.
+        """Spearman's, of the finite scores of units that both have; of magnitudes where one has no signs.
 
         None where there are fewer than two of them, or all of one explanation are equal.
         """
@@ -119,7 +119,10 @@ class Comparison:
             if pair.comparable
             else (abs(pair.first_share), abs(pair.second_share))
             for pair in self.pairs
-            if pair.first is not None and pair.second is not None
+            if pair.first is not None
+            and pair.second is not None
+            and math.isfinite(pair.first)
+            and math.isfinite(pair.second)
         ]
         return _spearman(shares)
 
