@@ -32,7 +32,6 @@ LAYERS: Final = (
     "corpus evaluation scoring conversion auditing",
     "objective study",
     "training",
-    "web",
     "whybert",
     "cli",
     "__main__",

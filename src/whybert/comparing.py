@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from whybert.errors import InputError
-from whybert.explanation import Explanation, Level, Unit, each_of, units_of
+from whybert.explanation import Explanation, Level, Unit, each_of, options_line, units_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -96,7 +96,7 @@ class Comparison:
     def names(self) -> tuple[str, str]:
         """What tells the two apart: their models, methods, options and targets, or else their texts."""
         methods = (self.first.method, self.second.method)
-        options = (_options(self.first), _options(self.second))
+        options = (options_line(self.first), options_line(self.second))
         kinds = [
             (self.first.classifier, self.second.classifier),
             methods if methods[0] != methods[1] else options,
@@ -436,7 +436,3 @@ def _ranks(values: Sequence[float]) -> list[float]:
     for place, value in enumerate(sorted(values), 1):
         places.setdefault(value, []).append(place)
     return [sum(places[value]) / len(places[value]) for value in values]
-
-
-def _options(explanation: Explanation) -> str:
-    return ",".join(f"{name}={value}" for name, value in explanation.options.items())

@@ -825,6 +825,11 @@ def each_of(given: Any) -> Iterator[Explanation]:
         yield each
 
 
+def options_line(explanation: Explanation, between: str = ",") -> str:
+    """The options of the method."""
+    return between.join(f"{name}={value}" for name, value in explanation.options.items())
+
+
 def units_of(explanation: Explanation, level: Level) -> list[Unit]:
     """The words, the sentences, or the tokens that are not special, in order.
 

@@ -130,13 +130,25 @@ def write_csv(path: Path, columns: Sequence[str], rows: Rows) -> Path:
     return path
 
 
+def parquet_libraries() -> tuple[Any, Any]:
+    """The library pyarrow, and its module of Parquet files.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    return (
+        require("pyarrow", "a Parquet file", "evaluate"),
+        require("pyarrow.parquet", "a Parquet file", "evaluate"),
+    )
+
+
 def write_parquet(path: Path, columns: Sequence[str], rows: Rows) -> Path:
     """A Parquet file; None and NaN are null.  A column of nothing else is one of numbers.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
     """
-    arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
+    arrow, parquet = parquet_libraries()
     arrays = []
     for cells in zip(*rows, strict=True):
         column = list(map(plain, cells))

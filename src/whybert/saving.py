@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast, overload
 
 from whybert.comparing import Comparison, Comparisons, Pair
 from whybert.errors import FileError, InputError, UnknownNameError, UsageError, one_line, require
-from whybert.explanation import LEVELS, SCHEMA, Explanation, Explanations, Sentence, Word, each_of, units_of
-from whybert.files import csv_row, json_line, plain, writing
+from whybert.explanation import (
+    LEVELS,
+    SCHEMA,
+    Explanation,
+    Explanations,
+    Sentence,
+    Word,
+    each_of,
+    options_line,
+    units_of,
+)
+from whybert.files import csv_row, json_line, parquet_libraries, plain, writing
 from whybert.schema import cells, column_types, from_text
 
 if TYPE_CHECKING:
@@ -284,7 +294,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _write_parquet(entries: Iterable[Entry], stream: TextIO, level: Level, top: int | None = None) -> None:
-    arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
+    arrow, parquet = parquet_libraries()
     word = [(name, kind) for name, kind in column_types(arrow, Word).items() if name in _NAMES]
     columns = {"index": arrow.int64(), "schema": arrow.int64(), **column_types(arrow, Explanation)}
     columns |= {"words": arrow.list_(arrow.struct(word)), "exact": arrow.string()}
@@ -332,7 +342,7 @@ def _clean(value: Any) -> Any:
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
+    arrow, parquet = parquet_libraries()
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
@@ -364,8 +374,8 @@ def _columns(level: Level) -> dict[str, str]:
 
 def _rows(entries: Iterable[Entry], level: Level) -> Iterator[tuple[Any, ...]]:
     for index, columns, each in entries:
-        options = ",".join(f"{name}={value}" for name, value in each.options.items())
-        names = (each.classifier, each.method, options, each.target.name, each.prediction, each.truth)
+        method = (each.classifier, each.method, options_line(each))
+        names = (*method, each.target.name, each.prediction, each.truth)
         answer = (each.probability, each.logits[each.predicted])
         for unit in units_of(each, level):
             unknown = not isinstance(unit, Sentence) and unit.unknown

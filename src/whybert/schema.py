@@ -70,18 +70,19 @@ def read(kind: type[_Value], data: object, version: int) -> _Value:
 
 def column_types(arrow: Any, kind: type) -> dict[str, Any]:
     """The type of pyarrow of each field of a dataclass; `arrow` is that library."""
-    return {field.name: _column_type(arrow, hint) for field, hint in hinted(kind)}
+    return {field.name: column_type(arrow, hint) for field, hint in hinted(kind)}
 
 
-def _column_type(arrow: Any, kind: Any) -> Any:
+def column_type(arrow: Any, kind: Any) -> Any:
+    """The same of one type."""
     if isinstance(kind, type) and is_dataclass(kind):
-        return arrow.struct([(field.name, _column_type(arrow, hint)) for field, hint in hinted(kind)])
+        return arrow.struct([(field.name, column_type(arrow, hint)) for field, hint in hinted(kind)])
     if NoneType in (kinds := alternatives(kind)):
-        return _column_type(arrow, kinds[0])
+        return column_type(arrow, kinds[0])
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple:
         count = -1 if arguments[-1] is Ellipsis else len(arguments)
-        return arrow.list_(_column_type(arrow, arguments[0]), count)
+        return arrow.list_(column_type(arrow, arguments[0]), count)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return arrow.map_(arrow.string(), arrow.string())
     return {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}[kind]

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from whybert.corpus.sources import Item
-from whybert.errors import UnknownNameError, UsageError, require
-from whybert.files import csv_row, json_line, plain
+from whybert.errors import UnknownNameError, UsageError
+from whybert.files import csv_row, json_line, parquet_libraries, plain
 from whybert.saving import FORMATS, Entry, Format, beside
+from whybert.schema import column_type
 
 if TYPE_CHECKING:
     from whybert.classifier import Prediction
@@ -153,9 +154,8 @@ def _cell(value: Any, kind: type) -> Any:
 
 
 def _parquet(records: Records, columns: Mapping[str, type], stream: TextIO) -> None:
-    arrow, parquet = (require(name, "a Parquet file", "evaluate") for name in ("pyarrow", "pyarrow.parquet"))
-    types = {int: arrow.int64(), str: arrow.string(), float: arrow.float64(), bool: arrow.bool_()}
-    schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
+    arrow, parquet = parquet_libraries()
+    schema = arrow.schema([(name, column_type(arrow, kind)) for name, kind in columns.items()])
     with parquet.ParquetWriter(cast(Any, stream).buffer, schema) as writer:
         group: list[dict[str, Any]] = []
         for chunk in records:

@@ -20,7 +20,7 @@ from whybert.evaluation.metric import Metric
 from whybert.evaluation.statistics import Interval, bootstrap
 from whybert.explanation import Explanation
 from whybert.render import as_sequence, ends, shorten, visible
-from whybert.render.figures import INK, WIDTH, drawing, font_note, style, wrapped
+from whybert.render.figures import INK, WIDTH, drawing, font_note, headed, style
 from whybert.render.plot import HATCH, end_colour, name_rows, sign_legend, unit
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ def draw_lines(
             axes.vlines([x + shift for x in line.x], low, high, color=colour, linewidth=0.7, alpha=0.8)
         axes.plot(line.x, means, color=colour, label=label, markersize=4, **how)
     axes.grid(color=ink, alpha=0.15, linewidth=0.6)
+
+
+def columns_of_legend(names: Iterable[str]) -> int:
+    """How many names stand side by side under the curves."""
+    return max(1, min(4, 74 // (max(map(len, names), default=0) + 8)))  # 8 for the piece of a line
 
 
 def line_of(evaluation: Evaluation, method: str, metric: Metric) -> Line | None:
@@ -185,18 +190,17 @@ def _given_lines(found: Mapping[str, Sequence[Sequence[float]]], asked: Sequence
 
 def _curves(panels: Mapping[FaithfulnessMetric, Sequence[Line]], methods: Sequence[str], note: str) -> Figure:
     names = {method: shorten(visible(method), NAME) for method in methods}
-    per_row = max(1, min(4, 74 // (max(map(len, names.values())) + 8)))  # 8 for the piece of a line
+    per_row = columns_of_legend(names.values())
     across = min(2, len(panels))
     down = math.ceil(len(panels) / across)
     intervals = sum(method != RANDOM for method in methods) <= INTERVALS
-    drawn = ["lines"] * intervals + [f"the band of {RANDOM}"] * (RANDOM in methods)
-    said = f"{' and '.join(drawn)}: 95 % bootstrap interval over texts" if drawn else ""
+    shown = ["lines"] * intervals + [f"the band of {RANDOM}"] * (RANDOM in methods)
+    said = f"{' and '.join(shown)}: 95 % bootstrap interval over texts" if shown else ""
     note = visible(" · ".join(filter(None, (note, said))))
     with drawing("".join((*names.values(), note))) as figure_of:
         width = WIDTH if across > 1 else 380.0
-        heading = wrapped(note, width - 20, 8)
-        height = 210 * down + 14 * math.ceil(len(methods) / per_row) + 12 * len(heading) + 12
-        figure = figure_of(width, height)
+        height = 210 * down + 14 * math.ceil(len(methods) / per_row) + 12
+        figure = headed(figure_of, note, height, width=width, room=width - 20)
         grid: Any = figure.subplots(down, across, squeeze=False)
         for axes, (metric, lines) in zip(grid.flat, panels.items(), strict=False):
             draw_lines(axes, lines, methods, [names[line.method] for line in lines], intervals)
@@ -208,17 +212,9 @@ def _curves(panels: Mapping[FaithfulnessMetric, Sequence[Line]], methods: Sequen
                 axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
-        figure.suptitle("\n".join(heading), fontsize=8, x=0.01, ha="left")
-        handles = {
-            handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]
-        }
-        how: dict[str, Any] = {
-            "loc": "outside lower center",
-            "ncols": per_row,
-            "handlelength": 3.2,
-            "fontsize": 8.5,
-        }
-        figure.legend(handles=list(handles.values()), **how)
+        drawn = {each.get_label(): each for axes in grid.flat for each in axes.get_legend_handles_labels()[0]}
+        how: dict[str, Any] = {"loc": "outside lower center", "ncols": per_row, "handlelength": 3.2}
+        figure.legend(handles=list(drawn.values()), fontsize=8.5, **how)
         return figure
 
 
@@ -324,14 +320,12 @@ def _draw_words(words: _Words, kind: str) -> Figure:
     missing = font_note(said)
     note = f"{words.note} · {missing}" if missing else words.note
     with drawing(said) as figure_of:
-        heading = wrapped(note, 430, 8)
-        figure = figure_of(WIDTH, 90 + 16 * max(8, len(words.scores)) + 12 * len(heading))
+        figure = headed(figure_of, note, 90 + 16 * max(8, len(words.scores)), room=430)
         axes: Any = figure.subplots()
         handles = _KINDS[kind](axes, words)
         named = {word: shorten(visible(word) or "␣", 28) for word in words.scores}
         name_rows(axes, [f"{named[word]}  ({len(scores)})" for word, scores in words.scores.items()])
         axes.set_ylabel("words (how often they occur)")
-        figure.suptitle("\n".join(heading), fontsize=8, x=0.01, ha="left")
         for handle, end in zip(handles, reversed(words.sides), strict=False):
             handle.set_label(shorten(visible(end)))
         figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8.5)

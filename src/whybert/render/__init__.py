@@ -25,6 +25,7 @@ from whybert.explanation import (
     Unit,
     Word,
     each_of,
+    options_line,
 )
 
 # They reorder the text around them, or, as tags, carry a text that nobody sees.
@@ -179,7 +180,7 @@ def label(explanation: Explanation, index: int) -> str:
 
 def method_line(explanation: Explanation) -> str:
     """The method and its options."""
-    options = ", ".join(f"{name}={value}" for name, value in explanation.options.items())
+    options = options_line(explanation, ", ")
     return f"{explanation.method} ({options})" if options else explanation.method
 
 

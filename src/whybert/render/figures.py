@@ -38,22 +38,12 @@ STYLE: Final[Mapping[str, Any]] = {
     "axes.unicode_minus": True,
     "legend.frameon": False,
 }
-_PAPER: Final = {  # whatever the style of the user's own figures: white is a score of 0
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": "#ffffff",
-    "axes.facecolor": "#ffffff",
-    "savefig.facecolor": "#ffffff",
-}
-_FILES: Final = {
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.hashsalt": "whybert",
-}  # 42: fonts that venues take
+_IN_INK: Final = (
+    *("axes.edgecolor", "axes.labelcolor", "axes.titlecolor"),
+    *("text.color", "xtick.color", "ytick.color"),
+)
+_ON_PAPER: Final = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+_FILES: Final = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "whybert"}  # 42: fonts venues take
 _NO_DATE: Final = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 
 # Common fonts for what the usual one lacks; an installed one of them is asked after it.
@@ -107,16 +97,48 @@ def write(figure: Figure, stream: Any, kind: str) -> None:
 
 
 @contextmanager
-def drawing(text: str = "", **settings: Any) -> Iterator[Callable[[float, float], Picture]]:
+def drawing(
+    text: str = "", ink: str = INK, paper: str = "#ffffff", **settings: Any
+) -> Iterator[Callable[[float, float], Picture]]:
     """What makes a figure of a width and height in points; inside, all is drawn in one style.
 
     Args:
         text: all words that are drawn, whose letters choose the fonts.
+        ink, paper: colours of lines and letters, and of the ground, whatever the style of the user's own
+            figures: white is a score of 0.
         settings: matplotlib's, which go before the style.
     """
-    style = {**_PAPER, **STYLE, "font.family": fonts(text)[0], **settings}
+    colours = {**dict.fromkeys(_IN_INK, ink), **dict.fromkeys(_ON_PAPER, paper)}
+    style = {**colours, **STYLE, "font.family": fonts(text)[0], **settings}
     with matplotlib().rc_context(style), _quiet():
         yield lambda width, height: Picture(figsize=(width / 72, height / 72), layout="constrained")
+
+
+def headed(
+    figure_of: Callable[[float, float], Picture],
+    heading: str,
+    height: float,
+    *,
+    width: float = WIDTH,
+    room: float = 440.0,
+    size: float = 8.0,
+    bold: bool = False,
+) -> Picture:
+    """A figure with a heading on top, for which it is higher.
+
+    Args:
+        figure_of: what `drawing` gives.
+        heading: is broken at blanks.
+        height: of all else.
+        width: of the figure.
+        room: the width of a line of the heading.
+        size, bold: of its letters.
+    """
+    lines = wrapped(heading, room, size, bold)
+    figure = figure_of(width, height + (13 if bold else 12) * len(lines))
+    weight = "bold" if bold else "normal"
+    figure.suptitle("\n".join(lines), fontsize=size, fontweight=weight, x=0.01, ha="left")
+    return figure
 
 
 @contextmanager

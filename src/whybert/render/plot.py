@@ -30,10 +30,10 @@ from whybert.render import (
 from whybert.render.figures import (
     INK,
     MARGIN,
-    WIDTH,
     Sheet,
     drawing,
     font_note,
+    headed,
     matplotlib,
     style,
     text_width,
@@ -100,10 +100,6 @@ def picture(explanations: Explanation | Iterable[Explanation], level: Level = "w
     if len(rows) > 1 and len({(row.text, row.pair) for row in rows}) == 1:
         return plot_methods(rows, level=level)
     return _sheets(rows, level)
-
-
-def _heat(explanation: Explanation, level: Level) -> Figure:
-    return _sheets([explanation], level)
 
 
 def _sheets(rows: Sequence[Explanation], level: Level) -> Figure:
@@ -241,7 +237,9 @@ def _flow(
                 sheet.text(middle, top + _TEXT + 1, cell.text, size, **how)
                 for place, (scale, own) in enumerate(rows):
                     y = top + _TEXT + 5 + place * (_STRIP + 2)
-                    _cell(sheet, x, y, cell.width, scale, own[cell.place].score)
+                    if (score := own[cell.place].score) is not None:
+                        sheet.box(x, y, cell.width - 0.8, _STRIP, scale.colour(score).background)
+                        _line(sheet, x, y, cell.width - 0.8, scale, score)
                 continue
             scale = rows[0][0]
             if cell.piece.score is not None:
@@ -257,13 +255,6 @@ def _flow(
             sheet.y = top + _TEXT + 5 + len(rows) * (_STRIP + 2) + 7
         else:
             sheet.y = top + _TEXT + 3 + _STRIP + 4
-
-
-def _cell(sheet: Sheet, x: float, y: float, width: float, scale: Scale, score: float | None) -> None:
-    if score is None:
-        return
-    sheet.box(x, y, width - 0.8, _STRIP, scale.colour(score).background)
-    _line(sheet, x, y, width - 0.8, scale, score)
 
 
 def _line(sheet: Sheet, x: float, y: float, width: float, scale: Scale, score: float) -> None:
@@ -332,8 +323,8 @@ def _bars(explanation: Explanation, level: Level) -> Figure:
     drawn += [sum(scores[place] for place in others)] if others else []
     low, high = map(visible, ends(explanation))
     with drawing(said) as figure_of:
-        heading = wrapped(visible(_heading(explanation)), 440, 10, bold=True)
-        figure = figure_of(WIDTH, 95 + 15 * max(6, len(names)) + 13 * len(heading))
+        height = 95 + 15 * max(6, len(names))
+        figure = headed(figure_of, visible(_heading(explanation)), height, size=10, bold=True)
         axes: Any = figure.subplots()
         places = range(len(names))
         for place, score in zip(places, drawn, strict=True):
@@ -356,7 +347,6 @@ def _bars(explanation: Explanation, level: Level) -> Figure:
                 va="center",
                 fontsize=8,
             )
-        figure.suptitle("\n".join(heading), fontsize=10, fontweight="bold", x=0.01, ha="left")
         name_rows(axes, names)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.margins(x=0.14)
@@ -396,7 +386,10 @@ def _label(one: Unit) -> str:
     return (shorten(visible(" ".join(one.text.split())), 28) or "␣") + mark
 
 
-_KINDS: Final[Mapping[str, Callable[[Explanation, Level], Figure]]] = {"heat": _heat, "bar": _bars}
+_KINDS: Final[Mapping[str, Callable[[Explanation, Level], Figure]]] = {
+    "heat": lambda explanation, level: _sheets([explanation], level),
+    "bar": _bars,
+}
 
 
 # Several methods on one text.
@@ -546,9 +539,8 @@ def _dots(named: Mapping[str, Explanation], level: Level) -> Figure:
         names = [_fitting(visible(name), 150, 8.5) for name in named]
         per_row = max(1, min(4, int(430 // (max(text_width(name, 8.5) for name in names) + 40))))
         lines = math.ceil(len(names) / per_row)
-        heading = wrapped(visible(_shared_heading(named)), 440, 10, bold=True)
-        height = 95 + 13 * len(heading) + 22 * max(1, len(order)) + 13 * lines
-        figure = figure_of(WIDTH, height)
+        height = 95 + 22 * max(1, len(order)) + 13 * lines
+        figure = headed(figure_of, visible(_shared_heading(named)), height, size=10, bold=True)
         axes: Any = figure.subplots()
         spread = 0.6 / max(1, len(names) - 1)
         for place, (name, column) in enumerate(zip(names, columns, strict=True)):
@@ -572,7 +564,6 @@ def _dots(named: Mapping[str, Explanation], level: Level) -> Figure:
         sides = f"← {shorten(visible(low))}     {shorten(visible(high))} →" if signed else "more relevant →"
         axes.set_xlabel(f"share of each method's largest |score|\n{sides}")
         axes.set_ylabel(f"{level}s, strongest over all methods first")
-        figure.suptitle("\n".join(heading), fontsize=10, fontweight="bold", x=0.01, ha="left")
         figure.legend(loc="outside lower center", ncols=per_row, fontsize=8.5)
         note = [f"the {len(order)} strongest of {len(units):,} {level}s"] if len(order) < len(units) else []
         note += [*_shared_remarks(rows), *([each] if (each := font_note(said)) else [])]

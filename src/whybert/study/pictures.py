@@ -18,25 +18,13 @@ from typing import Any, Final
 import numpy as np
 
 from whybert.evaluation.agreement import WordScore, word_correlation
-from whybert.evaluation.plots import NAME, Line, draw_lines, method_style
+from whybert.evaluation.plots import NAME, Line, columns_of_legend, draw_lines, method_style
 from whybert.render import shorten, visible
 from whybert.render.figures import drawing, matplotlib
 
 _INK: Final = "#010203"  # stands for the colour of the text around; nothing else is drawn in it
 _POINTS: Final = 300  # of a scatter; more would make the file large and the picture no clearer
-_SETTINGS: Final = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
+_SETTINGS: Final = {"ink": _INK, "paper": "none", "svg.fonttype": "none", "font.family": "sans-serif"}
 
 
 def curves(
@@ -64,7 +52,7 @@ def curves(
         MissingExtraError: matplotlib is not installed.
     """
     names = [shorten(visible(line.method), NAME) for line in lines]
-    columns = max(1, min(4, 74 // (max(map(len, names), default=0) + 8)))  # 8 for the piece of a line
+    columns = columns_of_legend(names)
     rows = math.ceil(len(lines) / columns)
     with drawing(**_SETTINGS) as figure_of:
         figure = figure_of(72 * 5.4, 72 * (3.3 + 0.18 * rows))  # the legend takes nothing from the curves
