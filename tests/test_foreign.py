@@ -248,6 +248,32 @@ def test_logits_are_found_in_what_a_module_returns(returned: Any) -> None:
     assert [each.logits for each in found] == [each.logits for each in expected]
 
 
+class Changing(nn.Module):
+    """Adds what mixes tokens to the output of its table, in place or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.in_place, self.words = in_place, nn.Embedding(len(TOKENIZER), 16)
+        self.mix, self.head = nn.Linear(16, 16), nn.Linear(16, 2)
+        self.eval()
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        x = self.words(input_ids)
+        mixed = torch.tanh(self.mix(x).mean(1, keepdim=True))
+        x = x.add_(mixed) if self.in_place else x + mixed
+        return self.head(torch.tanh(x).mean(1))
+
+
+def test_what_follows_the_embedding_may_change_it_in_place() -> None:
+    scores = []
+    for in_place in (False, True):
+        classifier = Classifier(Changing(in_place), TOKENIZER)
+        assert classifier.model.block == "words"
+        scores.append(explain(classifier, TEXTS[2], "gi:reduction=sum")[0].scores)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-7)
+
+
 class Two(Own):
     """Returns two things of the shape of logits."""
 

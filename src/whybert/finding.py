@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from whybert.anatomy import (
     is_known,
     model_inputs,
     plain,
+    word_embeddings,
 )
 from whybert.encoding import maximum_length, tokenize
 from whybert.errors import (
@@ -39,7 +40,7 @@ from whybert.foreign import (
     logits_at,
     place_of_logits,
 )
-from whybert.positions import Lookup, TableLookups, places
+from whybert.positions import Lookup, TableLookups, embedded, places
 
 EmbeddingLike = str | nn.Module | None
 """The part of a module whose output is the attribution point, or its name; None finds it."""
@@ -60,11 +61,16 @@ def is_clear(model: nn.Module, inputs: Callable[[], Mapping[str, Any]]) -> bool:
     if isinstance(model, ForeignModel) or model.training or not any(map(_is_layer, block.modules())):
         return True
     try:
-        asked = _Asked(model, _inputs_of(model, inputs()))
+        tensors = _inputs_of(model, inputs())
+        with plain(model, backward=True), failures(model, tensors):
+            # Not a step further: what follows may change the embedding in place.
+            lookups, embedding = embedded(model, tensors, cast(nn.Embedding, word_embeddings(model)).weight)
     except WhybertError:
         return True  # whoever asks it next says why
-    name = next(name for name, part in model.named_modules() if part is block)
-    return asked.is_embedding(name)
+    shape = tensors["input_ids"].shape
+    if len(lookups) != 1 or not isinstance(embedding, Tensor) or embedding.shape[:2] != shape:
+        return True  # it is refused later, or its positions are told apart
+    return _is_by_token(lookups[0].vectors, embedding)
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -72,6 +78,17 @@ def _is_layer(module: nn.Module) -> bool:
     return not isinstance(module, nn.Embedding) and any(
         parameter.dim() > 1 for parameter in module.parameters(recurse=False)
     )
+
+
+def _is_by_token(vectors: Tensor, output: Tensor) -> bool:
+    """Whether each vector that was looked up reaches its own position of an output, and no other."""
+    if output.dim() != 3 or output.shape[:2] != vectors.shape[:2] or output.grad_fn is None:
+        return False
+    try:
+        found = places(vectors, output)
+    except RuntimeError:  # something that its gradient needs was changed in place
+        return False
+    return found is not None and bool((found == torch.arange(len(found), device=found.device)).all())
 
 
 def made_known(
@@ -218,11 +235,15 @@ class _Asked:
         outputs: dict[str, list[Any]] = {name: [] for name in names}
         owner = threading.get_ident()
 
-        def note(part: nn.Module, args: Any, output: Any, name: str) -> None:
-            if threading.get_ident() == owner:
-                outputs[name].append(output)
-                if isinstance(output, Tensor) and output.requires_grad:
-                    output.register_hook(partial(close, output))  # type: ignore[no-untyped-call]
+        def note(part: nn.Module, args: Any, output: Any, name: str) -> Tensor | None:
+            if threading.get_ident() != owner:
+                return None
+            outputs[name].append(output)
+            if not isinstance(output, Tensor):
+                return None
+            if output.requires_grad:
+                output.register_hook(partial(close, output))  # type: ignore[no-untyped-call]
+            return output.clone()  # what follows may change it in place
 
         def close(output: Tensor, gradient: Tensor) -> Tensor:
             return torch.zeros_like(gradient) if self.closed is output else gradient
@@ -261,7 +282,9 @@ class _Asked:
             for name in around:
                 if (
                     len(vectors) != 1
-                    or not self._is_by_token(vectors[0], outputs[name])
+                    or len(outputs[name]) != 1
+                    or not isinstance(outputs[name][0], Tensor)
+                    or not _is_by_token(vectors[0], outputs[name][0])
                     or self._passes_by(outputs[name][0], vectors[0], logits_at(found, where))
                 ):
                     break
@@ -312,23 +335,6 @@ class _Asked:
             return _reaches(vectors, logits)
         finally:
             self.closed = None
-
-    def is_embedding(self, name: str) -> bool:
-        """Whether a part returns no tensor, or one with a position of its own for each token."""
-        _, lookups, outputs = self._run((name,))
-        vectors = [each.vectors for each in lookups if self._is_of_words(each)]
-        if len(vectors) != 1 or len(outputs[name]) != 1 or not isinstance(outputs[name][0], Tensor):
-            return True  # it is refused later, or its positions are told apart
-        shape = outputs[name][0].shape
-        return tuple(shape[:2]) != tuple(self.ids.shape) or self._is_by_token(vectors[0], outputs[name])
-
-    def _is_by_token(self, vectors: Tensor, outputs: list[Any]) -> bool:
-        if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 3:
-            return False
-        if outputs[0].shape[:2] != self.ids.shape or outputs[0].grad_fn is None:
-            return False
-        found = places(vectors, outputs[0])
-        return found is not None and bool((found == torch.arange(len(found), device=found.device)).all())
 
     def positions(self) -> int | None:
         """How many tokens there are rows for in the tables whose rows are looked up one after the other."""

@@ -69,7 +69,7 @@ def own_positions(
         return None
     found = None
     if size[0] == len(ids) and words is not None:
-        lookups, embedding = _embedded(model, inputs, words)
+        lookups, embedding = embedded(model, inputs, words)
         if len(lookups) == 1 and embedding is not None:
             start, standing = _start(ids, lookups[0].ids), places(lookups[0].vectors, embedding)
             if start is not None and standing is not None:
@@ -83,7 +83,7 @@ def own_positions(
     return found
 
 
-def _embedded(
+def embedded(
     model: nn.Module, inputs: Mapping[str, Tensor], words: Tensor
 ) -> tuple[Sequence[Lookup], Tensor | None]:
     """The forward pass up to the end of the embedding block: what was looked up, and what came of it."""
