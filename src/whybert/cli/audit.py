@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from whybert.cli import options
-from whybert.cli.options import INPUT_PANEL, option
+from whybert.cli.options import INPUT_PANEL, told
 from whybert.cli.output import FAILED, show_result
 
 
@@ -22,15 +22,9 @@ class AuditedOptions(options.ModelOptions):
 @options.spread
 def audit_command(
     model: AuditedOptions,
-    text: Annotated[
-        list[str] | None,
-        option(
-            INPUT_PANEL,
-            "--text",
-            "What it is asked; several: repeat it. Default: three neutral sentences.",
-            "TEXT",
-        ),
-    ] = None,
+    text: list[str] | None = told(
+        INPUT_PANEL, "What it is asked; several: repeat it. Default: three neutral sentences.", "TEXT"
+    ),
     method: options.MethodOption = None,
     format: options.ReportFormatOption = options.ReportFormat.TERMINAL,
 ) -> None:

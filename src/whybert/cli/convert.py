@@ -3,87 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from whybert.cli.options import option
+from whybert.cli.options import spread, told
 from whybert.cli.output import note, show_result
 from whybert.errors import UsageError
 
 _SOURCE, _OUTPUT, _SWITCHES = "Checkpoint", "Output", "Switches"  # the panels of the help
 
 
+@spread
 def convert_command(
-    tf_checkpoint_path: Annotated[
-        Path | None,
-        option(
-            _SOURCE,
-            "--tf-checkpoint-path",
-            "A TensorFlow checkpoint with Google's names: bert_model.ckpt, its .index or its folder.",
-            "PREFIX|FOLDER",
-        ),
-    ] = None,
-    pytorch_checkpoint_path: Annotated[
-        Path | None,
-        option(
-            _SOURCE,
-            "--pytorch-checkpoint-path",
-            "Or a PyTorch state dict: pytorch_model.bin, checkpoint.bin.",
-            "FILE",
-        ),
-    ] = None,
-    bert_config_file: Annotated[
-        Path | None,
-        option(
-            _SOURCE,
-            "--bert-config-file",
-            "The sizes of the model; bert_config.json beside the checkpoint unless given.",
-            "FILE",
-        ),
-    ] = None,
-    vocab_file: Annotated[
-        Path | None,
-        option(
-            _SOURCE,
-            "--vocab-file",
-            "The tokens, one in each line; vocab.txt beside the checkpoint unless given.",
-            "FILE",
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        option(
-            _SOURCE,
-            "--labels",
-            "The names of a fine-tuned model's labels, in the order of its training.",
-            "A,B,...",
-        ),
-    ] = None,
-    do_lower_case: Annotated[
-        bool | None,
-        option(
-            _SWITCHES,
-            "--do-lower-case/--no-do-lower-case",
-            "Whether the model is an uncased one; by its name and its vocabulary unless given.",
-            show_default=False,
-        ),
-    ] = None,
-    output_dir: Annotated[
-        Path | None,
-        option(_OUTPUT, "--output-dir", "The folder to write; it must be new or empty.", "FOLDER"),
-    ] = None,
-    pytorch_dump_path: Annotated[
-        Path | None,
-        option(
-            _OUTPUT,
-            "--pytorch-dump-path",
-            "The same; of FOLDER/pytorch_model.bin the FOLDER, or FOLDER/pytorch_model if that holds "
-            "other files.",
-            "PATH",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, option(_SWITCHES, "--overwrite", "Replace the folder of an earlier conversion.")
-    ] = False,
+    tf_checkpoint_path: Path | None = told(
+        _SOURCE,
+        "A TensorFlow checkpoint with Google's names: bert_model.ckpt, its .index or its folder.",
+        "PREFIX|FOLDER",
+    ),
+    pytorch_checkpoint_path: Path | None = told(
+        _SOURCE, "Or a PyTorch state dict: pytorch_model.bin, checkpoint.bin.", "FILE"
+    ),
+    bert_config_file: Path | None = told(
+        _SOURCE, "The sizes of the model; bert_config.json beside the checkpoint unless given.", "FILE"
+    ),
+    vocab_file: Path | None = told(
+        _SOURCE, "The tokens, one in each line; vocab.txt beside the checkpoint unless given.", "FILE"
+    ),
+    labels: str | None = told(
+        _SOURCE, "The names of a fine-tuned model's labels, in the order of its training.", "A,B,..."
+    ),
+    do_lower_case: bool | None = told(
+        _SWITCHES,
+        "Whether the model is an uncased one; by its name and its vocabulary unless given.",
+        None,
+        None,
+        "do-lower-case/--no-do-lower-case",
+        show_default=False,
+    ),
+    output_dir: Path | None = told(_OUTPUT, "The folder to write; it must be new or empty.", "FOLDER"),
+    pytorch_dump_path: Path | None = told(
+        _OUTPUT,
+        "The same; of FOLDER/pytorch_model.bin the FOLDER, or FOLDER/pytorch_model if that holds "
+        "other files.",
+        "PATH",
+    ),
+    overwrite: bool = told(_SWITCHES, "Replace the folder of an earlier conversion.", default=False),
 ) -> None:
     """Turn a checkpoint of Google's BERT, or of PyTorch code of its time, into a Hugging Face folder."""
     if tf_checkpoint_path is not None and pytorch_checkpoint_path is not None:

@@ -12,7 +12,7 @@ import typer
 
 from whybert.cli import options
 from whybert.cli.data import DataOptions
-from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, option
+from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL, told
 from whybert.cli.output import console_for, note, opened, show
 from whybert.cli.progress import bars
 from whybert.corpus import sinks
@@ -48,83 +48,55 @@ FORMATS: Final = {
 class JudgedOptions(DataOptions):
     """The data of which some is drawn."""
 
-    limit: int | None = options.told(INPUT_PANEL, "So many texts, drawn by the seed.", "N", min=1)
+    limit: int | None = told(INPUT_PANEL, "So many texts, drawn by the seed.", "N", min=1)
 
 
 @options.spread
 def evaluate_command(
     given_data: JudgedOptions,
     model: options.ModelOptions,
-    annotations: Annotated[
-        str | None,
-        option(
-            INPUT_PANEL,
-            "--annotations",
-            "Texts that people annotated, instead of --data: an ERASER folder or archive, SST trees, or "
-            "JSON lines with text and rationale.",
-            "PATH",
-        ),
-    ] = None,
-    slow_limit: Annotated[
-        int | None,
-        option(
-            INPUT_PANEL,
-            "--slow-limit",
-            "Texts for the metrics that are slow (naopc, sanity, cost); default: 25, see whybert list "
-            "metrics.",
-            "N",
-            min=1,
-        ),
-    ] = None,
-    seed: Annotated[
-        int, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", "N", min=0)
-    ] = 0,
+    annotations: str | None = told(
+        INPUT_PANEL,
+        "Texts that people annotated, instead of --data: an ERASER folder or archive, SST trees, or "
+        "JSON lines with text and rationale.",
+        "PATH",
+    ),
+    slow_limit: int | None = told(
+        INPUT_PANEL,
+        "Texts for the metrics that are slow (naopc, sanity, cost); default: 25, see whybert list metrics.",
+        "N",
+        min=1,
+    ),
+    seed: int = told(INPUT_PANEL, "Draws texts, ties, resamples and controls.", "N", 0, min=0),
     method: options.MethodOption = None,
-    explanations: Annotated[
-        list[str] | None,
-        option(
-            METHOD_PANEL,
-            "--explanations",
-            "Explanations of another tool: JSON lines with text or index, words or tokens or spans, and "
-            "scores.",
-            "NAME=FILE",
-        ),
-    ] = None,
-    control: Annotated[
-        bool, option(METHOD_PANEL, "--control/--no-control", "Judge random scores too.")
-    ] = True,
-    target: Annotated[
-        str | None,
-        option(
-            METHOD_PANEL, "--target", "The label to explain; default: what the model predicts.", "LABEL|INDEX"
-        ),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        option(
-            METHOD_PANEL,
-            "--metric",
-            "A metric, a group (faithfulness, plausibility, sanity, agreement, cost), all, or "
-            "NAME@PERTURBATION; see whybert list metrics. Several: repeat it, or use commas.",
-            "NAME",
-            show_default="twelve of faithfulness",
-        ),
-    ] = None,
+    explanations: list[str] | None = told(
+        METHOD_PANEL,
+        "Explanations of another tool: JSON lines with text or index, words or tokens or spans, and scores.",
+        "NAME=FILE",
+    ),
+    control: bool = told(METHOD_PANEL, "Judge random scores too.", None, True, "control/--no-control"),
+    target: str | None = told(
+        METHOD_PANEL, "The label to explain; default: what the model predicts.", "LABEL|INDEX"
+    ),
+    metric: list[str] | None = told(
+        METHOD_PANEL,
+        "A metric, a group (faithfulness, plausibility, sanity, agreement, cost), all, or "
+        "NAME@PERTURBATION; see whybert list metrics. Several: repeat it, or use commas.",
+        "NAME",
+        show_default="twelve of faithfulness",
+    ),
     batch_size: options.BatchSizeOption = 32,
     format: Annotated[str | None, options.format_option(FORMATS)] = None,
-    output: Annotated[
-        Path | None,
-        option(
-            OUTPUT_PANEL,
-            "--output -o",
-            "A folder for results.json and tidy tables, where the same command goes on after a stop; or a "
-            "file: .json, or the scores as .csv or .parquet.",
-            "FOLDER|FILE",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, option(OUTPUT_PANEL, "--overwrite", "Begin anew in the folder of another run.")
-    ] = False,
+    output: Path | None = told(
+        OUTPUT_PANEL,
+        "A folder for results.json and tidy tables, where the same command goes on after a stop; or a "
+        "file: .json, or the scores as .csv or .parquet.",
+        "FOLDER|FILE",
+        None,
+        "output",
+        "o",
+    ),
+    overwrite: bool = told(OUTPUT_PANEL, "Begin anew in the folder of another run.", default=False),
     long: Annotated[options.LongOption, typer.Option("--long", hidden=True)] = options.LongOption.TRUNCATE,
 ) -> None:
     """Judge attribution methods on a model and data: faithfulness, plausibility, sanity, agreement, cost."""

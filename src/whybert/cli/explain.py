@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 from whybert.cli import options
 from whybert.cli.data import InputOptions, match
-from whybert.cli.options import METHOD_PANEL, OUTPUT_PANEL, option
+from whybert.cli.options import METHOD_PANEL, OUTPUT_PANEL, told
 from whybert.cli.output import console_for, opened, show
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
@@ -39,30 +39,19 @@ def explain_command(
     reading: options.LongOptions,
     batch_size: options.BatchSizeOption = 32,
     method: options.MethodOption = None,
-    target: Annotated[
-        str | None,
-        option(
-            METHOD_PANEL, "--target", "The label to explain, instead of the predicted one.", "LABEL|INDEX"
-        ),
-    ] = None,
-    contrast: Annotated[
-        tuple[str, str] | None, option(METHOD_PANEL, "--contrast", "Why label A rather than B.", "A B")
-    ] = None,
+    target: str | None = told(
+        METHOD_PANEL, "The label to explain, instead of the predicted one.", "LABEL|INDEX"
+    ),
+    contrast: tuple[str, str] | None = told(METHOD_PANEL, "Why label A rather than B.", "A B"),
     format: Annotated[str | None, options.format_option(sinks.EXPLANATIONS)] = None,
     output: options.OutputOption = None,
-    level: Annotated[
-        LevelOption, option(OUTPUT_PANEL, "--level", "Whole words, tokens, or sentences.")
-    ] = LevelOption.WORD,
-    top: Annotated[
-        int | None,
-        option(
-            OUTPUT_PANEL,
-            "--top",
-            "List only the K strongest words, tokens or sentences; in JSON, add them as top.",
-            "K",
-            min=1,
-        ),
-    ] = None,
+    level: LevelOption = told(OUTPUT_PANEL, "Whole words, tokens, or sentences.", default=LevelOption.WORD),
+    top: int | None = told(
+        OUTPUT_PANEL,
+        "List only the K strongest words, tokens or sentences; in JSON, add them as top.",
+        "K",
+        min=1,
+    ),
 ) -> None:
     """Show which words made the classifier decide as it did."""
     if target is not None and contrast is not None:

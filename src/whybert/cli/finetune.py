@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from whybert.cli.options import option, spread
+from whybert.cli.options import spread, told
 from whybert.recipe import SWITCHES, Settings
 
 if TYPE_CHECKING:
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 @spread
 def finetune_command(
     settings: Settings,
-    overwrite: Annotated[
-        bool,
-        option(SWITCHES, "--overwrite/--no-overwrite", "Begin anew in an output folder of an earlier run."),
-    ] = False,
+    overwrite: bool = told(
+        SWITCHES,
+        "Begin anew in an output folder of an earlier run.",
+        None,
+        False,
+        "overwrite/--no-overwrite",
+    ),
 ) -> None:
     """Fine-tune an encoder on a data set; the same command again goes on where it was stopped."""
     from whybert.training import finetune

@@ -34,42 +34,51 @@ def option(panel: str, names: str, help: str, metavar: str | None = None, **how:
 def told(
     panel: str, help: str, metavar: str | None = None, default: Any = None, *names: str, **how: Any
 ) -> Any:
-    """A field of a group of options, as one option: by its own name, or by those given; `how` is Typer's."""
+    """One option, as a field of a group or the default of a parameter: by its own name, or by those given.
+
+    `how` is Typer's.
+    """
     metadata = {"panel": panel, "help": help, "names": names, "metavar": metavar, "switch": False, "how": how}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _of_field(field: Field[Any], hint: Any) -> Any:
+def _of_field(name: str, field: Field[Any], hint: Any) -> Any:
     """The hint of a field with its option: the one in the hint, or the one that its metadata describe."""
     said = field.metadata
     if "panel" not in said:
         return hint
     how = {"metavar": said.get("metavar"), **said.get("how", {})}
     names = [
-        f"-{name}" if len(name) == 1 else f"--{name}"
-        for name in said["names"] or (field.name.replace("_", "-"),)
+        f"-{each}" if len(each) == 1 else f"--{each}" for each in said["names"] or (name.replace("_", "-"),)
     ]
     if bool in alternatives(hint) and said.get("switch", True):
-        names = [f"{name}/--no-{name[2:]}" for name in names]
+        names = [f"{each}/--no-{each[2:]}" for each in names]
     if choices := choices_of(hint):  # they would take the whole width of the help, and the group knows them
         hint, how = str | None, {"metavar": "NAME", "autocompletion": one_of(choices)}
     return Annotated[hint, option(said["panel"], " ".join(names), said["help"], **how)]
 
 
+def _parameter(name: str, field: Field[Any], hint: Any) -> Parameter:
+    default = Parameter.empty if field.default is MISSING else field.default
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=_of_field(name, field, hint))
+
+
 def spread(function: Callable[..., None]) -> Callable[..., None]:
-    """A command of which each parameter that is a dataclass stands for the options that are its fields."""
+    """A command of parameters as Typer knows them, of options that are `told`, and of groups of these.
+
+    A parameter that is a dataclass stands for the options that are its fields.
+    """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters = []
     for name, given in signature(function).parameters.items():
-        if name not in groups:
+        if name in groups:
+            own = get_type_hints(groups[name], include_extras=True)
+            parameters += [_parameter(each.name, each, own[each.name]) for each in fields(groups[name])]
+        elif isinstance(given.default, Field):
+            parameters.append(_parameter(name, given.default, hints[name]))
+        else:
             parameters.append(given.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
-            continue
-        own = get_type_hints(groups[name], include_extras=True)
-        for field in fields(groups[name]):
-            default = Parameter.empty if field.default is MISSING else field.default
-            hint = _of_field(field, own[field.name])
-            parameters.append(Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint))
 
     @wraps(function)
     def command(**values: Any) -> None:

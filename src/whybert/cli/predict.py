@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 from whybert.cli import options
 from whybert.cli.data import InputOptions, match
-from whybert.cli.options import OUTPUT_PANEL, option
+from whybert.cli.options import OUTPUT_PANEL, told
 from whybert.cli.output import console_for, opened, show, show_result
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
@@ -28,14 +28,11 @@ def predict_command(
     model: options.ModelOptions,
     reading: options.LongOptions,
     batch_size: options.BatchSizeOption = 32,
-    report: Annotated[
-        bool,
-        option(
-            OUTPUT_PANEL,
-            "--report",
-            "The scores on --data, by the model's problem type; -o writes the predictions too.",
-        ),
-    ] = False,
+    report: bool = told(
+        OUTPUT_PANEL,
+        "The scores on --data, by the model's problem type; -o writes the predictions too.",
+        default=False,
+    ),
     format: Annotated[str | None, options.format_option(sinks.PREDICTIONS)] = None,
     output: options.OutputOption = None,
 ) -> None:

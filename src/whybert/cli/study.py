@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from whybert.cli import options
-from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, MODEL_PANEL, OUTPUT_PANEL, option
+from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, MODEL_PANEL, OUTPUT_PANEL, told
 from whybert.cli.output import note, show_result
 from whybert.errors import UsageError
 
@@ -19,55 +20,35 @@ if TYPE_CHECKING:
 RUNS = "runs"
 
 
+@options.spread
 def study_command(
-    output: Annotated[
-        Path,
-        option(
-            OUTPUT_PANEL,
-            "--output -o",
-            "Where report.html, report.tex, study.json and tables go; the same command goes on after a stop.",
-            "FOLDER",
-        ),
-    ],
+    output: Path = told(
+        OUTPUT_PANEL,
+        "Where report.html, report.tex, study.json and tables go; the same command goes on after a stop.",
+        "FOLDER",
+        MISSING,
+        "output",
+        "o",
+    ),
     config: Annotated[
         Path | None,
         typer.Argument(metavar="CONFIG.yaml", help="The settings of the study.", show_default=False),
     ] = None,
-    run: Annotated[
-        list[str] | None,
-        option(
-            INPUT_PANEL,
-            "--run",
-            "A model and its data; repeat it for several.",
-            "NAME=MODEL,DATA[,DATA_DIR[,SPLIT]]",
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None, option(INPUT_PANEL, "--limit", "Texts a run for metrics.", "N", min=1)
-    ] = None,
-    word_limit: Annotated[
-        int | None, option(INPUT_PANEL, "--word-limit", "Texts a run for word scores.", "N", min=1)
-    ] = None,
-    seed: Annotated[
-        int | None, option(INPUT_PANEL, "--seed", "Draws texts, ties, resamples and controls.", "N", min=0)
-    ] = None,
+    run: list[str] | None = told(
+        INPUT_PANEL, "A model and its data; repeat it for several.", "NAME=MODEL,DATA[,DATA_DIR[,SPLIT]]"
+    ),
+    limit: int | None = told(INPUT_PANEL, "Texts a run for metrics.", "N", min=1),
+    word_limit: int | None = told(INPUT_PANEL, "Texts a run for word scores.", "N", min=1),
+    seed: int | None = told(INPUT_PANEL, "Draws texts, ties, resamples and controls.", "N", min=0),
     method: options.MethodOption = None,
-    metric: Annotated[
-        list[str] | None,
-        option(
-            METHOD_PANEL,
-            "--metric",
-            "A metric or a group, see whybert list metrics; several: repeat it, or use commas.",
-            "NAME",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None, option(MODEL_PANEL, "--batch-size", "Texts at a time.", "N", min=1)
-    ] = None,
-    title: Annotated[str | None, option(OUTPUT_PANEL, "--title", "Of the report.", "TEXT")] = None,
-    overwrite: Annotated[
-        bool, option(OUTPUT_PANEL, "--overwrite", "Begin anew in the folder of another study.")
-    ] = False,
+    metric: list[str] | None = told(
+        METHOD_PANEL,
+        "A metric or a group, see whybert list metrics; several: repeat it, or use commas.",
+        "NAME",
+    ),
+    batch_size: int | None = told(MODEL_PANEL, "Texts at a time.", "N", min=1),
+    title: str | None = told(OUTPUT_PANEL, "Of the report.", "TEXT"),
+    overwrite: bool = told(OUTPUT_PANEL, "Begin anew in the folder of another study.", default=False),
 ) -> None:
     """Explain and judge several models on their data, and write one report of all."""
     if config is None and not run:
