@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from whybert.anatomy import embedding_block
 from whybert.errors import UnsupportedModelError
@@ -39,12 +40,17 @@ class TableLookups(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
+        # What only the weights' gradients would need is not kept, so the model may change it in place.
+        output = func(*tree_map_only(Tensor, _frozen, args), **tree_map_only(Tensor, _frozen, kwargs or {}))
         if func is F.embedding and (self.table is None or args[1] is self.table):
             vectors = output.detach().requires_grad_()
             self.found.append(Lookup(args[0], args[1], vectors))
             return vectors.clone()  # a model may change what it gets in place
         return output
+
+
+def _frozen(tensor: Tensor) -> Tensor:
+    return tensor.detach() if tensor.is_leaf and tensor.requires_grad else tensor
 
 
 class _EndOfEmbeddingError(Exception):
