@@ -175,7 +175,9 @@ def public() -> dict[str, Callable[..., Any]]:
         value = getattr(whybert, name)
         if callable(value):
             found[name] = value
-        for part, own in vars(value).items() if inspect.isclass(value) else ():
+        kinds = value.__mro__ if inspect.isclass(value) else ()
+        ours = [vars(kind) for kind in kinds if kind.__module__.startswith("whybert")]
+        for part, own in (item for each in reversed(ours) for item in each.items()):
             own = own.fget if isinstance(own, property) else getattr(own, "__func__", own)
             if inspect.isfunction(own) and not part.startswith("_"):
                 found[f"{name}.{part}"] = own

@@ -64,7 +64,12 @@ class _IndexedError(WhybertError):
         return str(self.args[0]).replace(PLACE, self.place)
 
     def at(self, place: str, index: int | None = None) -> Self:
-        """The same error about `place`, an error of its own; `index` unless None is the new index."""
+        """The same error about another place, an error of its own.
+
+        Args:
+            place: what the message calls it.
+            index: the new index; None keeps the one that it has.
+        """
         return type(self)(self.args[0], self.index if index is None else index, place)
 
 

@@ -242,8 +242,77 @@ class Options(Mapping[str, OptionValue]):
         return f"Options({self._values!r})"
 
 
+class _Shown:
+    """What one explanation and a list of them become alike: tables, pages and files."""
+
+    __slots__ = ()
+
+    def to_pandas(self: Any, level: Level = "word") -> DataFrame:
+        """A table with a row for each word, token or sentence of each text.
+
+        Its columns: index (of the explanation in its list), classifier, method, options, target, prediction,
+        truth, probability, logit (of the prediction), sequence (0 for the text, 1 for its pair), start and
+        end (in characters), the text of the unit under the name of the level, unknown, score.
+
+        Args:
+            level: "word", "token" or "sentence".
+
+        Raises:
+            UnknownNameError: no such level.
+            MissingExtraError: pandas is not installed.
+        """
+        from whybert.saving import data_frame
+
+        return data_frame(self, level)
+
+    def to_html(self: Any, level: Level = "word") -> str:
+        """A self-contained HTML document with the heat maps, see `whybert.html`.
+
+        Args:
+            level: "word", "token" or "sentence".
+
+        Raises:
+            InputError: the list is empty.
+            UnknownNameError: no such level.
+        """
+        from whybert.render.html import html
+
+        return html(self, level)
+
+    def to_latex(self: Any, level: Level = "word") -> str:
+        """A LaTeX snippet with the heat maps; it needs xcolor (``whybert.render.latex``).
+
+        Args:
+            level: "word", "token" or "sentence".
+
+        Raises:
+            InputError: the list is empty.
+            UnknownNameError: no such level.
+        """
+        from whybert.render.latex import latex
+
+        return latex(self, level)
+
+    def save(self: Any, path: str | Path, level: Level = "word") -> None:
+        """Write a file whose suffix says what it holds, see `whybert.save`.
+
+        Args:
+            path: of the file; an existing one is replaced.
+            level: "word", "token" or "sentence", where the format shows scores.
+
+        Raises:
+            InputError: the list is empty.
+            UsageError: no format has this suffix.
+            FileError: the file cannot be written.
+            MissingExtraError: the format needs a package that is not installed.
+        """
+        from whybert.saving import save
+
+        save(self, path, level)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
-class Explanation:
+class Explanation(_Shown):
     """Why a classifier decided as it did about one text, or one pair of texts.
 
     Fields:
@@ -585,60 +654,6 @@ class Explanation:
             classifier=classifier,
         )
 
-    def to_html(self, level: Level = "word") -> str:
-        """A self-contained HTML document with the heat map (``whybert.render.html``).
-
-        Args:
-            level: "word", "token" or "sentence".
-
-        Raises:
-            UnknownNameError: no such level.
-        """
-        from whybert.render.html import html
-
-        return html(self, level)
-
-    def to_latex(self, level: Level = "word") -> str:
-        """A LaTeX snippet with the heat map; it needs xcolor (``whybert.render.latex``).
-
-        Args:
-            level: "word", "token" or "sentence".
-
-        Raises:
-            UnknownNameError: no such level.
-        """
-        from whybert.render.latex import latex
-
-        return latex(self, level)
-
-    def to_pandas(self, level: Level = "word") -> DataFrame:
-        """A table with a row for each word, token or sentence, see `Explanations.to_pandas`.
-
-        Args:
-            level: "word", "token" or "sentence".
-
-        Raises:
-            UnknownNameError: no such level.
-            MissingExtraError: pandas is not installed.
-        """
-        return Explanations([self]).to_pandas(level)
-
-    def save(self, path: str | Path, level: Level = "word") -> None:
-        """Write a file whose suffix says what it holds, see `whybert.save`.
-
-        Args:
-            path: of the file; an existing one is replaced.
-            level: "word", "token" or "sentence", where the format shows scores.
-
-        Raises:
-            UsageError: no format has this suffix.
-            FileError: the file cannot be written.
-            MissingExtraError: the format needs a package that is not installed.
-        """
-        from whybert.saving import save
-
-        save(self, path, level)
-
     def plot(self, kind: str = "heat", level: Level = "word") -> Figure:
         """A matplotlib figure, which shows itself in notebooks and is saved with `.savefig("why.pdf")`.
 
@@ -668,7 +683,7 @@ class Explanation:
         return terminal(self)
 
 
-class Explanations(list[Explanation]):
+class Explanations(_Shown, list[Explanation]):
     """A list of explanations that shows itself in a notebook and a terminal, and goes into files and tables.
 
     Args:
@@ -717,69 +732,6 @@ class Explanations(list[Explanation]):
             replace(each, truth=_truth(each, label, index))
             for index, (each, label) in enumerate(zip(self, listed, strict=True))
         )
-
-    def to_pandas(self, level: Level = "word") -> DataFrame:
-        """A table with a row for each word, token or sentence of each text.
-
-        Its columns: index (of the explanation in this list), classifier, method, options, target, prediction,
-        truth, probability, logit (of the prediction), sequence (0 for the text, 1 for its pair), start and
-        end (in characters), the text of the unit under the name of the level, unknown, score.
-
-        Args:
-            level: "word", "token" or "sentence".
-
-        Raises:
-            UnknownNameError: no such level.
-            MissingExtraError: pandas is not installed.
-        """
-        from whybert.saving import data_frame
-
-        return data_frame(self, level)
-
-    def to_html(self, level: Level = "word") -> str:
-        """A self-contained HTML document with all heat maps, see `whybert.html`.
-
-        Args:
-            level: "word", "token" or "sentence".
-
-        Raises:
-            InputError: there are none.
-            UnknownNameError: no such level.
-        """
-        from whybert.render.html import html
-
-        return html(self, level)
-
-    def to_latex(self, level: Level = "word") -> str:
-        """A LaTeX snippet with all heat maps; it needs xcolor.
-
-        Args:
-            level: "word", "token" or "sentence".
-
-        Raises:
-            InputError: there are none.
-            UnknownNameError: no such level.
-        """
-        from whybert.render.latex import latex
-
-        return latex(self, level)
-
-    def save(self, path: str | Path, level: Level = "word") -> None:
-        """Write a file whose suffix says what it holds, see `whybert.save`.
-
-        Args:
-            path: of the file; an existing one is replaced.
-            level: "word", "token" or "sentence", where the format shows scores.
-
-        Raises:
-            InputError: there are none.
-            UsageError: no format has this suffix.
-            FileError: the file cannot be written.
-            MissingExtraError: the format needs a package that is not installed.
-        """
-        from whybert.saving import save
-
-        save(self, path, level)
 
     def __repr__(self) -> str:
         methods = ", ".join(dict.fromkeys(quoted(each.method)[1:-1] for each in self))

@@ -8,19 +8,6 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from whybert.lrp.functions import (
-    Activation,
-    ComposedActivation,
-    InnerFunction,
-    LayerNorm,
-    Linear,
-    Offset,
-    RMSNorm,
-    Share,
-)
-
-FUNCTIONS: Final = (Activation, ComposedActivation, InnerFunction, LayerNorm, Linear, Offset, RMSNorm, Share)
-
 # The names of autograd's nodes, without "Backward0", that the known functions leave in the graph.  Which
 # of several a function leaves depends on the device, the data type and the shapes.
 KNOWN_NODES: Final = frozenset(

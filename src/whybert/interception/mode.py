@@ -24,7 +24,6 @@ from whybert.interception.calls import (
     tensors_in,
 )
 from whybert.interception.graph import (
-    FUNCTIONS,
     KNOWN_NODES,
     NODES_BY_KIND,
     NODES_WITHOUT_DERIVATIVE,
@@ -52,6 +51,7 @@ from whybert.lrp import contractions
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import REFUSED, Composite
 from whybert.lrp.functions import (
+    FUNCTIONS,
     Activation,
     ComposedActivation,
     InnerFunction,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -316,3 +316,6 @@ def total_share(composite: Composite | None, positions: tuple[tuple[str, int], .
         return 1.0
     shares = [composite.shares(kind)[operand] for kind, operand in positions]
     return None if None in shares else math.prod(share for share in shares if share is not None)
+
+
+FUNCTIONS: Final = (Activation, ComposedActivation, InnerFunction, LayerNorm, Linear, Offset, RMSNorm, Share)
