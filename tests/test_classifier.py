@@ -32,6 +32,7 @@ from transformers import (
     LlamaConfig,
     LlamaForSequenceClassification,
 )
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 import tiny
 from whybert import Explanation, attribute, builtin, explain
@@ -253,13 +254,56 @@ class _Careless(BertForSequenceClassification):
         return super().forward(input_ids)
 
 
-def test_a_model_that_reads_padding_is_warned_about() -> None:
+class _Maskless(BertForSequenceClassification):
+    """Takes no mask, as a module of someone's own may."""
+
+    def forward(self, input_ids, token_type_ids=None):
+        return super().forward(input_ids, token_type_ids=token_type_ids)
+
+
+class _Mean(BertForSequenceClassification):
+    """Heeds the mask in attention, and not in the mean over all positions."""
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
+        return SequenceClassifierOutput(logits=self.classifier(states.mean(1)))
+
+
+class _Leaking(BertForSequenceClassification):
+    """Reads of padding less than is seen by asking it."""
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        output = self.bert(input_ids, attention_mask=attention_mask)
+        leak = 1e-6 * output.last_hidden_state.sum(1)
+        return SequenceClassifierOutput(logits=self.classifier(output.pooler_output + leak))
+
+
+@pytest.mark.parametrize("kind", [_Careless, _Maskless, _Mean, BertForSequenceClassification])
+@pytest.mark.parametrize("long", ["truncate", "windows"])
+def test_what_is_said_of_a_text_does_not_depend_on_its_neighbours(kind: Any, long: str) -> None:
+    """Where a model reads padding, only texts of one length share a batch."""
     tokenizer = tiny.wordpiece()
-    careless = Classifier(_Careless(tiny.bert(tokenizer).config).eval(), tokenizer)
+    torch.manual_seed(0)
+    model = kind(tiny.bert_config(tokenizer, initializer_range=0.3)).double().eval()
+    ours = Classifier(model, tokenizer, max_length=9)
+    assert ours.reads_padding == (kind is not BertForSequenceClassification)
+    texts = [*TEXTS, "a", "a film", "b film", "a film " * 12]
+    predicted = ours.predict(texts, long=long)
+    for method in ("gs", "gi:reduction=sum", "cp_lrp"):
+        for text, said, found in zip(texts, predicted, explain(ours, texts, method, long=long), strict=True):
+            [one] = explain(ours, text, method, long=long, batch_size=1)
+            assert said.logits == pytest.approx(one.logits)
+            assert found.logits == pytest.approx(one.logits)
+            assert found.scores == pytest.approx(one.scores)
+
+
+def test_padding_that_is_read_all_the_same_is_warned_about() -> None:
+    tokenizer = tiny.wordpiece()
+    leaking = Classifier(_Leaking(tiny.bert(tokenizer).config).eval(), tokenizer)
     for method in ("gs", "attnlrp"):
-        with pytest.warns(PaddingWarning, match="_Careless reads padding.*batch_size=1"):
-            explain(careless, TEXTS, method)
-        explain(careless, TEXTS, method, batch_size=1)
+        with pytest.warns(PaddingWarning, match="_Leaking reads padding.*batch_size=1"):
+            explain(leaking, TEXTS, method)
+        explain(leaking, TEXTS, method, batch_size=1)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -456,6 +500,7 @@ def test_batches_are_sorted_by_length_and_hold_each_text_once() -> None:
 
 def test_each_text_is_tokenized_once() -> None:
     ours = classifier()
+    assert not ours.reads_padding  # which is asked once, about texts of its own
     calls = []
     plain = ours.tokenizer.__class__.__call__
 

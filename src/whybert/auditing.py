@@ -330,7 +330,10 @@ class _Examined:
             if bool(padding.any()):
                 most = max(most or 0.0, float(each.scores[padding].abs().max()))
         if most is None:
-            return Check("padding", method.spec, "skipped", explanation="texts of one length share a batch")
+            told = "texts of one length share a batch"
+            if self.classifier.reads_padding:
+                told = f"the model reads padding, so {told}"
+            return Check("padding", method.spec, "skipped", explanation=told)
         told = f"a padding token's score is {most:.1e}: the model reads padding; {self.way_out}"
         return _judged("padding", method, most, 0.0, told)
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -32,6 +32,7 @@ from whybert.errors import (
     UnknownNameError,
     UnsupportedModelError,
     UsageError,
+    WhybertError,
     quoted,
 )
 from whybert.finding import EmbeddingLike, is_clear, made_known, probe
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BATCH_SIZE = 32
+
+_LEAST: Final = 1e-4  # of an answer changes at least where padding is read; less is rounding
 
 _WRAPPERS: Final = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -368,6 +371,31 @@ class Classifier:
                 "they are"
             )
 
+    @cached_property
+    def reads_padding(self) -> bool:
+        """Whether the answer to a text is another with padding behind it; told by asking the model once.
+
+        A model may take no `attention_mask`, or not heed it everywhere, such as in a mean over all positions.
+        Not asked where the tokenizer does not pad behind texts.
+        """
+        if self.tokenizer.pad_token_id is None or self.tokenizer.padding_side == "left":
+            return False
+        try:
+            rows = self.tokenize(["a", "a good film " * 4])
+            takes = input_filter(self.model)
+            alone, beside = (
+                self._logits({k: v for k, v in each.inputs.items() if takes(k)})[0]
+                for each in (encoding.collate(self.tokenizer, rows[:count]) for count in (1, 2))
+            )
+        except WhybertError:
+            return False  # whoever asks it next says why
+        precision = max(
+            (torch.finfo(each.dtype).eps for each in self.model.parameters() if each.is_floating_point()),
+            default=0.0,
+        )
+        scale = float(torch.maximum(alone.abs(), beside.abs()).max())
+        return float((alone - beside).abs().max()) > max(_LEAST, 8 * precision) * scale
+
     @property
     def is_regression(self) -> bool:
         """Whether the model answers numbers: it says so, or has one output and is no multi-label model."""
@@ -497,7 +525,7 @@ def batches(
     What a model says of a text does not depend on the texts beside it: without a token for padding each text
     is a batch, and only texts of one length share one where padding would stand on the left (it moves the
     positions, and what is read from the first one), or where the model takes another token for padding (a
-    decoder would read its answer there).
+    decoder would read its answer there), or reads it.
     """
     yield from batches_of_rows(classifier, classifier.read(texts).rows, batch_size)
 
@@ -518,7 +546,7 @@ def batches_of_rows(
         [(index,) for index in range(len(rows))] if units is None else units,
         key=lambda unit: (-rows[unit[0]].token_count, -len(unit)),
     )
-    alone = _is_unpadded(classifier)
+    alone = len({rows[unit[0]].token_count for unit in order}) > 1 and _is_unpadded(classifier)
     for _, alike in groupby(order, lambda unit: rows[unit[0]].token_count if alone else 0):
         for indices in _filled(alike, size):
             batch = encoding.collate(classifier.tokenizer, [rows[index] for index in indices])
@@ -539,7 +567,8 @@ def _most(classifier: Classifier, batch_size: int) -> int:
 def _is_unpadded(classifier: Classifier) -> bool:
     """Whether only rows of one length may share a batch."""
     own, tokenizer = getattr(classifier.model.config, "pad_token_id", None), classifier.tokenizer
-    return tokenizer.padding_side == "left" or own not in (None, tokenizer.pad_token_id)
+    moved = tokenizer.padding_side == "left" or own not in (None, tokenizer.pad_token_id)
+    return moved or classifier.reads_padding
 
 
 def _filled(units: Iterable[tuple[int, ...]], size: int) -> Iterator[tuple[int, ...]]:
