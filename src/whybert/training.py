@@ -38,7 +38,7 @@ from whybert.scoring import BEST, LEAST_IS_BEST, MEASURES
 from whybert.store import VERSIONS, RunFolder, versions
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
     from whybert.datasets import TextDataset
 
@@ -517,7 +517,7 @@ def _trainer(
     checkpoints: Path,
 ) -> Trainer:
     from accelerate import PartialState
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import DataCollatorWithPadding, IntervalStrategy, Trainer
     from transformers.trainer_callback import PrinterCallback
 
     class OrderedTrainer(Trainer):  # here, since it cannot be imported without the extra
@@ -532,7 +532,35 @@ def _trainer(
         settings.seed,
         group=settings.group_by_length,
     )
-    steps_per_epoch = math.ceil(len(order) / settings.train_batch_size)
+    arguments = _arguments(settings, len(order), best, checkpoints)
+    callbacks: list[TrainerCallback] = [_Watch()]
+    if arguments.eval_strategy == IntervalStrategy.STEPS:
+        callbacks.append(_EpochEnds())
+    if settings.early_stopping is not None:
+        callbacks.append(_EarlyStopping(settings.early_stopping, best))
+    if PartialState().is_main_process:
+        callbacks.append(_Progress(data.notes))
+    trainer = OrderedTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=splits["train"],
+        eval_dataset=splits["validation"],
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_loss_func=partial(loss, data.problem_type, class_weights(settings.class_weights, data)),
+        compute_metrics=partial(scores, data),
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout
+    return trainer
+
+
+def _arguments(settings: Settings, rows: int, best: str, checkpoints: Path) -> TrainingArguments:
+    """The settings as the Trainer has them, for so many training rows."""
+    from accelerate import PartialState
+    from transformers import TrainingArguments
+
+    steps_per_epoch = math.ceil(rows / settings.train_batch_size)
     steps = steps_per_epoch * settings.num_train_epochs
     every = math.ceil(steps_per_epoch / settings.evaluations_per_epoch)
     interval = "epoch" if every == steps_per_epoch else "steps"
@@ -568,26 +596,7 @@ def _trainer(
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # one process, one device; several come from accelerate launch
-    callbacks: list[TrainerCallback] = [_Watch()]
-    if interval == "steps":
-        callbacks.append(_EpochEnds())
-    if settings.early_stopping is not None:
-        callbacks.append(_EarlyStopping(settings.early_stopping, best))
-    if PartialState().is_main_process:
-        callbacks.append(_Progress(data.notes))
-    trainer = OrderedTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=splits["train"],
-        eval_dataset=splits["validation"],
-        processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_loss_func=partial(loss, data.problem_type, class_weights(settings.class_weights, data)),
-        compute_metrics=partial(scores, data),
-        callbacks=callbacks,
-    )
-    trainer.remove_callback(PrinterCallback)  # it prints to stdout
-    return trainer
+    return arguments
 
 
 def _has_bf16() -> bool:

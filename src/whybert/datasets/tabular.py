@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from whybert.datasets.base import (
     SPLITS,
@@ -68,6 +68,8 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Row = TypeVar("Row")
+Label: TypeAlias = str | tuple[str, ...] | None
+"""What stands in a label column: a label, several of them, or none."""
 
 
 # Reading.
@@ -424,7 +426,7 @@ def load_table(
     is_labelled = label_column is not None or any(
         _position(table, name) for table in tables.values() for name in LABEL_COLUMNS
     )
-    splits: dict[str, list[tuple[str, str | None, str | tuple[str, ...] | None]]] = {}
+    splits: dict[str, list[tuple[str, str | None, Label]]] = {}
     names: dict[str, tuple[str, ...]] = {}
     for split, table in tables.items():
         text = _find(table, "text", TEXT_COLUMNS, text_column)
@@ -433,19 +435,7 @@ def load_table(
         label = _label_position(table, split, label_column) if is_labelled and not flags else None
         if label is not None and table.label_names:
             names[split] = table.label_names.get(table.columns[label], ())
-        rows: list[tuple[str, str | None, str | tuple[str, ...] | None]] = []
-        for number, cells in table.rows:
-            first = _text_of(table, number, cells, text, gaps)
-            second = None if pair is None else _text_of(table, number, cells, pair, gaps)
-            is_gap = label is None or (gaps and _is_gap(cells[label]))
-            value = None if label is None or is_gap else _label_of(table, number, cells, label)
-            if marks:
-                value = tuple(name for name, place in marks.items() if _is_set(table, number, cells, place))
-            if rows and isinstance(value, tuple) != isinstance(rows[0][2], tuple):
-                raise table.error(
-                    number, "expected a list of labels in each row or in none; write them alike"
-                )
-            rows.append((first, second, value))
+        rows = list(_rows(table, text, pair, label, marks, gaps))
         if split == TEST and all(value == "-1" for _, _, value in rows):  # withheld labels
             rows = [(first, second, None) for first, second, _ in rows]
         splits[split] = rows
@@ -465,7 +455,7 @@ def load_table(
     if flags:
         labels, index_of, are_ordered = flags, lambda _, name: flags.index(name), True
 
-    def index(split: str, value: str | tuple[str, ...] | None) -> int | tuple[int, ...] | None:
+    def index(split: str, value: Label) -> int | tuple[int, ...] | None:
         if isinstance(value, tuple):
             return tuple(sorted({index_of(split, each) for each in value}))
         return None if value is None else index_of(split, value)
@@ -475,6 +465,28 @@ def load_table(
         for split, rows in splits.items()
     }
     return build(place.stem, labels, Loaded(examples), str(place), labels_are_ordered=are_ordered)
+
+
+def _rows(
+    table: Table, text: int, pair: int | None, label: int | None, flags: Mapping[str, int], gaps: bool
+) -> Iterator[tuple[str, str | None, Label]]:
+    """The text, its pair and its label in each row, from the columns at these positions.
+
+    flags: the columns that are labels themselves.  gaps: see `load_table`.
+    """
+    are_several: bool | None = None
+    for number, cells in table.rows:
+        first = _text_of(table, number, cells, text, gaps)
+        second = None if pair is None else _text_of(table, number, cells, pair, gaps)
+        value: Label = None
+        if flags:
+            value = tuple(name for name, place in flags.items() if _is_set(table, number, cells, place))
+        elif label is not None and not (gaps and _is_gap(cells[label])):
+            value = _label_of(table, number, cells, label)
+        if are_several not in (None, isinstance(value, tuple)):
+            raise table.error(number, "expected a list of labels in each row or in none; write them alike")
+        are_several = isinstance(value, tuple)
+        yield first, second, value
 
 
 def read_columns(data: TextDataset, split: str, names: Sequence[str]) -> dict[str, list[Any]]:
@@ -501,7 +513,7 @@ def read_columns(data: TextDataset, split: str, names: Sequence[str]) -> dict[st
     return {name: [cells[index] for cells in rows] for name, index in positions.items()}
 
 
-def _each(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+def _each(value: Label) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
 
