@@ -25,6 +25,7 @@ from whybert.anatomy import (
     model_inputs,
     plain,
 )
+from whybert.datasets.base import MULTI, PROBLEMS, REGRESSION
 from whybert.encoding import EncodedText, Encoding, Text
 from whybert.errors import (
     InputError,
@@ -52,8 +53,6 @@ BATCH_SIZE = 32
 _LEAST: Final = 1e-4  # of an answer changes at least where padding is read; less is rounding
 
 _WRAPPERS: Final = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-
-PROBLEM_TYPES: Final = ("single_label_classification", "multi_label_classification", "regression")
 
 ClassifierLike: TypeAlias = "Classifier | str | os.PathLike[str] | tuple[Any, Any] | Any"
 """What `Classifier.of` takes."""
@@ -174,8 +173,8 @@ class Classifier:
         config = getattr(model, "config", None)
         if problem_type is None:
             problem_type = getattr(config, "problem_type", None)
-        elif problem_type not in PROBLEM_TYPES:
-            raise UnknownNameError("problem_type", problem_type, PROBLEM_TYPES)
+        elif problem_type not in PROBLEMS:
+            raise UnknownNameError("problem_type", problem_type, PROBLEMS)
         expected = len(label_names(config) if names is None else names)
         count = label_count(model, expected)
         if names is not None and count != expected:
@@ -400,7 +399,7 @@ class Classifier:
     def is_regression(self) -> bool:
         """Whether the model answers numbers: it says so, or has one output and is no multi-label model."""
         kind = self.problem_type
-        return kind == "regression" or (len(self.labels) == 1 and kind != "multi_label_classification")
+        return kind == REGRESSION or (len(self.labels) == 1 and kind != MULTI)
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as probabilities, by the model's problem type.
@@ -416,7 +415,7 @@ class Classifier:
         """
         if self.is_regression:
             return logits
-        many = self.problem_type == "multi_label_classification"
+        many = self.problem_type == MULTI
         return logits.sigmoid() if many else logits.softmax(dim=-1)
 
 

@@ -25,6 +25,7 @@ from whybert.anatomy import (
     plain,
     word_embeddings,
 )
+from whybert.datasets.base import REGRESSION
 from whybert.encoding import maximum_length, tokenize
 from whybert.errors import (
     UnknownNameError,
@@ -98,7 +99,7 @@ def made_known(
     logits: LogitsLike = None,
     count: int | None = None,
     *,
-    problem_type: str | None = "regression",
+    problem_type: str | None = REGRESSION,
 ) -> ForeignModel:
     """The module with what is known of it once it was asked about the inputs.
 
@@ -171,7 +172,7 @@ _INVERSE: Final = {"softmax": "log", "sigmoid": "logit"}
 def _check_no_probabilities(module: nn.Module, logits: Tensor, problem_type: str | None) -> None:
     """Raise UnsupportedModelError where probabilities would be made of what are some already."""
     single = logits.dim() == 1 or logits.shape[1] == 1
-    if problem_type == "regression" or (problem_type is None and single):
+    if problem_type == REGRESSION or (problem_type is None and single):
         return
     step: Any = logits.grad_fn
     while step is not None and _OF_SHAPE.fullmatch(step.name()):

@@ -13,15 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from whybert.datasets.base import MULTI, REGRESSION, SINGLE
 from whybert.encoding import Text
 from whybert.errors import UnsupportedModelError, UsageError
 
 PIPELINE_TASKS: Final = ("text-classification", "sentiment-analysis")
 
 _PROBLEM_TYPES: Final = {
-    "none": "regression",
-    "sigmoid": "multi_label_classification",
-    "softmax": "single_label_classification",
+    "none": REGRESSION,
+    "sigmoid": MULTI,
+    "softmax": SINGLE,
 }
 """What a pipeline makes of logits, and the problem type of which probabilities are made so."""
 
@@ -124,8 +125,8 @@ def _of_pipeline(value: Any) -> Held:
                 "function_to_apply: 'sigmoid' or 'none'"
             )
         options["problem_type"] = _PROBLEM_TYPES[str(getattr(applied, "value", applied)).lower()]
-    elif config.num_labels == 1 and config.problem_type != "regression":
-        options["problem_type"] = _PROBLEM_TYPES["sigmoid"]
+    elif config.num_labels == 1 and config.problem_type != REGRESSION:
+        options["problem_type"] = MULTI
     return Held(value.model, value.tokenizer, options)
 
 
@@ -187,9 +188,9 @@ def _of_cross_encoder(value: Any) -> Held:
     _check_body(value, "CrossEncoder")
     activation = type(value.activation_fn).__name__
     problem_type = {
-        "Sigmoid": "multi_label_classification",
-        "Softmax": "single_label_classification",
-        "Identity": "regression" if value.num_labels == 1 else None,
+        "Sigmoid": MULTI,
+        "Softmax": SINGLE,
+        "Identity": REGRESSION if value.num_labels == 1 else None,
     }
     if activation not in problem_type:
         raise UsageError(
@@ -233,7 +234,7 @@ def _of_setfit(value: Any) -> Held:
         {
             "name": getattr(value.model_body.model_card_data, "base_model", None) or "SetFitModel",
             "labels": None if names is None else list(names),
-            "problem_type": "multi_label_classification" if many else "single_label_classification",
+            "problem_type": MULTI if many else SINGLE,
         },
         (_PAIR[0], _listed(value.predict_proba([_PAIR[0]]))),
     )

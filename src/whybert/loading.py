@@ -25,6 +25,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from whybert import adapters, builtin
 from whybert.adapters import Adapter
+from whybert.datasets.base import SINGLE
 from whybert.errors import ModelLoadError, UsageError, WhybertError, one_line
 from whybert.folders import WEIGHT_FILES, check_folder, check_head
 from whybert.targets import label_names
@@ -87,7 +88,7 @@ def load_encoder(
     labels: Sequence[str],
     *,
     do_lower_case: bool | None = None,
-    problem_type: str = "single_label_classification",
+    problem_type: str = SINGLE,
     numbers: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """An encoder with a classification head for `labels`, to be fine-tuned, and its tokenizer.

@@ -12,6 +12,7 @@ import typer
 from whybert.cli.options import INPUT_PANEL, listed, told
 from whybert.cli.output import note
 from whybert.corpus.sources import Inputs, Rows
+from whybert.datasets.base import REGRESSION, SINGLE
 from whybert.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -133,7 +134,6 @@ class InputOptions(DataOptions):
         return Inputs(texts, pairs, self.tab_pairs, self.text or [], lambda line: note(line, dim=True))
 
 
-_ONE_LABEL = "single_label_classification"
 _FOR_DATA = {*(field.name for field in fields(DataOptions)), "columns"}
 
 
@@ -158,7 +158,7 @@ def match(
     if not isinstance(source, Rows) or not source.has_labels:
         return ()
     if needed:
-        source.read_as("regression" if classifier.is_regression else classifier.problem_type or _ONE_LABEL)
+        source.read_as(REGRESSION if classifier.is_regression else classifier.problem_type or SINGLE)
     if classifier.is_regression:
         return ()
     from whybert.targets import match_labels

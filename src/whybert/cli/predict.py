@@ -13,6 +13,7 @@ from whybert.cli.output import console_for, opened, show, show_result
 from whybert.cli.progress import Answering
 from whybert.corpus import sinks
 from whybert.corpus.sources import Item, Rows
+from whybert.datasets.base import MULTI
 from whybert.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def predict_command(
         chunks = counted(answering.answers(ask))
         labels = classifier.labels
         answer = sinks.NUMBER if classifier.is_regression else sinks.PROBABILITY
-        several = classifier.problem_type == "multi_label_classification"
+        several = classifier.problem_type == MULTI
         if stream is None:
             for _ in chunks:
                 pass

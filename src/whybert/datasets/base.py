@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+PROBLEMS = (SINGLE, MULTI, REGRESSION)
+"""The problem types of transformers: what labels, and the logits of a model, are."""
 """What the label of a row is, in the words of transformers: one of them, any number of them, or a number."""
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)

@@ -6,11 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from whybert.datasets.base import MULTI, REGRESSION, SINGLE, DatasetError, TextDataset, hugging_face
+from whybert.datasets.base import (
+    MULTI,
+    PROBLEMS,
+    REGRESSION,
+    SINGLE,
+    DatasetError,
+    TextDataset,
+    hugging_face,
+)
 from whybert.datasets.tabular import have_fractions, number
 from whybert.errors import UnknownNameError, UsageError, quoted
 
-PROBLEMS: Final = (SINGLE, MULTI, REGRESSION)
 SEPARATORS: Final = ("|", ";", ",")
 """What may stand between the labels of a cell; that which does, where none is given."""
 
