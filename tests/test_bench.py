@@ -604,6 +604,7 @@ class Counted:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> tuple[Classifier, Counted]:
     classifier = classifier_of()
+    assert not classifier.reads_padding  # which it is asked once, before anything is counted
     return classifier, Counted(classifier, monkeypatch)
 
 
