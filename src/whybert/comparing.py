@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+from statistics import correlation
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from whybert.errors import InputError
@@ -421,13 +422,9 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
     if len(pairs) < 2:
         return None
     ranks = [_ranks([pair[side] for pair in pairs]) for side in (0, 1)]
-    mean = (len(pairs) + 1) / 2
-    centred = [[rank - mean for rank in side] for side in ranks]
-    sizes = [math.sqrt(math.fsum(value * value for value in side)) for side in centred]
-    if not all(sizes):
+    if any(len(set(side)) < 2 for side in ranks):
         return None
-    product = math.fsum(one * other for one, other in zip(*centred, strict=True))
-    return max(-1.0, min(1.0, product / (sizes[0] * sizes[1])))
+    return max(-1.0, min(1.0, correlation(*ranks)))
 
 
 def _ranks(values: Sequence[float]) -> list[float]:

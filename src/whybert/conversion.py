@@ -8,7 +8,6 @@ reason of a table, or an error; so is every parameter of the model that is writt
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -985,6 +984,8 @@ def _summary(conversion: Conversion) -> list[tuple[str, str]]:
 
 def _model_card(conversion: Conversion, source: _Files, request: _Request) -> str:
     """The README.md: the same for the same files, and without the paths of anybody's machine."""
+    from whybert.store import file_digest
+
     facts = [f"- {heading}: {value}" for heading, value in _summary(conversion) if heading != "folder"]
     files = (*source.files, request.config, request.vocabulary)
     return "\n".join(
@@ -1002,12 +1003,7 @@ def _model_card(conversion: Conversion, source: _Files, request: _Request) -> st
             "",
             "| file | SHA-256 |",
             "| --- | --- |",
-            *(f"| {file.name} | {_checksum(file)} |" for file in files),
+            *(f"| {file.name} | {file_digest(file)} |" for file in files),
             "",
         )
     )
-
-
-def _checksum(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -26,7 +26,7 @@ _PIECE_MARKS: Final = (
 
 
 def explanation_of(
-    subject: Subject, labels: Sequence[str], scores: Sequence[float], method: str, *, signed: bool = True
+    subject: Subject, labels: Sequence[str], scores: Sequence[float], method: str
 ) -> Explanation:
     """The subject with these scores, one for each token, special tokens included."""
     return Explanation.of_row(
@@ -38,7 +38,7 @@ def explanation_of(
         target=(subject.target, None),
         method=method,
         options={},
-        signed=signed,
+        signed=True,
     )
 
 

@@ -48,21 +48,9 @@ from whybert.interception.notes import (
 from whybert.interception.sub_layers import SubLayers
 from whybert.interception.trace import AttentionTrace
 from whybert.lrp import contractions
+from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import REFUSED, Composite
-from whybert.lrp.functions import (
-    FUNCTIONS,
-    Activation,
-    ComposedActivation,
-    InnerFunction,
-    LayerNorm,
-    Linear,
-    Offset,
-    RMSNorm,
-    Share,
-    Sweep,
-    total_share,
-)
 from whybert.quantised import linear_layer
 
 Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -109,7 +97,7 @@ class Interception(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.composites = tuple(composites)
-        self.sweep = Sweep()
+        self.sweep = lrp.Sweep()
         self.embedding: Tensor | None = None
         self.books: Tensor | None = None
         self.trace = AttentionTrace(attention)
@@ -353,7 +341,7 @@ class Interception(TorchFunctionMode):
                 raise UnsupportedOperationError(
                     "a kernel without a derivative (of 8-bit weights?)", self.composites[0].name, lost=True
                 )
-            if self._closed is None or getattr(node, "_forward_cls", None) in FUNCTIONS:
+            if self._closed is None or getattr(node, "_forward_cls", None) in lrp.FUNCTIONS:
                 continue
             if name not in allowed and not name.startswith("ScaledDotProduct"):
                 raise UnsupportedOperationError(node.name(), self._name())
@@ -383,13 +371,13 @@ class Interception(TorchFunctionMode):
         return cast(Tensor, self._carried([x], y))
 
     def _layer(self, x: Tensor, weight: Tensor, bias: Tensor | None, compute: Callable[[], Tensor]) -> Tensor:
-        return applied(Linear, x, weight, bias, compute, self._has_rule("linear"), self.books, self.sweep)
+        return applied(lrp.Linear, x, weight, bias, compute, self._has_rule("linear"), self.books, self.sweep)
 
     def _offset(self, y: Tensor, constant: Tensor | None) -> Tensor:
         """y, to which the constant was added, with the constant in the books."""
         if self.books is None or constant is None or not y.requires_grad or not constant.is_floating_point():
             return y
-        return applied(Offset, y, constant.detach(), y.clone, 1.0, self.books, self.sweep)
+        return applied(lrp.Offset, y, constant.detach(), y.clone, 1.0, self.books, self.sweep)
 
     def _contraction(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A sum of products: a linear layer if one operand is a constant, else a product of activations."""
@@ -508,7 +496,7 @@ class Interception(TorchFunctionMode):
             return cast(Tensor, self._refuse(func, args, kwargs))
         if not self._has_rule("layer_norm"):
             return F.rms_norm(x, tuple(shape), weight, eps)
-        return applied(RMSNorm, x, tuple(shape), weight, eps, self.sweep)
+        return applied(lrp.RMSNorm, x, tuple(shape), weight, eps, self.sweep)
 
     def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x, shape, weight, bias, eps = bind(
@@ -520,7 +508,7 @@ class Interception(TorchFunctionMode):
             return cast(Tensor, self._refuse(func, args, kwargs))
         self.sub_layers.normalises(x)
         if self._has_rule("layer_norm"):
-            return applied(LayerNorm, x, shape, weight, bias, eps, self.books, self.sweep)
+            return applied(lrp.LayerNorm, x, shape, weight, bias, eps, self.books, self.sweep)
         return F.layer_norm(x, shape, weight, bias, eps)
 
     # --- element-wise functions ----------------------------------------------------------------------
@@ -556,7 +544,7 @@ class Interception(TorchFunctionMode):
         def of(value: Tensor) -> Tensor:
             return cast(Tensor, func(*mapped(args, lambda t: value if t is x else t), **kwargs))
 
-        return note(applied(InnerFunction, x, of, name_of(func), "quotient", self.sweep), RECIPROCAL, ())
+        return note(applied(lrp.InnerFunction, x, of, name_of(func), "quotient", self.sweep), RECIPROCAL, ())
 
     @staticmethod
     def _power_of(exponent: float) -> ops.Elementwise:
@@ -568,12 +556,13 @@ class Interception(TorchFunctionMode):
         )
 
     def _elementwise(self, x: Tensor, function: ops.Elementwise, kind: str) -> Tensor:
-        y = applied(Activation, x, function, kind, self.sweep) if self._has_rule(kind) else function.value(x)
+        has_rule = self._has_rule(kind)
+        y = applied(lrp.Activation, x, function, kind, self.sweep) if has_rule else function.value(x)
         return note_elementwise(y, origin(x)[0], None)
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
-        y = applied(InnerFunction, x, func, name_of(func), None, self.sweep)
+        y = applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep)
         return note_elementwise(y, origin(x)[0], None)
 
     # --- products and quotients ----------------------------------------------------------------------
@@ -591,7 +580,7 @@ class Interception(TorchFunctionMode):
         if x is x_b and (scale_a is not None or scale_b is not None) and self._closed is not None:
             if scale_a is None:
                 a, b, scale_a = b, a, scale_b
-            y = applied(ComposedActivation, a, b, x, scale_a, self.sweep)
+            y = applied(lrp.ComposedActivation, a, b, x, scale_a, self.sweep)
             return note_elementwise(y, x, None)
         return self._activations_product(func, a, b, torch.mul, None)
 
@@ -670,7 +659,7 @@ class Interception(TorchFunctionMode):
         slope = (
             1.0 if func not in ops.DIFFERENCES and not kwargs else float((of(zero + 1) - offset).flatten()[0])
         )
-        return applied(Offset, x, offset, lambda: of(x.detach()), slope, self.books, self.sweep)
+        return applied(lrp.Offset, x, offset, lambda: of(x.detach()), slope, self.books, self.sweep)
 
     def _with_bias(
         self,
@@ -771,7 +760,7 @@ class Interception(TorchFunctionMode):
             # A mask of attention scores is a number beyond all others; no relevance is meant to stay with it.
             if bool(((fill != 0) & (fill.abs() < _MASK)).any()):
                 y = applied(
-                    Offset,
+                    lrp.Offset,
                     y,
                     fill.masked_fill(fill.abs() >= _MASK, 0.0),
                     y.clone,
@@ -812,7 +801,7 @@ class Interception(TorchFunctionMode):
 
     def _booked(self, constant: Tensor) -> Tensor:
         """A constant among operands that are joined or added, which takes its share of the relevance."""
-        return applied(Offset, constant, constant, constant.clone, 1.0, self.books, self.sweep)
+        return applied(lrp.Offset, constant, constant, constant.clone, 1.0, self.books, self.sweep)
 
     def _all_attention(self, operands: Sequence[Tensor]) -> bool:
         return bool(operands) and all(noted(operand, ATTENTION) is not None for operand in operands)
@@ -869,12 +858,12 @@ class Interception(TorchFunctionMode):
         """`operand`, whose backward pass will be multiplied by its share in each sweep."""
         if not operand.requires_grad:
             return operand
-        shares = {total_share(composite, positions) for composite in self.composites}
+        shares = {lrp.total_share(composite, positions) for composite in self.composites}
         if shares <= {1.0}:
             return operand
         if shares == {None}:  # a constant in every sweep: cut here, so that nothing is kept for it
             return operand.detach()
-        return applied(Share, operand, positions, self.sweep)
+        return applied(lrp.Share, operand, positions, self.sweep)
 
     def _refuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that has no rule: only the gradient passes it."""

@@ -156,9 +156,9 @@ def fragment(explanation: Explanation, level: Level = "word") -> str:
     )
 
 
-def fragments(explanations: Sequence[Explanation], level: Level = "word", limit: int = 5) -> str:
+def fragments(explanations: Sequence[Explanation], limit: int = 5) -> str:
     """The first heat maps of a list, and how many there are, for notebooks."""
-    shown = "".join(fragment(explanation, level) for explanation in explanations[:limit])
+    shown = "".join(fragment(explanation) for explanation in explanations[:limit])
     more = f"the first {limit} are shown; " if len(explanations) > limit else ""
     return f"<div>{shown}<div>{len(explanations)} explanations: {more}whybert.html() makes a page</div></div>"
 
@@ -194,9 +194,7 @@ def compared_list(found: Comparisons, limit: int = 5) -> str:
     return f"<div><div>{_escape(' · '.join(summary_facts(found)))}</div>{shown}{more}</div>"
 
 
-def compared_page(
-    found: Comparisons, title: str = "Two explanations side by side", date: str | None = None
-) -> str:
+def compared_page(found: Comparisons) -> str:
     """A complete HTML document of comparisons, of many the FEW that are least alike.
 
     Raises:
@@ -207,8 +205,8 @@ def compared_page(
     summary = [*summary_facts(found), *([f"the {FEW} least alike are shown"] if len(found) > FEW else [])]
     content = f"<p>{_escape(' · '.join(summary))}</p>" if len(found) > 1 else ""
     content += "\n".join(f"<section>{compared(each)}</section>" for each in shown)
-    about = _about(sides, f"{len(found)} pair{'s' * (len(found) > 1)} of explanations", date)
-    return _page(title, about, content, style="\nmain { max-width: 72rem; }")
+    about = _about(sides, f"{len(found)} pair{'s' * (len(found) > 1)} of explanations", None)
+    return _page("Two explanations side by side", about, content, style="\nmain { max-width: 72rem; }")
 
 
 def _section(group: list[Explanation], level: Level) -> str:

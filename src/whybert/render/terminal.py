@@ -95,11 +95,11 @@ def terminal(explanation: Explanation, level: Level = "word", show_scores: bool 
     return Painted(draw)
 
 
-def several(explanations: Sequence[Explanation], level: Level = "word", limit: int = 5) -> Group:
+def several(explanations: Sequence[Explanation], limit: int = 5) -> Group:
     """The first of a list, and how many there are."""
     parts: list[RenderableType] = []
     for explanation in explanations[:limit]:
-        parts += [terminal(explanation, level), Text()]
+        parts += [terminal(explanation), Text()]
     count = f"{len(explanations)} explanation{'s' * (len(explanations) != 1)}"
     more = f", the first {limit} are shown" if len(explanations) > limit else ""
     return Group(*parts, Text(count + more, style=_DIM))
