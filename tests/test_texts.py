@@ -203,6 +203,10 @@ def test_columns_whose_rows_have_other_names_are_not_put_together() -> None:
         with pytest.raises(InputError, match=r"different indexes.*tolist"):
             refused()
     assert normalise_texts((texts, others.tolist()))[0] == [("a film", "x"), ("b", "y")]
+    with pytest.raises(InputError, match="2 and 1 texts"):
+        normalise_texts((texts, others[:1]))
+    with pytest.raises(TargetError, match="each of the 2 texts, found 1"):
+        explain(ours, texts, target=pd.Series([0]))
     shuffled = texts.set_axis([7, 3]), others.set_axis([7, 3])
     assert normalise_texts(shuffled)[0] == [("a film", "x"), ("b", "y")]
     assert [

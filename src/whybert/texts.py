@@ -49,7 +49,9 @@ def check_rows(one: Any, other: Any, what: str) -> None:
     if isinstance(one, tuple):
         one = next(iter(one), None)
     indexes: list[Any] = [getattr(each, "index", None) for each in (one, other)]
-    if all(hasattr(each, "equals") for each in indexes) and not indexes[0].equals(indexes[1]):
+    if not all(hasattr(each, "equals") for each in indexes):
+        return
+    if len(indexes[0]) == len(indexes[1]) and not indexes[0].equals(indexes[1]):  # lengths are told by others
         raise InputError(
             f"{what} have different indexes, so which rows belong together is not clear; take both from one "
             "table, or pass them as lists (series.tolist()) that are in the same order"
