@@ -352,6 +352,15 @@ def by_text(explanations: Iterable[Explanation]) -> list[list[Explanation]]:
     return list(groups.values())
 
 
+def check_one_text(explanations: Iterable[Explanation]) -> None:
+    """Raise InputError unless they explain the same text."""
+    if len({(each.text, each.pair) for each in explanations}) > 1:
+        raise InputError(
+            "expected explanations of the same text, got different texts; "
+            "show them one by one, or group them by text first"
+        )
+
+
 def as_sequence(explanations: Explanation | Iterable[Explanation]) -> Sequence[Explanation]:
     """One or several explanations as a non-empty sequence.
 

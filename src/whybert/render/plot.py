@@ -17,6 +17,7 @@ from whybert.explanation import Explanation, Level, Sentence, Unit, units_of
 from whybert.render import (
     Piece,
     as_sequence,
+    check_one_text,
     ends,
     method_line,
     number,
@@ -124,7 +125,7 @@ def _put(sheet: Sheet, explanation: Explanation, level: Level) -> None:
             sheet.say(("Text", "Pair")[place])
         _flow(sheet, line, _is_rightward(line), [(scale, line)])
     if left:
-        sheet.say(_left_out(explanation, level, left))
+        sheet.say(_left_out(explanation, level, left, True))
     _legend(sheet, explanation, scale.maximum)
     for note in remarks(explanation):
         sheet.say(visible(note))
@@ -140,14 +141,15 @@ def _all_text(explanation: Explanation) -> str:
     return visible("".join((*parts, *explanation.labels, method_line(explanation))))
 
 
-def _left_out(explanation: Explanation, level: Level, left: int) -> str:
+def _left_out(explanation: Explanation, level: Level, left: int, is_alone: bool) -> str:
     units = units_of(explanation, level)
-    sizes = [abs(unit.score) if math.isfinite(unit.score) else 0.0 for unit in units]
-    share = sum(sizes[-left:]) / sum(sizes) if sum(sizes) else 0.0
-    return (
-        f"… the last {left:,} of {len(units):,} {level}s are not shown; they hold {share:.0%} of the sizes "
-        "of all scores.  A page (.html) has room for all."
-    )
+    told = ""
+    if is_alone:
+        sizes = [abs(unit.score) if math.isfinite(unit.score) else 0.0 for unit in units]
+        share = sum(sizes[-left:]) / sum(sizes) if sum(sizes) else 0.0
+        told = f"; they hold {share:.0%} of the sizes of all scores"
+    shown = f"… the last {left:,} of {len(units):,} {level}s are not shown"
+    return f"{shown}{told}.  A page (.html) has room for all."
 
 
 def _limited(lines: Sequence[Sequence[Piece]], limit: int) -> tuple[list[list[Piece]], int]:
@@ -445,12 +447,7 @@ def _named(
         for row in rows:
             name = _own_name(row, rows)
             named[name if name not in named else f"{name} ({len(named) + 1})"] = row
-    first = next(iter(named.values()))
-    for other in named.values():
-        if (other.text, other.pair) != (first.text, first.pair):
-            raise InputError(
-                "expected explanations of one text, got different texts; group them by text first"
-            )
+    check_one_text(named.values())
     return named
 
 
@@ -474,7 +471,6 @@ def _shared_heading(named: Mapping[str, Explanation]) -> str:
 def _heat_rows(named: Mapping[str, Explanation], level: Level) -> Figure:
     rows = list(named.values())
     said = "".join((*map(_all_text, rows), *named))
-    first = rows[0]
     scales = [Scale.of(row, level) for row in rows]
     limit = max(30, SHOWN * 4 // (4 + len(rows)))
     limited = [_limited(pieces(row, level, uncovered_limit=200), limit) for row in rows]
@@ -492,10 +488,7 @@ def _heat_rows(named: Mapping[str, Explanation], level: Level) -> Figure:
             cells = [(scale, own[place]) for scale, (own, _) in zip(scales, limited, strict=True)]
             _flow(sheet, line, _is_rightward(line), cells, names)
         if left:
-            sheet.say(
-                f"… the last {left:,} of {len(units_of(first, level)):,} {level}s are not shown.  A page "
-                "(.html) has room for all."
-            )
+            sheet.say(_left_out(rows[0], level, left, False))
         for row in {ends(row): row for row in rows}.values():
             _legend(sheet, row, None)
         for remark in _shared_remarks(rows):

@@ -20,12 +20,12 @@ from rich.table import Table
 from rich.text import Text
 
 from whybert.comparing import Comparison, Comparisons
-from whybert.errors import InputError
 from whybert.explanation import Explanation, Level, units_of
 from whybert.render import (
     COMPARISON_NOTE,
     Piece,
     as_sequence,
+    check_one_text,
     comparison_facts,
     comparison_table,
     ends,
@@ -123,12 +123,7 @@ def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Pa
     """
     rows = as_sequence(explanations)
     first = rows[0]
-    for other in rows[1:]:
-        if (other.text, other.pair) != (first.text, first.pair):
-            raise InputError(
-                "expected explanations of the same text, got different texts; "
-                "show them one by one, or group them by text first"
-            )
+    check_one_text(rows)
     for row in rows:
         units_of(row, level)  # an unknown level is an error
     shared_prediction = len({prediction_line(row) for row in rows}) == 1
