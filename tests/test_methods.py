@@ -14,6 +14,7 @@ from transformers import (
     BatchEncoding,
     BertForMaskedLM,
     BertForQuestionAnswering,
+    BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
     GPT2Config,
@@ -543,6 +544,23 @@ def test_models_of_another_kind() -> None:
 
     with pytest.raises(UnsupportedModelError, match=r"expected one table of Bare.*found no table"):
         attribute(Bare().eval(), ids)
+
+
+def test_words_that_are_looked_up_again_behind_the_embedding_are_no_constants() -> None:
+    class Again(BertForSequenceClassification):
+        used = True
+
+        def forward(self, input_ids: Tensor, **inputs: Any) -> Tensor:
+            states = self.bert(input_ids, **inputs)[0][:, 0]
+            vectors = self.bert.embeddings.word_embeddings(input_ids)
+            return self.classifier(states + vectors.mean(1) if self.used else states)
+
+    model = Again(make("bert", "sdpa").config).eval()
+    for method in METHODS:
+        with pytest.raises(UnsupportedModelError, match="looks up its words once more"):
+            attribute(model, inputs(model), method)
+    model.used = False
+    assert attribute(model, inputs(model)).scores.abs().sum() > 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from whybert.errors import UnsupportedModelError, UnsupportedOperationError
+from whybert.errors import ModelError, UnsupportedModelError, UnsupportedOperationError
 from whybert.interception.calls import (
     applied,
     bind,
@@ -62,6 +62,12 @@ _KNOWN: Final[frozenset[Any]] = (
 )
 
 
+_ASIDE: Final = (
+    "the model looks up its words once more, behind its embedding block, so all scores would leave out what "
+    "comes of that; let it take them from the output of that block"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Layer:
     """y = x W^T + b, spelled in some layout: if a constant is added next, it is (a part of) the bias.
@@ -85,6 +91,7 @@ class Interception(TorchFunctionMode):
     attention: keep what the attention weights are computed from.
     sub_layers: keep the blocks of BERT's kind, for the released LRP.
     inputs: of the model, to tell a linear layer's weight from what is computed from them.
+    words: the table whose vectors the embedding is made of.
     """
 
     def __init__(
@@ -94,6 +101,7 @@ class Interception(TorchFunctionMode):
         attention: bool = False,
         sub_layers: bool = False,
         inputs: Iterable[Tensor] = (),
+        words: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.composites = tuple(composites)
@@ -105,7 +113,7 @@ class Interception(TorchFunctionMode):
         self._loses = False
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
-        self._inputs = {id(tensor) for tensor in inputs}
+        self._inputs, self._words = {id(tensor) for tensor in inputs}, words
         self._handlers = self._handlers_in_use()
 
     @property
@@ -261,6 +269,8 @@ class Interception(TorchFunctionMode):
             for tensor in tensors_in(output):
                 if not any(tensor is other for other in given):  # x.contiguous() may be the model's own x
                     setattr(tensor, WEIGHT, (self.sweep, is_weight))
+        if self.embedding is not None and func is F.embedding and any(each is self._words for each in given):
+            self._lose(func, _ASIDE, tensors_in(output))
         if name is not None and func not in ops.SHAPE_ONLY:
             found = list(tensors_in(output if output is not None else args[:1]))
             if func in ops.ESCAPES or (
@@ -276,7 +286,9 @@ class Interception(TorchFunctionMode):
             return None
         return next((name for t in given if not t.requires_grad and (name := noted(t, LOST))), None)
 
-    def _lost(self, name: str) -> UnsupportedOperationError:
+    def _lost(self, name: str) -> ModelError:
+        if name is _ASIDE:
+            return UnsupportedModelError(_ASIDE)
         name += ", which cuts the gradient off"
         return UnsupportedOperationError(
             name, self.composites[0].name if self.composites else "lat", lost=True

@@ -42,7 +42,10 @@ def run(
 
     Raises UnsupportedModelError and UnsupportedOperationError.
     """
-    mode = Interception(composites, attention=attention, sub_layers=sub_layers, inputs=inputs.values())
+    words = getattr(word_embeddings(model), "weight", None)
+    mode = Interception(
+        composites, attention=attention, sub_layers=sub_layers, inputs=inputs.values(), words=words
+    )
     with (
         failures(model, inputs),
         torch.set_grad_enabled(mode.needs_graph),
@@ -66,7 +69,6 @@ def run(
         mode.sub_layers.check_depth(logits)
     own = None
     if "input_ids" in inputs:
-        words = getattr(word_embeddings(model), "weight", None)
         own = own_positions(model, inputs, tuple(mode.embedding.shape[:2]), words)
     not_post_norm = mode.sub_layers.not_post_norm
     if sub_layers and not_post_norm is None and not mode.sub_layers.found:
