@@ -173,6 +173,7 @@ def test_occlusion_is_its_literal_version(classifier: Classifier, by: str) -> No
 
 def test_what_is_equal_is_asked_once_and_padding_is_no_token(classifier: Classifier) -> None:
     """Two of the rows are one text; those of 5 and 3 tokens are padded, and intact without their padding."""
+    assert not classifier.reads_padding  # which it is asked once, before anything is counted
     with counted(classifier.model) as rows:
         explain(classifier, [*TEXTS, "a bad film"], ["attnlrp", Occlusion(), Occlusion("zero")])
     assert rows == [4, *[11 + 5 + 1 + 3 + 1] * 2]
