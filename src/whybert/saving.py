@@ -175,23 +175,25 @@ def html(
 
 def data_frame(explanations: Given, level: Level = "word") -> DataFrame:
     """The rows of a CSV as a table of pandas, see `Explanations.to_pandas`."""
-    pandas = require("pandas", "to_pandas", "evaluate")
     if level not in LEVELS:
         raise UnknownNameError("level", level, LEVELS)
     rows, types = list(_rows(_entries(explanations), level)), _columns(level)
-    return cast("DataFrame", pandas.DataFrame(rows, columns=list(types), dtype=object).astype(types))
+    return _data_frame(rows, types, dtype=object).astype(types)
+
+
+def _data_frame(rows: Iterable[Any], columns: Iterable[str], **how: Any) -> DataFrame:
+    pandas = require("pandas", "to_pandas", "evaluate")
+    return cast("DataFrame", pandas.DataFrame(rows, columns=list(columns), **how))
 
 
 def data_frame_of_pairs(found: Comparison) -> DataFrame:
     """The units of a comparison as a table of pandas."""
-    pandas = require("pandas", "to_pandas", "evaluate")
-    return cast("DataFrame", pandas.DataFrame(_rows_of_pairs(found), columns=list(_PAIRED)))
+    return _data_frame(_rows_of_pairs(found), _PAIRED)
 
 
 def data_frame_of_comparisons(found: Comparisons) -> DataFrame:
     """Comparisons as a table of pandas, one a row."""
-    pandas = require("pandas", "to_pandas", "evaluate")
-    return cast("DataFrame", pandas.DataFrame(_rows_of_comparisons(found), columns=list(_COMPARED)))
+    return _data_frame(_rows_of_comparisons(found), _COMPARED)
 
 
 def save_comparisons(found: Comparisons, path: str | Path) -> None:
