@@ -546,14 +546,23 @@ def test_models_of_another_kind() -> None:
         attribute(Bare().eval(), ids)
 
 
-def test_words_that_are_looked_up_again_behind_the_embedding_are_no_constants() -> None:
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda words, ids: words(ids),
+        lambda words, ids: words.weight[ids.view_as(ids)],
+        lambda words, ids: words.weight.data[ids],
+        lambda words, ids: words.weight.index_select(0, ids[0]),
+    ],
+)
+def test_words_that_are_looked_up_again_behind_the_embedding_are_no_constants(look_up: Any) -> None:
     class Again(BertForSequenceClassification):
         used = True
 
         def forward(self, input_ids: Tensor, **inputs: Any) -> Tensor:
             states = self.bert(input_ids, **inputs)[0][:, 0]
-            vectors = self.bert.embeddings.word_embeddings(input_ids)
-            return self.classifier(states + vectors.mean(1) if self.used else states)
+            vectors = look_up(self.bert.embeddings.word_embeddings, input_ids)
+            return self.classifier(states + vectors.mean(-2) if self.used else states)
 
     model = Again(make("bert", "sdpa").config).eval()
     for method in METHODS:

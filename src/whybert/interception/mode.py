@@ -269,7 +269,7 @@ class Interception(TorchFunctionMode):
             for tensor in tensors_in(output):
                 if not any(tensor is other for other in given):  # x.contiguous() may be the model's own x
                     setattr(tensor, WEIGHT, (self.sweep, is_weight))
-        if self.embedding is not None and func is F.embedding and any(each is self._words for each in given):
+        if self.embedding is not None and self._looks_up_words(given):
             self._lose(func, _ASIDE, tensors_in(output))
         if name is not None and func not in ops.SHAPE_ONLY:
             found = list(tensors_in(output if output is not None else args[:1]))
@@ -279,6 +279,20 @@ class Interception(TorchFunctionMode):
                 raise self._lost(name)
             self._lose(func, name, found)
         return output
+
+    def _looks_up_words(self, given: Sequence[Tensor]) -> bool:
+        """Whether a call is of the table of words and of places in it, as numbers or as ones among zeros."""
+        words = self._words
+        if words is None or len(given) < 2:
+            return False
+        is_table = [
+            each is words or (each.shape == words.shape and each.data_ptr() == words.data_ptr())
+            for each in given
+        ]
+        return any(is_table) and any(
+            not table and (not each.is_floating_point() or not self._is_weight(each))
+            for table, each in zip(is_table, given, strict=True)
+        )
 
     def _lost_among(self, given: Iterable[Tensor]) -> str | None:
         """Where one of the tensors lost its gradient."""
