@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import torch
 
-from whybert import METHODS, Classifier, explain
+from whybert import STANDARD, Classifier, explain
 from whybert.datasets import load, texts
 from whybert.evaluation.bench import DEFAULT_METRICS
 from whybert.evaluation.faithfulness import FaithfulnessMetric
@@ -56,7 +56,7 @@ def together(
         part = wanted[start : start + PART]
         subjects = make_subjects(classifier, part, labels[start : start + PART])
         bounded = [m for m in metrics if m.texts is None or start < m.texts]
-        run(classifier, jobs_of(bounded, subjects, explain(classifier, part, list(METHODS))), advance=count)
+        run(classifier, jobs_of(bounded, subjects, explain(classifier, part, list(STANDARD))), advance=count)
     return time.perf_counter() - started, asked
 
 
@@ -72,7 +72,7 @@ def one_by_one(
 
     started = time.perf_counter()
     for text, label in zip(wanted, labels, strict=True):
-        for name in METHODS:
+        for name in STANDARD:
             for metric in metrics:
                 subjects = make_subjects(classifier, [text], [label])
                 found = {name: explain(classifier, [text], name)}
@@ -104,7 +104,7 @@ def main() -> None:
 
     seconds, asked = together(classifier, plain, wanted, labels)
     print(
-        f"{len(plain)} metrics, {len(METHODS)} methods, {len(wanted)} texts: "
+        f"{len(plain)} metrics, {len(STANDARD)} methods, {len(wanted)} texts: "
         f"{seconds:.0f} s, {asked:,} inputs"
     )
     if normalised:

@@ -17,10 +17,10 @@ import tiny
 import whybert
 from commands import Run, caller, one_error
 from test_borrowed import assert_unchanged, snapshot
-from whybert import METHODS, Classifier, audit
+from whybert import STANDARD, Classifier, audit
 from whybert.auditing import CHECKS, Audit
 
-ALL = tuple(METHODS)
+ALL = tuple(STANDARD)
 
 
 def classifier(dropout: Callable[[Tensor], Tensor] | None = None, **options: Any) -> Classifier:

@@ -38,7 +38,7 @@ from whybert.evaluation.metrics import METRICS, resolve_metrics
 from whybert.evaluation.plausibility import PLAUSIBILITY
 from whybert.evaluation.sanity import SANITY
 from whybert.evaluation.subjects import subjects as make_subjects
-from whybert.methods import METHODS
+from whybert.methods import STANDARD
 
 # The bench puts texts together in other batches than a metric by itself; the models are in float64.
 ALIKE = 1e-9
@@ -479,7 +479,7 @@ def test_unknown_names_of_metrics(name: str, message: str) -> None:
 
 def test_methods() -> None:
     found = evaluate(CLASSIFIER, DATA, metrics=["aopc"], limit=1)
-    assert found.methods == (*METHODS, RANDOM)
+    assert found.methods == (*STANDARD, RANDOM)
     found = evaluate(CLASSIFIER, DATA, methods=["lat"], metrics=["aopc"], limit=1, control=False)
     assert found.methods == ("lat",)
     assert {value.method for value in found.values} == {"lat"}
@@ -1196,7 +1196,7 @@ def test_seven_methods_fit_into_100_columns(everything: Evaluation) -> None:
 @pytest.mark.parametrize("metric", ["comprehensiveness", "morf"])
 @pytest.mark.parametrize("winner", range(7))
 def test_the_star_is_on_the_winner(metric: str, winner: int) -> None:
-    methods = [*METHODS, RANDOM]
+    methods = [*STANDARD, RANDOM]
     assert len(methods) == 7
     sign = 1.0 if METRICS[metric].higher_is_better else -1.0
     values = {

@@ -22,7 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 import models
 from models import Toy, inputs, make, shared_model
 from whybert import (
-    METHODS,
+    STANDARD,
     InputError,
     NonFiniteError,
     UnsupportedModelError,
@@ -33,7 +33,7 @@ from whybert import (
 from whybert.interception import run
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, released_lrp
 
-ALL = tuple(METHODS)
+ALL = tuple(STANDARD)
 IDS = {"input_ids": torch.tensor([[5, 6, 7], [8, 9, 10]])}
 
 

@@ -45,7 +45,7 @@ def test_the_merged_weights_are_those_that_peft_merges(classifier: whybert.Class
 def test_plain_sentences(classifier: whybert.Classifier) -> None:
     texts = ["a charming and often affecting journey", "unflinchingly bleak and desperate"]
     assert [p.label for p in classifier.predict(texts)] == ["positive", "negative"]
-    by_method = whybert.explain(classifier, texts, list(whybert.METHODS))
+    by_method = whybert.explain(classifier, texts, list(whybert.STANDARD))
     assert by_method["attnlrp"][0].top(1)[0].text == "charming"
     for explanations in by_method.values():
         assert [e.prediction for e in explanations] == ["positive", "negative"]

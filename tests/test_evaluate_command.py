@@ -118,7 +118,7 @@ def test_the_same_numbers_as_from_python(judge: Run, folder: str, data: str) -> 
 
 def test_without_names_all_methods_and_faithfulness(judge: Run) -> None:
     record = json.loads(judge("--format", "json", "--limit", "1").out)
-    assert record["settings"]["methods"] == [*whybert.methods.METHODS, "random"]
+    assert record["settings"]["methods"] == [*whybert.methods.STANDARD, "random"]
     assert list(record["metrics"]) == list(bench.DEFAULT_METRICS)
     assert {METRICS[name].group for name in record["metrics"]} == {"faithfulness"}
 
@@ -219,12 +219,12 @@ def test_one_file(judge: Run, tmp_path: Path) -> None:
 def test_without_labels(run: Run, folder: str, tmp_path: Path) -> None:
     """Faithfulness needs none."""
     path = write(tmp_path / "texts.csv", [(text,) for text, _ in ROWS], ("review",))
-    given = ("--text-column", "review", "--method", "all", "--metric", "aopc", "--format", "json")
+    given = ("--text-column", "review", "--method", "standard", "--metric", "aopc", "--format", "json")
     result = run("evaluate", "-m", folder, "--data", path, *given)
     assert (result.code, result.err) == (0, "")
     [record] = result.records
     assert record["accuracy"] is None
-    assert set(record["metrics"]["aopc"]["methods"]) >= set(whybert.METHODS)
+    assert set(record["metrics"]["aopc"]["methods"]) >= set(whybert.STANDARD)
 
 
 def test_pairs_and_columns(run: Run, folder: str, tmp_path: Path) -> None:

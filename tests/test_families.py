@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import models
 from models import CASES, EAGER_ONLY, FAMILIES, PRE_NORM, inputs, make, shared_model, working_dtype
-from whybert import METHODS, Attribution, UnsupportedModelError, attribute
+from whybert import STANDARD, Attribution, UnsupportedModelError, attribute
 from whybert.anatomy import embedding_block
 from whybert.interception import run
 
@@ -24,7 +24,7 @@ METHOD_CASES: list[tuple[str, dict[str, Any]]] = [
     ("attnlrp", {}),
     ("cp_lrp", {}),
 ]
-assert {name for name, _ in METHOD_CASES} == set(METHODS)  # a new method joins this table
+assert {name for name, _ in METHOD_CASES} == set(STANDARD)  # a new method joins this table
 
 
 def every_method(

@@ -22,7 +22,7 @@ from transformers import AutoModelForSequenceClassification, BertForMaskedLM, Be
 
 import models
 import tiny
-from whybert import METHODS, Classifier, explain
+from whybert import STANDARD, Classifier, explain
 from whybert.errors import MissingExtraError, ModelError, ModelLoadError, UsageError
 from whybert.loading import load_encoder
 
@@ -136,7 +136,7 @@ def test_an_adapter_is_explained(encoder: Path, kind: str) -> None:
     theirs.save_pretrained(encoder.parent / "adapter")
     ours = Classifier.load(encoder.parent / "adapter")
     around = Classifier(theirs, ours.tokenizer)
-    for method in METHODS:
+    for method in STANDARD:
         if kind == "prefixes" and method == "lat":
             with pytest.raises(ModelError, match="prefix"):
                 explain(ours, TEXTS[0], method)

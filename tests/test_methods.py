@@ -26,6 +26,7 @@ import oracles
 from models import Toy, inputs, make, shared_model
 from whybert import (
     METHODS,
+    STANDARD,
     InputError,
     NonFiniteError,
     UnknownNameError,
@@ -37,7 +38,7 @@ from whybert.interception import AttentionInputs
 from whybert.methods import create, create_all
 from whybert.methods.base import reduce_hidden
 
-ALL = tuple(METHODS)
+ALL = STANDARD
 
 
 @pytest.fixture
@@ -565,7 +566,7 @@ def test_words_that_are_looked_up_again_behind_the_embedding_are_no_constants(lo
             return self.classifier(states + vectors.mean(-2) if self.used else states)
 
     model = Again(make("bert", "sdpa").config).eval()
-    for method in METHODS:
+    for method in STANDARD:
         with pytest.raises(UnsupportedModelError, match="looks up its words once more"):
             attribute(model, inputs(model), method)
     model.used = False

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny
-from whybert import METHODS, Classifier, explain
+from whybert import STANDARD, Classifier, explain
 from whybert.errors import ModelError, UnsupportedModelError
 from whybert.quantised import quantised_layers
 
@@ -161,7 +161,7 @@ SERVED: dict[str, Callable[[nn.Linear], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STANDARD)
 @pytest.mark.parametrize("kind", SERVED)
 def test_weights_in_few_bits_are_the_numbers_that_they_stand_for(kind: str, method: str) -> None:
     ours, plain = replaced(SERVED[kind]), replaced(dense)
@@ -175,7 +175,7 @@ def test_weights_in_few_bits_are_the_numbers_that_they_stand_for(kind: str, meth
         assert not module._forward_pre_hooks
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STANDARD)
 def test_floating_point_numbers_of_eight_bits(method: str) -> None:
     def plain(layer: nn.Linear) -> nn.Linear:
         eighth = Eighth(layer)
@@ -186,7 +186,7 @@ def test_floating_point_numbers_of_eight_bits(method: str) -> None:
     assert scores(replaced(Eighth), method) == pytest.approx(expected, rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STANDARD)
 def test_the_logits_are_those_of_the_kernel(method: str) -> None:
     """Also where it computes in half precision: what is explained is the model's own answer."""
     ours = replaced(lambda layer: Packed(layer, derivative=False, dtype=torch.bfloat16))
@@ -197,7 +197,7 @@ def test_the_logits_are_those_of_the_kernel(method: str) -> None:
         assert found.logits == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STANDARD)
 @pytest.mark.parametrize("derivative", [True, False])
 def test_layers_that_round_their_inputs_are_no_linear_ones(derivative: bool, method: str) -> None:
     ours = replaced(lambda layer: Packed(layer, derivative=derivative, rounds=True))
@@ -209,7 +209,7 @@ def test_layers_that_round_their_inputs_are_no_linear_ones(derivative: bool, met
     assert "dequantize()" in message
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STANDARD)
 def test_the_dynamic_quantisation_of_torch_is_refused(method: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -288,7 +288,7 @@ def test_weights_that_are_fetched_when_they_are_needed(place: str, tmp_path: Pat
 
     before = state()
     assert [found.logits for found in ours.predict(TEXTS)] == [each.logits for each in plain.predict(TEXTS)]
-    for method in METHODS:
+    for method in STANDARD:
         assert scores(ours, method) == scores(plain, method)
         assert state() == before
     with torch.no_grad():
@@ -303,7 +303,7 @@ def test_weights_that_nobody_fetches_are_refused() -> None:
         Classifier(model, tiny.wordpiece()).predict("a film")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STANDARD)
 def test_autocast_of_the_caller_changes_nothing(method: str) -> None:
     for ours in (replaced(lambda layer: layer), replaced(keep)):
         expected = scores(ours, method)

@@ -23,7 +23,7 @@ from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.plots import Line, method_style
 from whybert.evaluation.statistics import bootstrap
 from whybert.explanation import Explanation, Target, Token
-from whybert.methods import METHODS
+from whybert.methods import STANDARD
 from whybert.render.figures import COLOURS
 from whybert.study import pictures, report
 from whybert.study.grids import Facts, tables
@@ -385,7 +385,7 @@ def test_a_picture_is_the_same_each_time_and_needs_no_state() -> None:
 
     settings = dict(matplotlib.rcParams)
     points = (bootstrap([1.0, 2.0]), bootstrap([0.5, 1.0]))
-    methods = (*METHODS, "other", RANDOM)
+    methods = (*STANDARD, "other", RANDOM)
     lines = [Line(method, (1.0, 2.0), points) for method in methods]
 
     def draw(name: str) -> str:
@@ -405,7 +405,7 @@ def test_a_picture_is_the_same_each_time_and_needs_no_state() -> None:
 
 
 def test_methods_are_told_apart_without_colours_too() -> None:
-    methods = [*METHODS, RANDOM, *(f"gi:reduction={number}" for number in range(20 - len(METHODS)))]
+    methods = [*STANDARD, RANDOM, *(f"gi:reduction={number}" for number in range(20 - len(STANDARD)))]
     styles = [method_style(method, methods) for method in methods]
     assert len(methods) == 21
     assert len({(colour, *map(str, style.values())) for colour, style in styles}) == 21

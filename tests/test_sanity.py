@@ -17,7 +17,7 @@ import tiny
 from models import FAMILIES, Toy, configs, make, pre_norm
 from test_borrowed import assert_unchanged, snapshot
 from whybert import (
-    METHODS,
+    STANDARD,
     Classifier,
     Explanation,
     UnknownNameError,
@@ -37,7 +37,7 @@ TEXTS = [
     "don't you think so? a well-made film",
     "good",
 ]
-ALL = tuple(METHODS)
+ALL = tuple(STANDARD)
 FOUR = ("bert", "roberta", "distilbert", "albert")
 CASCADING, INDEPENDENT = SANITY["randomisation-cascading"], SANITY["randomisation-independent"]
 

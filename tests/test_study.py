@@ -24,7 +24,7 @@ from whybert.cli.study import study_command
 from whybert.errors import InputError, UnknownNameError, UsageError
 from whybert.evaluation.agreement import WordScore, word_correlation, word_scores
 from whybert.evaluation.given import RANDOM
-from whybert.methods import METHODS
+from whybert.methods import STANDARD
 from whybert.study import report
 from whybert.study import work as studies
 from whybert.study.findings import (
@@ -155,7 +155,7 @@ def test_a_folder_called_like_a_known_name(tmp_path: Path) -> None:
 
 def test_defaults(tmp_path: Path) -> None:
     read = read_settings(yaml(tmp_path, RUNS))
-    assert read.methods == tuple(METHODS)
+    assert read.methods == tuple(STANDARD)
     assert (read.limit, read.word_limit, read.minimum_count, read.examples) == (200, 1000, 2, 2)
 
 

@@ -26,7 +26,7 @@ from whybert.encoding import EncodedText, tokenize
 from whybert.errors import InputError, NonFiniteError, UnknownNameError, UsageError
 from whybert.explaining import explain_batches
 from whybert.explanation import Explanation
-from whybert.methods import METHODS, create_all
+from whybert.methods import STANDARD, create_all
 from whybert.render import notes
 from whybert.windows import Reading, cut
 
@@ -197,7 +197,7 @@ def twin(
     return scores, logits, books
 
 
-@pytest.mark.parametrize("method", [*METHODS, "gi:reduction=sum", "lrp:residual=once,reduction=sum"])
+@pytest.mark.parametrize("method", [*STANDARD, "gi:reduction=sum", "lrp:residual=once,reduction=sum"])
 @pytest.mark.parametrize("target", [None, 1, (2, 0)], ids=str)
 def test_the_whole_is_the_sum_of_its_windows(classifier: Classifier, method: str, target: Any) -> None:
     for text in (SINGLE[0], *PAIR):
@@ -232,7 +232,7 @@ def test_conservation_holds_for_the_whole(classifier: Classifier, target: Any) -
 
 def test_a_text_that_fits_is_the_same_to_the_last_bit(classifier: Classifier) -> None:
     texts = ["a good film", "the film was bad", "so", "a well-made film, great!"]
-    methods = [*METHODS]
+    methods = [*STANDARD]
     plain = whybert.explain(classifier, texts, methods)
     assert whybert.explain(classifier, texts, methods, long="windows", stride=2) == plain
     assert classifier.predict(texts, long="windows") == classifier.predict(texts)

@@ -31,6 +31,7 @@ _PUBLIC = {
     "FileError": "errors",
     "InputError": "errors",
     "METHODS": "methods",
+    "STANDARD": "methods",
     "METRICS": "evaluation.metrics",
     "MissingExtraError": "errors",
     "ModelError": "errors",
@@ -98,13 +99,14 @@ if TYPE_CHECKING:
         Window,
         Word,
     )
-    from whybert.methods import METHODS
+    from whybert.methods import METHODS, STANDARD
     from whybert.render.plot import plot_methods
     from whybert.saving import html, load, save
 
 __all__ = [
     "METHODS",
     "METRICS",
+    "STANDARD",
     "Attribution",
     "Audit",
     "Classifier",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from whybert.anatomy import check_finite, check_model, model_inputs, plain, wider
+from whybert.encoding import EncodedText
 from whybert.errors import NonFiniteError, UsageError
 from whybert.finding import EmbeddingLike, is_clear, made_known
 from whybert.foreign import LogitsLike, bare
@@ -33,8 +34,9 @@ class Attribution:
         method, options: what computed them.
         signed: whether a score below 0 means "speaks against".
         complete: whether the method means its relevance to sum to `output`.
-        biases: (batch,) the relevance that stays with the model's constants, its biases above all; None for
-            methods that keep no books of them.  For CP-LRP relevance and biases sum exactly to `output`.
+        biases: (batch,) the part of the output that no token holds: the relevance that stays with the model's
+            constants, its biases above all, or the output at the method's baseline; None for methods that
+            keep no books.  For CP-LRP relevance and biases sum exactly to `output`.
         elsewhere: (batch,) the scores of positions that are no token's, where a model that pads inside has
             such; None where it has none.
     """
@@ -54,9 +56,10 @@ class Attribution:
     @property
     def relevance_sum(self) -> Tensor | None:
         """(batch,) the sum of relevance, to hold against `output`; None where the method claims nothing."""
-        if not self.complete or self.relevance is None:
+        if not self.complete:
             return None
-        return self.relevance.to(torch.promote_types(self.relevance.dtype, torch.float32)).sum((1, 2))
+        summed = self.scores if self.relevance is None else self.relevance
+        return summed.to(torch.promote_types(summed.dtype, torch.float32)).flatten(1).sum(1)
 
 
 @overload
@@ -68,6 +71,7 @@ def attribute(
     *,
     embedding: EmbeddingLike = None,
     logits: LogitsLike = None,
+    tokenizer: Any = None,
     **options: Any,
 ) -> Attribution: ...
 
@@ -81,6 +85,7 @@ def attribute(
     *,
     embedding: EmbeddingLike = None,
     logits: LogitsLike = None,
+    tokenizer: Any = None,
     **options: Any,
 ) -> dict[str, Attribution]: ...
 
@@ -93,6 +98,7 @@ def attribute(
     *,
     embedding: EmbeddingLike = None,
     logits: LogitsLike = None,
+    tokenizer: Any = None,
     **options: Any,
 ) -> Attribution | dict[str, Attribution]:
     """Say how much each token contributed to a sequence classifier's output.
@@ -107,6 +113,8 @@ def attribute(
             logit[a] - logit[b], or a list with one of these a row.
         embedding, logits: where a model of your own embeds its tokens and returns its logits, see
             `Classifier`.
+        tokenizer: for methods that replace or take away tokens; it says which ids are the mask's, padding's
+            and those of special tokens.
         options: of the method; of several methods each goes to all that have it and are given by name.
 
     Returns:
@@ -121,7 +129,7 @@ def attribute(
     check_model(model)
     if embedding is not None or logits is not None or not is_clear(model, lambda: inputs):
         model = made_known(bare(model), inputs, embedding, logits)
-    found = attribute_all(model, inputs, methods, target)
+    found = attribute_all(model, inputs, methods, target, tokenizer=tokenizer)
     return next(iter(found.values())) if isinstance(method, str | Method) else found
 
 
@@ -133,13 +141,14 @@ def attribute_all(
     *,
     at: Change | None = None,
     tokenizer: Any = None,
+    rows: Sequence[EncodedText] | None = None,
     labels: Sequence[str] | None = None,
 ) -> dict[str, Attribution]:
     """`attribute` for methods that are made, by spec.
 
     Args:
         target: as for `attribute`, or a function that tells it from the logits (batch, labels).
-        at, tokenizer: see `Question`.
+        at, tokenizer, rows: see `Question`.
         labels: their names in the order of the logits; None asks the model's configuration.
     """
     check_model(model)
@@ -157,7 +166,7 @@ def attribute_all(
         check_finite(model, logits)
         names = labels or label_names(getattr(model, "config", None), logits.shape[-1])
         resolved = resolve(target(logits) if callable(target) else target, logits, names)
-        question = Question(model, MappingProxyType(tensors), resolved, prepared, at, tokenizer)
+        question = Question(model, MappingProxyType(tensors), resolved, prepared, at, tokenizer, rows)
         return {method.spec: _attribution(method, question) for method in methods}
 
 

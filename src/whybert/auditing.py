@@ -33,7 +33,7 @@ from whybert.explaining import Texts
 from whybert.explanation import Completeness
 from whybert.interception import name_of, run
 from whybert.lrp.composites import CP_LRP, GRADIENT
-from whybert.methods import METHODS, Method, create_all
+from whybert.methods import STANDARD, Method, create_all
 from whybert.methods.relevance import CPLRP, ReleasedLRP
 from whybert.progress import reported
 from whybert.schema import write
@@ -190,7 +190,7 @@ def audit(
     listed, _ = normalise_texts(list(TEXTS) if texts is None else texts)
     if not listed:
         raise InputError("expected at least one text, found none; leave texts out for some of whybert's own")
-    wanted = create_all(list(METHODS) if methods is None else methods)
+    wanted = create_all(list(STANDARD) if methods is None else methods)
     examined = _Examined(classifier, listed)
     checks: list[Check] = []
     with reported(progress) as report:
@@ -355,8 +355,8 @@ class _Examined:
         accounts = []
         for each in alone:
             parts = (each.relevance_sum, each.output, each.biases, each.elsewhere)
-            tokens, output, *others = (None if part is None else float(part) for part in parts)
-            accounts.append(Completeness(tokens or 0.0, output or 0.0, *others))
+            tokens, output, biases, elsewhere = (None if part is None else float(part) for part in parts)
+            accounts.append(Completeness(tokens or 0.0, output or 0.0, biases, elsewhere, method.rest))
         open_shares = [account.open_share for account in accounts]
         worst = max(open_shares)
         if not isinstance(method, CPLRP):

@@ -210,6 +210,7 @@ def _answers(
                 methods,
                 wanted,
                 tokenizer=classifier.tokenizer,
+                rows=batch.rows,
                 labels=classifier.labels,
             )
         except NonFiniteError as error:
@@ -272,7 +273,7 @@ def _explanations(
     ):
         kept = [place for place, value in enumerate(found[0].books) if value is not None]
         sums = reading.mean([[cast(float, each.books[place]) for place in kept] for each in found])
-        books: list[Any] = [None] * len(found[0].books)
+        books: list[float | None] = [None] * len(found[0].books)
         for place, value in zip(kept, sums, strict=True):
             books[place] = value
         windows = [
@@ -291,8 +292,21 @@ def _explanations(
                 method=method.name,
                 options=method.options,
                 signed=method.is_signed,
-                completeness=None if books[0] is None else Completeness(*books),
+                completeness=_account(method, *books),
                 windows=windows if len(windows) > 1 else (),
             )
         )
     return explanations
+
+
+def _account(
+    method: Method,
+    tokens: float | None,
+    output: float | None,
+    biases: float | None,
+    elsewhere: float | None,
+) -> Completeness | None:
+    """The books of a text as a value; None where the method claims no sum."""
+    if tokens is None or output is None:
+        return None
+    return Completeness(tokens, output, biases, elsewhere, method.rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -41,6 +41,16 @@ class ResolvedTarget:
             rows = (self.against >= 0).nonzero()[:, 0]
             seed[rows, self.against[rows]] -= 1.0
         return seed
+
+    def repeat(self, times: int) -> ResolvedTarget:
+        """The target of `times` copies of the batch, one behind the other."""
+        return self.select(torch.arange(len(self.index), device=self.index.device).repeat(times))
+
+    def select(self, rows: Tensor) -> ResolvedTarget:
+        """The target of these rows (rows,), as often as each is named."""
+        rows = rows.to(self.index.device)
+        against = None if self.against is None else self.against[rows]
+        return replace(self, index=self.index[rows], against=against)
 
     def as_tensor(self) -> Tensor:
         """(batch,) class indices, or (batch, 2) where a contrast is explained (-1: no second class)."""

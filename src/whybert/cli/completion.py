@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
-METHODS: Final = ("attnlrp", "cp_lrp", "gi", "gs", "lat", "lrp")
-"""The names of `whybert.methods`, which takes seconds to import, as the metrics do; tests hold them equal."""
+# The names of metrics, whose modules take seconds to import; tests hold them equal.
 GROUPS: Final = ("agreement", "cost", "faithfulness", "plausibility", "sanity")
 METRICS: Final = (
     *("abpc", "abpc-logit", "agreement-kendall", "agreement-spearman", "agreement-top", "aopc", "auprc"),
@@ -17,6 +18,8 @@ METRICS: Final = (
     *("randomisation-cascading", "randomisation-independent", "seconds", "sentiment-ap"),
     *("sentiment-spearman", "sufficiency", "sufficiency-deciles", "token-f1"),
 )
+
+_NAME: Final = re.compile(r'^    name: ClassVar\[str\] = "(\w+)"', re.MULTILINE)
 
 Complete = Callable[[str], list[str]]
 
@@ -32,6 +35,13 @@ def one_of(names: Iterable[str] | Callable[[], Iterable[str]], several: bool = F
     return complete
 
 
+def methods() -> list[str]:
+    """The names of methods, read from the source: importing `whybert.methods` takes seconds."""
+    folder = Path(__file__).parent.parent / "methods"
+    found = (re.findall(_NAME, path.read_text(encoding="utf-8")) for path in folder.glob("*.py"))
+    return sorted({name for names in found for name in names})
+
+
 def _data_sets() -> Iterable[str]:
     from whybert.datasets import DATASETS
 
@@ -42,7 +52,7 @@ COMPLETIONS: Final[Mapping[str, Complete]] = {
     "--data": one_of(_data_sets),
     "--device": one_of(("cpu", "cuda", "mps")),
     "--dtype": one_of(("float32", "float64", "bfloat16", "float16")),
-    "--method": one_of(("all", *METHODS), several=True),
+    "--method": one_of(lambda: ("all", "standard", *methods()), several=True),
     "--metric": one_of(("all", *GROUPS, *METRICS), several=True),
     "--model": one_of(("builtin",)),
     "--split": one_of(("train", "validation", "test")),

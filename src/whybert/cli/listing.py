@@ -58,6 +58,9 @@ def _method_rows() -> list[dict[str, Any]]:
                 "name": name,
                 "summary": method.summary,
                 "source": method.source,
+                "kind": method.kind,
+                "passes": plain.passes,
+                "needs": method.needs,
                 "signed": plain.is_signed,
                 "signed_with": [] if plain.is_signed else [each.spec for each in variants if each.is_signed],
                 "options": [
@@ -88,10 +91,17 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
             values = " | ".join(map(str, [option["default"], *others]))
             options.append(f"{option['name']}={values}" + ("" if others else f" ({option['what']})"))
         signed = "; ".join(["yes" if row["signed"] else "no", *(f"{spec} is" for spec in row["signed_with"])])
-        what = RichText(row["summary"]).append(f"\n{row['source']}", "dim")
+        needs = f"; needs {row['needs']}" if row["needs"] else ""
+        what = RichText(row["summary"])
+        what.append(f"\n{row['kind']}; {row['passes']}{needs}\n{row['source']}", "dim")
         cells.append([row["name"], what, signed, RichText("\n".join(options))])
     how = "\nOptions follow a colon, several methods a comma: --method lrp:residual=once,alpha=0.3,lat"
-    headings = ("name", "what it shows, and its source", "signed", "options, the default first")
+    headings = (
+        "name",
+        "what it shows",
+        "signed",
+        "options, the default first",
+    )
     return Group(TextTable(headings, cells), RichText(how))
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from whybert.classifier import Classifier
 
 MODEL_PANEL, INPUT_PANEL, METHOD_PANEL, OUTPUT_PANEL = "Model", "Input", "Method", "Output"  # of the help
-ALL = "all"  # as the name of a method
 
 
 def option(panel: str, names: str, help: str, metavar: str | None = None, **how: Any) -> Any:
@@ -173,7 +172,7 @@ MethodOption = Annotated[
         METHOD_PANEL,
         "--method",
         "See whybert list methods; several options, and several methods, with commas: gi:reduction=sum,lat; "
-        "all of them: all.",
+        "standard: the six that are compared by default; all: all.",
         "METHOD",
     ),
 ]
@@ -186,7 +185,7 @@ def listed(given: list[str] | None) -> list[str]:
 
 def methods(given: list[str] | None) -> list[str]:
     """The values of an option that can be repeated and holds several methods with commas between them."""
-    from whybert.methods import METHODS, split
+    from whybert.methods import GROUPS, split
 
     found = [spec for entry in given or [] for spec in split(entry)]
-    return list(METHODS) if ALL in found and len(found) == 1 else found
+    return list(GROUPS[found[0]]) if len(found) == 1 and found[0] in GROUPS else found

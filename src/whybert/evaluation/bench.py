@@ -38,7 +38,7 @@ from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.evaluation.walks import run
 from whybert.explaining import explain
 from whybert.explanation import Explanation
-from whybert.methods import METHODS, Method, create_all
+from whybert.methods import STANDARD, Method, create_all
 from whybert.progress import Progress, reported
 from whybert.store import VERSIONS, Store, file_digest, model_digest, versions
 from whybert.targets import match_labels, named_label
@@ -250,7 +250,8 @@ def evaluate(
     Args:
         classifier: what decides; anything that `Classifier.of` takes.
         data: on which texts: of a data set, its split "test", or the only one.
-        methods: names of `whybert.METHODS`, with options "gi:reduction=sum", or objects; None takes all.
+        methods: names of `whybert.METHODS`, with options "gi:reduction=sum", or objects; None takes the
+            `STANDARD` ones.
         metrics: names, groups or "all", see `resolve_metrics`.
         limit: how many texts, drawn by `seed`; None for all.
         slow_limit: how many of them for metrics that have a bound of their own; None takes that bound.
@@ -277,7 +278,7 @@ def evaluate(
     if not isinstance(data, EvaluationData):
         _check_data(data)
         data = EvaluationData.of_dataset(data, None, classifier)
-    wanted = METHODS if methods is None else methods
+    wanted = STANDARD if methods is None else methods
     own = create_all(wanted, options) if wanted else []
     names = (*(each.spec for each in own), *given, *([RANDOM] if control else []))
     if len(set(names)) < len(names) or not names:

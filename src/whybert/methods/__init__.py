@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from whybert.methods.base import Method
 from whybert.methods.question import Question
-from whybert.methods.specs import METHODS, create, create_all, split
+from whybert.methods.specs import GROUPS, METHODS, STANDARD, create, create_all, split
 
-__all__ = ["METHODS", "Method", "Question", "create", "create_all", "split"]
+__all__ = ["GROUPS", "METHODS", "STANDARD", "Method", "Question", "create", "create_all", "split"]

@@ -27,9 +27,14 @@ class LayerwiseAttentionTracing(Method):
     name: ClassVar[str] = "lat"
     summary: ClassVar[str] = "layerwise attention tracing: where the attention of what is read comes from"
     source: ClassVar[str] = "Wu and Ong 2020"
+    kind: ClassVar[str] = "attention"
     place: ClassVar[int] = 4
     signed: ClassVar[bool] = False
     needs_attention: ClassVar[bool] = True
+
+    @property
+    def passes(self) -> str:
+        return "1 forward"
 
     def attribute(self, question: Question) -> tuple[Tensor, None]:
         forward = question.forward(attention=True)

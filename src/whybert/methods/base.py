@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from whybert.methods.question import Question
 from whybert.typed import check, written
 
 Reduction = Literal["sum", "absolute", "squared_norm"]
+KINDS: Final = ("gradient", "relevance", "attention", "decomposition", "perturbation", "control")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +26,25 @@ class Method(ABC):
 
     Fields:
         name, summary, source: a line for people, and the paper.
+        kind: the family of methods that it is one of, an entry of `KINDS`.
+        needs: what it asks for beside a model and its inputs, such as "a mask token"; empty for nothing.
+        given: the option that it is nothing without, such as a masked language model; empty for none.
         place: where lists have it; those of one place are ordered by name.
         signed: scores below 0 speak against the target; else scores are magnitudes.
-        complete: the relevance is meant to sum to the explained output.
+        complete: the relevance, or the scores where there is none, are meant to sum to the explained output.
+        rest: what `biases` are: the model's biases, or the output at the method's "baseline".
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
+    kind: ClassVar[str]
+    needs: ClassVar[str] = ""
+    given: ClassVar[str] = ""
     place: ClassVar[int] = 100
     signed: ClassVar[bool] = True
     complete: ClassVar[bool] = False
+    rest: ClassVar[str] = "biases"
     needs_attention: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -62,6 +71,11 @@ class Method(ABC):
     def is_signed(self) -> bool:
         return self.signed
 
+    @property
+    def passes(self) -> str:
+        """What a text costs with these options: "1 forward, 1 backward", "1 + 1000 forward"."""
+        return "1 forward, 1 backward"
+
     def composites(self) -> tuple[Composite, ...]:
         """What `attribute` sweeps the shared forward pass by; none where it needs no backward pass of it."""
         return ()
@@ -71,7 +85,7 @@ class Method(ABC):
         return False
 
     def biases(self, question: Question) -> Tensor | None:
-        """The relevance (batch,) that the model's constants take, for methods whose relevance has such."""
+        """The part (batch,) of the output that no token holds, see `rest`; None where there are no books."""
         return None
 
     @abstractmethod

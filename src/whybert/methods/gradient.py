@@ -28,6 +28,7 @@ class GradientSensitivity(Method):
     name: ClassVar[str] = "gs"
     summary: ClassVar[str] = "gradient sensitivity: how fast the output changes with each token"
     source: ClassVar[str] = "Wu and Ong 2020"
+    kind: ClassVar[str] = "gradient"
     place: ClassVar[int] = 1
     signed: ClassVar[bool] = False
 
@@ -52,6 +53,7 @@ class GradientTimesInput(Method):
     name: ClassVar[str] = "gi"
     summary: ClassVar[str] = "gradient x input: the gradient weighted by the token's embedding"
     source: ClassVar[str] = "Wu and Ong 2020"
+    kind: ClassVar[str] = "gradient"
     place: ClassVar[int] = 2
 
     reduction: Reduction = "squared_norm"

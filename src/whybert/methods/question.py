@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from whybert.encoding import EncodedText
 from whybert.errors import InputError, UsageError
 from whybert.interception import ForwardPass, run
 from whybert.lrp.composites import Composite
 from whybert.perturbation import Columns, alike, perturbation
+from whybert.sentences import words_of_sentences
 from whybert.targets import ResolvedTarget
+from whybert.words import tokens_of_words
 
 Change = Callable[[Tensor], Tensor]
 """From the output of the embedding block (batch, seq, hidden) to what the first layer reads instead."""
+
+Unit = Literal["word", "token", "sentence"]
+"""What is taken away as one: see `Question.units`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,8 @@ class Question:
         target: the explained classes, found from the model's own logits; nothing that is changed moves it.
         at: a change of the embedding that all forward passes have.
         tokenizer: knows the ids of the mask and of padding; None at the level of tensors.
+        rows: the texts that the inputs are; None at the level of tensors.
+        answered: what `without` has asked already, shared by all methods and targets of a call.
     """
 
     model: nn.Module
@@ -69,6 +77,8 @@ class Question:
     shared: Prepared = field(repr=False)
     at: Change | None = None
     tokenizer: Any = None
+    rows: Sequence[EncodedText] | None = field(default=None, repr=False)
+    answered: dict[Columns, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def logits(self) -> Tensor:
@@ -114,6 +124,32 @@ class Question:
             at=changed if changes else None,
         )
 
+    def units(self, unit: Unit) -> list[tuple[tuple[int, ...], ...]]:
+        """The tokens of each word, token or sentence of each row; those that the tokenizer added are in none.
+
+        Without texts only tokens are known: those that are no padding, and no special ones of the tokenizer.
+
+        Raises UsageError for words and sentences at the level of tensors.
+        """
+        if self.rows is not None:
+            return [_units_of(row, unit) for row in self.rows]
+        if unit != "token":
+            raise UsageError(
+                f"expected the text to tell its {unit}s, and only its tensors are here; ask for "
+                "unit='token', or call `explain`"
+            )
+        ids = self.inputs["input_ids"]
+        special = torch.tensor(list(getattr(self.tokenizer, "all_special_ids", ())), device=ids.device)
+        kept = ~torch.isin(ids, special)
+        if "attention_mask" in self.inputs:
+            kept = kept & self.inputs["attention_mask"].bool()
+        return [tuple((place,) for place, is_kept in enumerate(row) if is_kept) for row in kept.tolist()]
+
+    def outputs(self, removed: Tensor, by: str = "mask", *, batch_size: int = 32) -> Tensor:
+        """The explained output when tokens are taken away, (removals, batch), float64; see `without`."""
+        logits = self.without(removed, by, batch_size=batch_size).to(self.logits.device)
+        return torch.stack([self.target.output(each) for each in logits]).cpu()
+
     def without(self, removed: Tensor, by: str = "mask", *, batch_size: int = 32) -> Tensor:
         """What the model says when tokens are taken away.
 
@@ -156,11 +192,26 @@ class Question:
                 gone = [position for position, is_gone in enumerate(flags) if is_gone]
                 features = apply(row, gone, self.tokenizer)
                 asked.append(tuple(tuple(features[name]) for name in rows[0]))
-        known: dict[Columns, Tensor] = {}
-        for part in alike(asked, batch_size):
+        known = self.answered
+        for part in alike((columns for columns in asked if columns not in known), batch_size):
             if not part[0][0]:
                 raise UsageError(f"expected removals that leave a token, and {by!r} leaves none")
             columns = zip(self.inputs.items(), zip(*part, strict=True), strict=True)
             inputs = {name: tensor.new_tensor(column) for (name, tensor), column in columns}
             known.update(zip(part, self.forward(inputs=inputs).logits.detach().cpu().double(), strict=True))
         return torch.stack([known[columns] for columns in asked]).view(*removed.shape[:2], -1)
+
+
+def _units_of(row: EncodedText, unit: Unit) -> tuple[tuple[int, ...], ...]:
+    """The columns of each word, token or sentence of a text, in order."""
+    if unit == "token":
+        return tuple(
+            (place,) for place, special in zip(row.positions, row.special, strict=True) if not special
+        )
+    words = list(tokens_of_words(row.word_ids, row.special).items())
+    groups: Iterable[Sequence[int]] = ([index] for index in range(len(words)))
+    if unit == "sentence":
+        groups = words_of_sentences((row.text, row.pair or ""), [row.word_spans[word] for word, _ in words])
+    return tuple(
+        tuple(row.positions[token] for index in group for token in words[index][1]) for group in groups
+    )

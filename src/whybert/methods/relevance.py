@@ -32,6 +32,7 @@ class ReleasedLRP(Method):
     name: ClassVar[str] = "lrp"
     summary: ClassVar[str] = "layer-wise relevance propagation with the released alpha-beta rule"
     source: ClassVar[str] = "Wu and Ong 2020"
+    kind: ClassVar[str] = "relevance"
     place: ClassVar[int] = 3
     complete: ClassVar[bool] = True
 
@@ -46,6 +47,10 @@ class ReleasedLRP(Method):
     @property
     def needs_sub_layers(self) -> bool:
         return self.residual == "released"
+
+    @property
+    def passes(self) -> str:
+        return "1 forward, 2 backward" if self.residual == "released" else "1 forward, 1 backward"
 
     def composites(self) -> tuple[Composite, ...]:
         rules = released_lrp(self.alpha)
@@ -107,6 +112,7 @@ class AttnLRP(ModifiedGradient):
     name: ClassVar[str] = "attnlrp"
     summary: ClassVar[str] = "AttnLRP: relevance through values, queries and keys (recommended)"
     source: ClassVar[str] = "Achtibat et al. 2024"
+    kind: ClassVar[str] = "relevance"
     place: ClassVar[int] = 5
     composite: ClassVar[Composite] = ATTN_LRP
 
@@ -121,5 +127,6 @@ class CPLRP(ModifiedGradient):
     name: ClassVar[str] = "cp_lrp"
     summary: ClassVar[str] = "CP-LRP: conservative propagation, attention weights held constant"
     source: ClassVar[str] = "Ali et al. 2022"
+    kind: ClassVar[str] = "relevance"
     place: ClassVar[int] = 6
     composite: ClassVar[Composite] = CP_LRP

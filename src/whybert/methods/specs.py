@@ -30,6 +30,14 @@ METHODS: Final[Mapping[str, type[Method]]] = MappingProxyType(
 )
 """The classes of methods by name, in the order of their `place`."""
 
+STANDARD: Final = ("gs", "gi", "lrp", "lat", "attnlrp", "cp_lrp")
+"""What is compared where no method is named: the four of Wu and Ong 2020 and the two modern rules."""
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"standard": STANDARD, "all": tuple(name for name, kind in METHODS.items() if not kind.given)}
+)
+"""Names that stand for several methods: all those that nothing has to be given for, and the standard ones."""
+
 
 def options_of(method: type[Method]) -> dict[str, Any]:
     """The names of the options in the order of the fields, with their type hints."""

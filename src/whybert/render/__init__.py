@@ -248,14 +248,15 @@ def _account(explanation: Explanation, found: Completeness) -> str:
     """What the explained output is made of: "tokens 2.10 + biases 1.30 = logit 3.40"."""
     output = "logit" if explanation.probabilities else "output"
     output += "" if explanation.target.against is None else " difference"
-    named = {"tokens": found.relevance_sum, "biases": found.biases, "other positions": found.elsewhere}
+    named = {"tokens": found.relevance_sum, found.rest: found.biases, "other positions": found.elsewhere}
     parts = [f"{name} {number(part, False, 2)}" for name, part in named.items() if part is not None]
     whole = f"{output} {number(found.logit, False, 2)}"
     if found.biases is None:
         return f"{', '.join(parts)}, {whole} (the rest is not accounted for)"
     if not found.is_exact:
         return f"{', '.join(parts)}, {whole} ({number(found.remainder, False, 2)} unaccounted)"
-    remark = " (biases outweigh it)" if abs(found.biases) > abs(found.logit) else ""
+    outweighs = found.rest == "biases" and abs(found.biases) > abs(found.logit)
+    remark = " (biases outweigh it)" if outweighs else ""
     return f"{' + '.join(parts)} = {whole}{remark}"
 
 

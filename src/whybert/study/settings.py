@@ -10,7 +10,7 @@ from whybert.classifier import BATCH_SIZE
 from whybert.errors import InputError, UsageError, one_line, require
 from whybert.evaluation.bench import DEFAULT_METRICS
 from whybert.evaluation.metrics import resolve_metrics
-from whybert.methods import METHODS, create_all, split
+from whybert.methods import STANDARD, create_all, split
 from whybert.typed import check, read
 
 
@@ -86,7 +86,7 @@ class StudySettings:
 
     runs: tuple[StudyRun, ...]
     title: str = "Explanations of BERT-style classifiers, compared"
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = STANDARD
     metrics: tuple[str, ...] = DEFAULT_METRICS
     limit: int = _at_least(1, 200)
     word_limit: int = _at_least(1, 1000)
