@@ -145,6 +145,14 @@ class Question:
             kept = kept & self.inputs["attention_mask"].bool()
         return [tuple((place,) for place, is_kept in enumerate(row) if is_kept) for row in kept.tolist()]
 
+    def spread(self, values: Sequence[Sequence[float]], unit: Unit) -> Tensor:
+        """Token scores (batch, seq), float64, whose sums over the units are `values`: equal parts in each."""
+        scores = torch.zeros(self.inputs["input_ids"].shape, dtype=torch.float64)
+        for row, (units, found) in enumerate(zip(self.units(unit), values, strict=True)):
+            for members, value in zip(units, found, strict=True):
+                scores[row, list(members)] = value / len(members)
+        return scores.to(self.logits.device)
+
     def outputs(self, removed: Tensor, by: str = "mask", *, batch_size: int = 32) -> Tensor:
         """The explained output when tokens are taken away, (removals, batch), float64; see `without`."""
         logits = self.without(removed, by, batch_size=batch_size).to(self.logits.device)
