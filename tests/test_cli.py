@@ -867,7 +867,7 @@ def test_methods_as_a_table(run: Run) -> None:
         assert method.source in result.out
     assert "residual=released | once" in result.out
     assert "alpha=0.5 (a number of at least 0 and of at most 1)" in " ".join(result.out.split())
-    assert "no; gi:reduction=sum is" in result.out
+    assert "unsigned; gi:reduction=sum is" in result.out
     assert "…" not in result.out
 
 

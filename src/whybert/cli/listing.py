@@ -78,31 +78,36 @@ def _method_rows() -> list[dict[str, Any]]:
 
 
 def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
+    """By kind; of each what it shows, in dim letters what it costs and rests on, and its options."""
     from rich.console import Group
     from rich.text import Text as RichText
 
+    from whybert.methods.base import KINDS
     from whybert.render.tables import TextTable
 
-    cells: list[list[Any]] = []
-    for row in rows:
-        options = []
-        for option in row["options"]:
-            others = [choice for choice in option["choices"] if choice != option["default"]]
-            values = " | ".join(map(str, [option["default"], *others]))
-            options.append(f"{option['name']}={values}" + ("" if others else f" ({option['what']})"))
-        signed = "; ".join(["yes" if row["signed"] else "no", *(f"{spec} is" for spec in row["signed_with"])])
-        needs = f"; needs {row['needs']}" if row["needs"] else ""
-        what = RichText(row["summary"])
-        what.append(f"\n{row['kind']}; {row['passes']}{needs}\n{row['source']}", "dim")
-        cells.append([row["name"], what, signed, RichText("\n".join(options))])
-    how = "\nOptions follow a colon, several methods a comma: --method lrp:residual=once,alpha=0.3,lat"
-    headings = (
-        "name",
-        "what it shows",
-        "signed",
-        "options, the default first",
-    )
-    return Group(TextTable(headings, cells), RichText(how))
+    room = max(len(row["name"]) for row in rows)
+    parts: list[RenderableType] = []
+    for kind in KINDS:
+        cells: list[list[Any]] = []
+        for row in (row for row in rows if row["kind"] == kind):
+            what = RichText(row["summary"])
+            signed = [
+                "signed" if row["signed"] else "unsigned",
+                *(f"{spec} is" for spec in row["signed_with"]),
+            ]
+            needs = f"needs {row['needs']}" if row["needs"] else ""
+            facts = ("; ".join(signed), row["passes"], needs, row["source"])
+            what.append(f"\n{' · '.join(filter(None, facts))}", "dim")
+            for option in row["options"]:
+                others = [choice for choice in option["choices"] if choice != option["default"]]
+                values = " | ".join(map(str, [option["default"], *others]))
+                told = "" if others else f" ({option['what']})"
+                what.append(f"\n{option['name']}={values}{told}")
+            cells.append([row["name"].ljust(room), what])
+        if cells:
+            parts += [TextTable((kind, "what it shows"), cells), RichText()]
+    how = "Options follow a colon, several methods a comma: --method lrp:residual=once,alpha=0.3,lat"
+    return Group(*parts, RichText(how))
 
 
 def _metric_rows() -> list[dict[str, Any]]:
