@@ -26,6 +26,7 @@ LAYERS: Final = (
     "interception loading holders finding",
     "classifier",
     "perturbation store",
+    "infilling",
     "methods",
     "attribution",
     "explaining",

@@ -13,14 +13,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import huggingface_hub
 import torch
 import transformers
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from whybert import adapters, builtin
@@ -134,6 +134,32 @@ def load_encoder(
     if info["mismatched_keys"] or saved != tuple(labels):
         _renew_output(model, len(labels), *numbers)
     return model, tokenizer
+
+
+def load_masked_lm(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """A masked language model in eval mode on the CPU, its tokenizer and its name, from a folder or the hub.
+
+    Only plain weights are loaded, and none of the code that a repository brings along.
+
+    Raises:
+        ModelLoadError: what is wrong with the source; also one whose head predicts no tokens.
+    """
+    folder = _folder(source)
+    if folder is not None:
+        check_folder(folder)
+    if source == BUILTIN:
+        raise ModelLoadError(f"{BUILTIN!r} is a classifier, and predicts no tokens; {_MASKED_LM[1]}")
+    options = {"revision": "main", "trust_remote_code": False}
+    with quiet(), torch.random.fork_rng(devices=[]):
+        model, info, tokenizer, saved_as = _read(
+            folder or str(source),
+            torch.float32,
+            lambda config: config.architectures or (),
+            options,
+            auto=AutoModelForMaskedLM,
+        )
+    _check_loaded_model(model, info, folder or str(source), saved_as, _MASKED_LM)
+    return model.eval(), tokenizer, folder.name if folder is not None else str(source)
 
 
 def _check_encoder(model: PreTrainedModel, info: dict[str, Any], source: str) -> None:
@@ -340,11 +366,13 @@ def _read(
     options: Mapping[str, Any],
     config: Path | None = None,
     tokenizer: Path | None = None,
+    auto: Any = AutoModelForSequenceClassification,
 ) -> tuple[Any, dict[str, Any], PreTrainedTokenizerBase, _Noted]:
     """The model, what was found about its weights, the tokenizer, and what `prepare` notes.
 
     prepare: is given the configuration before the model is made of it.
     config, tokenizer: the folders of these, where they are elsewhere.
+    auto: makes the model; its class says which head it has.
     """
     step = "configuration"
 
@@ -360,7 +388,7 @@ def _read(
         words = AutoTokenizer.from_pretrained(place, **options_for(place))
         _check_loaded_tokenizer(words, place)
         step = "quantised model" if getattr(settings, "quantization_config", None) else "model"
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        model, info = auto.from_pretrained(
             source,
             config=settings,
             dtype=dtype,
@@ -384,8 +412,20 @@ def _check_loaded_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Path | s
         )
 
 
+# What a model without its head has not, and the way out.
+_CLASSIFIER: Final = ("classification head", "fine-tune it for sequence classification first")
+_MASKED_LM: Final = (
+    "head that predicts tokens",
+    "pass a masked language model, such as the pre-trained one that the classifier was fine-tuned from",
+)
+
+
 def _check_loaded_model(
-    model: PreTrainedModel, info: dict[str, Any], source: Path | str, saved_as: Sequence[str]
+    model: PreTrainedModel,
+    info: dict[str, Any],
+    source: Path | str,
+    saved_as: Sequence[str],
+    wanted: tuple[str, str] = _CLASSIFIER,
 ) -> None:
     mismatched = sorted(info["mismatched_keys"])
     if mismatched:
@@ -404,8 +444,8 @@ def _check_loaded_model(
         if isinstance(source, Path) and (source / "modules.json").is_file():
             origin = "it is an encoder of sentence-transformers, which gives vectors and no labels"
         raise ModelLoadError(
-            f"{str(source)!r} has no classification head: {', '.join(head[:4])} missing"
-            f"{_more(len(head) - 4)} ({origin}); fine-tune it for sequence classification first"
+            f"{str(source)!r} has no {wanted[0]}: {', '.join(head[:4])} missing"
+            f"{_more(len(head) - 4)} ({origin}); {wanted[1]}"
         )
     if missing:
         raise ModelLoadError(
