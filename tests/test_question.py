@@ -172,11 +172,11 @@ def test_occlusion_is_its_literal_version(classifier: Classifier, by: str) -> No
 
 
 def test_what_is_equal_is_asked_once_and_padding_is_no_token(classifier: Classifier) -> None:
-    """Two of the rows are one text; those of 5 and 3 tokens are padded, and intact without their padding."""
+    """Two of the rows are one text; those of 5 and 3 tokens are asked without their padding."""
     assert not classifier.reads_padding  # which it is asked once, before anything is counted
     with counted(classifier.model) as rows:
         explain(classifier, [*TEXTS, "a bad film"], ["attnlrp", Occlusion(), Occlusion("zero")])
-    assert rows == [4, 11 + 5 + 1 + 3 + 1, 11 + 5 + 3]  # the intact ones are known by then
+    assert rows == [4, 11, 5, 3, 11, 5, 3]  # intact they are known from the beginning
 
 
 def test_removals_of_each_row(classifier: Classifier) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from hashlib import blake2b
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
+from whybert.anatomy import check_finite, forward, plain
 from whybert.encoding import EncodedText
-from whybert.errors import InputError, UsageError
+from whybert.errors import InputError, NonFiniteError, UsageError
 from whybert.interception import ForwardPass, run
 from whybert.lrp.composites import Composite
-from whybert.perturbation import Columns, alike, perturbation
+from whybert.perturbation import most_together, perturbation
 from whybert.sentences import words_of_sentences
 from whybert.targets import ResolvedTarget
 from whybert.words import tokens_of_words
@@ -78,7 +80,7 @@ class Question:
     at: Change | None = None
     tokenizer: Any = None
     rows: Sequence[EncodedText] | None = field(default=None, repr=False)
-    answered: dict[Columns, Tensor] = field(default_factory=dict, repr=False)
+    answered: dict[bytes, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def logits(self) -> Tensor:
@@ -168,11 +170,50 @@ class Question:
             batch_size: how many texts of 64 tokens are asked at a time.
 
         Returns:
-            Logits (removals, batch, labels), float64 on the CPU.
+            Logits (removals, batch, labels), float64 on the CPU; a row left as it is has its own.
 
         Raises:
             UsageError: there is no such way, it needs a tokenizer, or no token is left.
         """
+        self._check_removable()
+        ids = self.inputs["input_ids"]
+        removed = removed if removed.dim() == 3 else removed[:, None].expand(-1, len(ids), -1)
+        if removed.dtype != torch.bool or removed.shape[1:] != ids.shape:
+            raise UsageError(
+                f"expected removals as bool of shape (removals, {len(ids)}, {ids.shape[1]}), found "
+                f"{removed.dtype} of {tuple(removed.shape)}"
+            )
+        found = self._answers([removed[:, row] for row in range(len(ids))], by, batch_size)
+        return torch.stack(found, 1)
+
+    def worth(self, kept: Sequence[Tensor], unit: Unit, by: str = "mask") -> list[Tensor]:
+        """The explained output when of a text only some units are left: a game whose players are the units.
+
+        Args:
+            kept: of each row bool (sets, units), the units that stay; as many sets as its own.
+            unit, by: see `units` and `without`.  Tokens in no unit, such as [CLS], always stay.
+
+        Returns:
+            Of each row (sets,), float64 on the CPU.
+
+        Raises:
+            UsageError: what `without` and `units` raise.
+        """
+        self._check_removable()
+        removed = []
+        for units, sets in zip(self.units(unit), kept, strict=True):
+            tokens = torch.zeros(len(units), self.inputs["input_ids"].shape[1])
+            for index, members in enumerate(units):
+                tokens[index, list(members)] = 1.0
+            removed.append((~sets).float() @ tokens > 0)
+        found = []
+        for row, logits in enumerate(self._answers(removed, by)):
+            target = self.target.select(torch.full((len(logits),), row))
+            found.append(target.output(logits.to(self.logits.device)).cpu())
+        return found
+
+    def _check_removable(self) -> None:
+        """Raise where no tokens can be taken away from the inputs."""
         if self.at is not None:
             raise UsageError("tokens cannot be taken away where the embedding is changed; leave `at` out")
         ids = self.inputs["input_ids"]
@@ -182,32 +223,75 @@ class Question:
                     f"expected {name} of shape {tuple(ids.shape)} like input_ids, to take tokens away, found "
                     f"{tuple(tensor.shape)}"
                 )
-        removed = removed if removed.dim() == 3 else removed[:, None].expand(-1, len(ids), -1)
-        if removed.dtype != torch.bool or removed.shape[1:] != ids.shape:
-            raise UsageError(
-                f"expected removals as bool of shape (removals, {len(ids)}, {ids.shape[1]}), found "
-                f"{removed.dtype} of {tuple(removed.shape)}"
-            )
-        if "attention_mask" in self.inputs:
-            removed = removed.to(ids.device) & self.inputs["attention_mask"].bool()
-        rows = [
-            {name: tensor[row].tolist() for name, tensor in self.inputs.items()} for row in range(len(ids))
-        ]
-        apply = perturbation(by).apply
-        asked: list[Columns] = []
-        for removal in removed.tolist():
-            for row, flags in zip(rows, removal, strict=True):
-                gone = [position for position, is_gone in enumerate(flags) if is_gone]
-                features = apply(row, gone, self.tokenizer)
-                asked.append(tuple(tuple(features[name]) for name in rows[0]))
-        known = self.answered
-        for part in alike((columns for columns in asked if columns not in known), batch_size):
-            if not part[0][0]:
-                raise UsageError(f"expected removals that leave a token, and {by!r} leaves none")
-            columns = zip(self.inputs.items(), zip(*part, strict=True), strict=True)
-            inputs = {name: tensor.new_tensor(column) for (name, tensor), column in columns}
-            known.update(zip(part, self.forward(inputs=inputs).logits.detach().cpu().double(), strict=True))
-        return torch.stack([known[columns] for columns in asked]).view(*removed.shape[:2], -1)
+
+    def _answers(self, removed: Sequence[Tensor], by: str, batch_size: int = 32) -> list[Tensor]:
+        """The logits (removals, labels), float64, of each row without tokens: bool (removals, seq) a row.
+
+        A batch goes to the model as soon as it is full, so that no more than one of each length waits.  A row
+        of which nothing is taken away has its own logits.
+        """
+        inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+        waiting: dict[int, dict[bytes, tuple[int, dict[str, Tensor]]]] = {}
+        keys: list[list[bytes | None]] = []
+        for row, sets in enumerate(removed):
+            end = int(mask[row].nonzero().max()) + 1  # without the padding behind the text
+            own = {name: tensor[row, :end] for name, tensor in inputs.items()}
+            sets = sets.cpu()[:, :end] & mask[row, :end]
+            keys.append([None] * len(sets))
+            for part in torch.split(sets.any(1).nonzero()[:, 0], _TOGETHER):
+                for indices, columns in perturbation(by).applied(own, sets[part], self.tokenizer):
+                    length = columns["input_ids"].shape[1]
+                    if not length or not bool(columns.get("attention_mask", mask[:1]).any(1).all()):
+                        raise UsageError(f"expected removals that leave a token, and {by!r} leaves none")
+                    full = most_together(length, batch_size)
+                    batch = waiting.setdefault(length, {})
+                    named = zip(part[indices].tolist(), _keys(columns), strict=True)
+                    for place, (index, key) in enumerate(named):
+                        keys[row][index] = key
+                        if key in self.answered or key in batch:
+                            continue
+                        batch[key] = row, {name: column[place] for name, column in columns.items()}
+                        if len(batch) == full:
+                            self._answer(batch)
+                            batch.clear()
+        for length in sorted(waiting, reverse=True):
+            self._answer(waiting[length])
+        found = []
+        for asked, intact in zip(keys, self.logits.cpu().double(), strict=True):
+            answers = [intact if key is None else self.answered[key] for key in asked]
+            found.append(torch.stack(answers) if answers else intact[None][:0])
+        return found
+
+    def _answer(self, batch: Mapping[bytes, tuple[int, Mapping[str, Tensor]]]) -> None:
+        """Ask the model, without a graph and as it is, about inputs of one length, each with its row."""
+        if not batch:
+            return
+        inputs = {
+            name: torch.stack([columns[name] for _, columns in batch.values()]).to(tensor.device)
+            for name, tensor in self.inputs.items()
+        }
+        with plain(self.model, backward=False):
+            logits = forward(self.model, inputs)
+        try:
+            check_finite(self.model, logits)
+        except NonFiniteError as error:
+            row = [row for row, _ in batch.values()][error.index or 0]
+            raise error.at(f"row {row}, perturbed,", row) from error
+        self.answered.update(zip(batch, logits.cpu().double(), strict=True))
+
+
+_TOGETHER: Final = 1024  # removals of one text whose inputs are made at once
+
+
+def _keys(columns: Mapping[str, Tensor]) -> Iterator[bytes]:
+    """What tells each row of the inputs from others, in few bytes."""
+    arrays = [column.contiguous().view(torch.uint8).numpy() for column in columns.values()]
+    for row in zip(*arrays, strict=True):
+        digest = blake2b(digest_size=16)
+        for column in row:
+            digest.update(column)
+        yield digest.digest()
 
 
 def _units_of(row: EncodedText, unit: Unit) -> tuple[tuple[int, ...], ...]:
