@@ -209,13 +209,21 @@ class Bert:
         context = [A @ v[:, part] for A, part in zip(weights, parts, strict=True)]
         return scores, weights, torch.cat(context, 1)
 
-    def forward(self, embedding: Tensor) -> Trace:
+    def _heads(self, x: Tensor) -> list[Tensor]:
+        width = x.shape[1] // self.heads
+        return [x[:, h * width : (h + 1) * width] for h in range(self.heads)]
+
+    def forward(self, embedding: Tensor, given: Mapping[int, Tensor] | None = None) -> Trace:
+        """given: of a layer the weights (heads, seq, seq) that its attention has instead of its own."""
         layers = []
         x = embedding
         for i in range(self.depth):
             at = f"bert.encoder.layer.{i}"
             q, k, v = (self._linear(f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
             scores, weights, context = self._attend(q, k, v)
+            if given is not None and i in given:
+                weights = list(given[i])
+                context = torch.cat([A @ part for A, part in zip(weights, self._heads(v), strict=True)], 1)
             dense = self._linear(f"{at}.attention.output.dense", context)
             middle = self._norm(f"{at}.attention.output.LayerNorm", dense + x)
             inner = self._linear(f"{at}.intermediate.dense", middle)
@@ -346,6 +354,27 @@ class Bert:
                 weight = [sum(weight[a] * A[a][b] for a in range(length)) for b in range(length)]
             total = [t + w for t, w in zip(total, weight, strict=True)]
         return torch.tensor(total, dtype=torch.float64)
+
+    # --- attention and decomposition, (seq,) each ----------------------------------------------------------
+
+    def attention(self, trace: Trace, layer: int) -> Tensor:
+        return sum(trace.layers[layer].weights)[0] / self.heads  # type: ignore[index]
+
+    def rollout(self, trace: Trace) -> Tensor:
+        """Abnar and Zuidema 2020, section 3: A = W / 2 + I / 2, multiplied from the first layer up."""
+        joint = torch.eye(len(trace.embedding), dtype=torch.float64)
+        for layer in trace.layers:
+            joint = (sum(layer.weights) / self.heads / 2 + torch.eye(len(joint)) / 2) @ joint
+        return joint[0]
+
+    def gradient_attention(self, trace: Trace, seed: Tensor) -> Tensor:
+        """Chefer et al. 2021, equations 5 and 6."""
+        R = torch.eye(len(trace.embedding), dtype=torch.float64)
+        for i, layer in enumerate(trace.layers):
+            A = torch.stack(layer.weights)
+            gradient = through(lambda A, i=i: self.forward(trace.embedding, {i: A}).logits, A, seed)
+            R = R + (gradient * A).clamp(min=0).mean(0) @ R
+        return R[0]
 
 
 # --- Shapley values -------------------------------------------------------------------------------------

@@ -17,6 +17,6 @@ from whybert.interception.calls import name_of
 from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
 from whybert.interception.running import run
-from whybert.interception.trace import AttentionInputs
+from whybert.interception.trace import Attention, AttentionInputs
 
-__all__ = ["AttentionInputs", "ForwardPass", "Interception", "name_of", "run"]
+__all__ = ["Attention", "AttentionInputs", "ForwardPass", "Interception", "name_of", "run"]

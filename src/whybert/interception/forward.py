@@ -13,8 +13,8 @@ from torch.autograd.graph import GradientEdge
 from whybert.anatomy import FAILURES
 from whybert.errors import UnsupportedModelError, WhybertError, one_line
 from whybert.interception.sub_layers import SubLayer
-from whybert.interception.trace import AttentionInputs, LastAttention
-from whybert.lrp.composites import Composite
+from whybert.interception.trace import Attention, LastAttention
+from whybert.lrp.composites import GRADIENT, Composite
 from whybert.lrp.functions import Sweep
 from whybert.targets import ResolvedTarget
 
@@ -35,7 +35,7 @@ class ForwardPass:
     logits: Tensor
     sweep: Sweep
     own: Tensor | None = None
-    attention: Sequence[Tensor | AttentionInputs] = ()
+    attention: Sequence[Attention] = ()
     untraceable: str | None = None
     sub_layers: Sequence[SubLayer] = ()
     not_post_norm: str | None = None
@@ -70,8 +70,10 @@ class ForwardPass:
         share = self._gradient(composite, target)[1]
         return None if share is None or bool(share[-1] != 0) else share[:-1]
 
-    def read_positions(self) -> Tensor:
+    def read_positions(self, method: str = "lat") -> Tensor:
         """What part of its decision the classifier reads at each position, (batch, positions); rows sum to 1.
+
+        method: that asks, for messages.
 
         Told by the dependence of the logits: 1 at the one position whose output of the last attention they
         depend on, or, where there are several, the parts of a mean over the hidden states behind it.  Raises
@@ -99,16 +101,28 @@ class ForwardPass:
                     return parts / parts.sum(-1, keepdim=True)
                 reason = "its head reads several positions, each in a way of its own"
         raise UnsupportedModelError(
-            "lat starts at the positions that the classifier reads (the first token, the last, or a mean), "
-            f"and these cannot be told here: {reason}; use another method, such as attnlrp"
+            f"{method} starts at the positions that the classifier reads (the first token, the last, or a "
+            f"mean), and these cannot be told here: {reason}; use another method, such as attnlrp"
         )
+
+    def of_attention(self, target: ResolvedTarget) -> list[Tensor]:
+        """The gradient of the explained output by the weights of each attention, first layer first.
+
+        It takes a pass that was run for `GRADIENT` and for attention; zero where nothing arrives.
+        """
+        edges = [layer.at for layer in self.attention if layer.at is not None]
+        found = self.swept(GRADIENT, self.logits, target.seed(self.logits.detach()), edges)
+        return [
+            torch.zeros_like(layer.weights()) if passed is None else layer.gradient(passed)
+            for layer, passed in zip(self.attention, found, strict=True)
+        ]
 
     def _by_position(self, at: GradientEdge) -> Tensor | None:
         """How the logits, in a sum that none of them is likely to cancel, depend on an inner tensor."""
         if not self.logits.requires_grad:
             return None
         seed = torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits).expand_as(self.logits)
-        return self.swept(Composite("gradient", closed=False), self.logits, seed, [at])[0]
+        return self.swept(GRADIENT, self.logits, seed, [at])[0]
 
     def _gradient(self, composite: Composite, target: ResolvedTarget) -> tuple[Tensor, Tensor | None]:
         key = (composite, target)

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from whybert.errors import ModelError, UnsupportedModelError, UnsupportedOperationError
@@ -766,7 +767,8 @@ class Interception(TorchFunctionMode):
         y = self.trace.opened(func(*args, **kwargs), "a softmax")
         axis = bind(args, kwargs, ("input", "dim"))[1]
         # not y itself: that would be a reference cycle
-        return note(y, ATTENTION, (y.detach(),) if axis in (-1, y.dim() - 1) else ())
+        is_last = axis in (-1, y.dim() - 1) and y.requires_grad
+        return note(y, ATTENTION, ((y.detach(), get_gradient_edge(y)),) if is_last else ())
 
     def _structural(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What moves, selects or adds up numbers; constants among its operands go into the books."""
@@ -851,7 +853,7 @@ class Interception(TorchFunctionMode):
             raise UnsupportedModelError("attention dropout is active: call model.eval() first")
         if self.tracked(mask):
             raise UnsupportedOperationError("attention with a mask that depends on the input", self._name())
-        self.trace.keep_fused(query, key, mask, bool(is_causal), scale)
+        given = query, key, value, mask, bool(is_causal), scale
         self.sub_layers.enters_attention(value)
         # A product with a constant is linear, and nothing of it is shared.
         q, k, v = (self.tracked(operand) for operand in (query, key, value))
@@ -868,6 +870,7 @@ class Interception(TorchFunctionMode):
             scale=scale,
             enable_gqa=bool(grouped),
         )
+        self.trace.keep_fused(*given, output)
         self.trace.attended(output, output.dim() - 2)
         return output
 

@@ -16,8 +16,8 @@ SCORES: Final = "_whybert_scores"  # numbers of the products and softmaxes that 
 RECIPROCAL: Final = "_whybert_reciprocal"  # (): the tensor is one over something; times it is a quotient
 WEIGHTED: Final = "_whybert_weighted"  # the axes along which the tensor was multiplied by other weights
 ELEMENTWISE: Final = "_whybert_elementwise"  # (x, scale): the tensor is g(x); scale where it is scale * x
-# The tensor is linear in the output of a softmax: (output,) where it holds the same numbers and the softmax
-# was over the last axis, else ().
+# The tensor is linear in the output of a softmax: ((output, its gradient's edge),) where it holds the same
+# numbers and the softmax was over the last axis, else ().
 ATTENTION: Final = "_whybert_attention"
 LINEAR: Final = "_whybert_linear"  # the tensor is a linear layer whose bias may still come
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -18,14 +18,45 @@ from whybert.lrp import operations as ops
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionWeights:
+    """The weights of one attention, (batch, heads, queries, keys).
+
+    at: where their gradient arrives.  order: of its axes; None where it has that of the weights.
+    """
+
+    kept: Tensor
+    at: GradientEdge
+    order: tuple[int, ...] | None = None
+
+    def weights(self) -> Tensor:
+        return self.kept
+
+    def gradient(self, passed: Tensor) -> Tensor:
+        """The gradient of the weights from what arrives at `at`."""
+        return (passed if self.order is None else passed.permute(self.order)).reshape(self.kept.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionInputs:
-    """What one fused attention call was given; its weights are computed when they are asked for."""
+    """What one fused attention call was given; its weights are computed when they are asked for.
+
+    at: its output, from whose gradient that of the weights is computed.
+    """
 
     query: Tensor
     key: Tensor
     mask: Tensor | None
     is_causal: bool
     scale: float
+    value: Tensor | None = None
+    at: GradientEdge | None = None
+
+    def gradient(self, passed: Tensor) -> Tensor:
+        """O = A V, so dy/dA = dy/dO V^T; `passed` is dy/dO."""
+        value = cast(Tensor, self.value)
+        if value.shape[-3] != passed.shape[-3]:  # grouped queries
+            value = value.repeat_interleave(passed.shape[-3] // value.shape[-3], -3)
+        return torch.matmul(passed, value.mT)
 
     def weights(self) -> Tensor:
         """softmax(Q K^T * scale + mask), (batch, heads, queries, keys)."""
@@ -43,6 +74,9 @@ class AttentionInputs:
                 scores = scores + self.mask
         # A row whose keys are all masked is that of a padding token.  SDPA gives it zeros.
         return torch.softmax(scores, -1).nan_to_num(0.0)
+
+
+Attention: TypeAlias = AttentionWeights | AttentionInputs
 
 
 @dataclass(slots=True)
@@ -70,7 +104,7 @@ class AttentionTrace:
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self.size: tuple[int, ...] = ()
-        self.kept: list[Tensor | AttentionInputs] = []
+        self.kept: list[Attention] = []
         self.reason: str | None = None
         self.last: LastAttention | None = None
         self.wise = False
@@ -136,15 +170,16 @@ class AttentionTrace:
             queries = [name for name in own if name in axes.result and name not in other]
             keys = [name for name in own if name not in axes.result]
             axis = axes.result.index(queries[0]) if len(queries) == 1 else None
-            for output in noted(weights, ATTENTION):
+            for output, at in noted(weights, ATTENTION):
                 if output.dim() == 4 and (len(output), *output.shape[2:]) == (batch, positions, positions):
-                    self._add(output, [weights])
+                    self._add(AttentionWeights(output, at), [weights])
                     return axis
             if len(queries) == len(keys) == 1 and len(heads) in (1, 2):
-                kept = weights.detach().permute([own.index(name) for name in (*heads, *queries, *keys)])
+                order = tuple(own.index(name) for name in (*heads, *queries, *keys))
+                kept = weights.detach().permute(order)
                 kept = kept.unsqueeze(1) if len(heads) == 1 else kept
                 if kept.shape[0] == batch and kept.shape[2] == kept.shape[3] == positions:
-                    self._add(kept, [weights])
+                    self._add(AttentionWeights(kept, get_gradient_edge(weights), order), [weights])
                     return axis
         self.reason = (
             f"attention weights of shape {tuple(weights.shape)} are not (batch, heads, queries, keys) over "
@@ -153,7 +188,14 @@ class AttentionTrace:
         return None
 
     def keep_fused(
-        self, query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        is_causal: bool,
+        scale: float | None,
+        output: Tensor,
     ) -> None:
         """The same of a call that computes its weights inside."""
         if not self.wanted:
@@ -161,19 +203,20 @@ class AttentionTrace:
         batch, positions = self.size
         if query.dim() == 4 and query.shape[0] == batch and query.shape[2] == key.shape[2] == positions:
             width = query.shape[-1] ** -0.5 if scale is None else float(scale)
-            self._add(AttentionInputs(query.detach(), key.detach(), mask, is_causal, width), [query, key])
+            given = query.detach(), key.detach(), mask, is_causal, width
+            self._add(AttentionInputs(*given, value.detach(), get_gradient_edge(output)), [query, key])
         else:
             self.reason = (
                 f"attention of queries {tuple(query.shape)} to keys {tuple(key.shape)} is not over the "
                 f"{positions} positions (prefix or folded attention)"
             )
 
-    def _add(self, kept: Tensor | AttentionInputs, sources: Sequence[Tensor]) -> None:
+    def _add(self, kept: Attention, sources: Sequence[Tensor]) -> None:
         """Keep what must be another layer's: one whose weights depend on the attention before."""
         before, self._below = self._below, None
         if self._reordered is not None:
             self.reason = f"{self._reordered} puts positions into another order"
-        if isinstance(kept, Tensor) and bool((kept.sum(-1) > 1.001).any()):
+        if isinstance(kept, AttentionWeights) and bool((kept.kept.sum(-1) > 1.001).any()):
             self.reason = "what the values are multiplied by sums to more than 1 over the keys"
         if before is not None and not any(
             node is before for source in sources if source.grad_fn for node in nodes_of(source.grad_fn)

@@ -1,20 +1,63 @@
-"""Layerwise attention tracing (Wu and Ong 2020)."""
+"""Methods that follow attention weights: tracing, raw weights, rollout, and weights by their gradient."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from whybert.errors import UnsupportedModelError
+from whybert.errors import UnsupportedModelError, UsageError
+from whybert.interception import Attention, ForwardPass
+from whybert.lrp.composites import GRADIENT, Composite
 from whybert.methods.base import Method
 from whybert.methods.question import Question
 
 
 @dataclass(frozen=True)
-class LayerwiseAttentionTracing(Method):
+class AttentionMethod(Method):
+    """What the classifier reads is handed down through the attention of each layer."""
+
+    kind: ClassVar[str] = "attention"
+    signed: ClassVar[bool] = False
+    needs_attention: ClassVar[bool] = True
+
+    @property
+    def passes(self) -> str:
+        return "1 forward"
+
+    def traced(self, question: Question) -> ForwardPass:
+        """The forward pass, whose attention is known whole.  Raises UnsupportedModelError."""
+        forward = question.forward(self.composites(), attention=True)
+        if forward.untraceable is not None or not forward.attention:
+            raise UnsupportedModelError(
+                f"{self.name} traces attention weights over the positions of the text, from layer to layer, "
+                f"and here {forward.untraceable or 'no attention was found'}; use another method, such as "
+                "attnlrp"
+            )
+        return forward
+
+
+def mean_of_heads(layer: Attention) -> Tensor:
+    """(batch, queries, keys); half precision in float32."""
+    weights = layer.weights().detach()
+    return weights.to(torch.promote_types(weights.dtype, torch.float32)).mean(1)
+
+
+def handed_down(read: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """r C_L ... C_1, (batch, seq): `matrices` (batch, seq, seq) from the first layer to the last."""
+
+    def down(row: Tensor, matrix: Tensor) -> Tensor:
+        return (row.to(matrix.dtype)[:, None] @ matrix)[:, 0]
+
+    return reduce(down, reversed(matrices), read)
+
+
+@dataclass(frozen=True)
+class LayerwiseAttentionTracing(AttentionMethod):
     """`lat`: weight 1 on what the classifier reads, handed down through each head's attention.
 
     It starts in every head at the positions that the model's head uses: the first token, as in the paper,
@@ -27,25 +70,93 @@ class LayerwiseAttentionTracing(Method):
     name: ClassVar[str] = "lat"
     summary: ClassVar[str] = "layerwise attention tracing: where the attention of what is read comes from"
     source: ClassVar[str] = "Wu and Ong 2020"
-    kind: ClassVar[str] = "attention"
     place: ClassVar[int] = 4
-    signed: ClassVar[bool] = False
-    needs_attention: ClassVar[bool] = True
-
-    @property
-    def passes(self) -> str:
-        return "1 forward"
 
     def attribute(self, question: Question) -> tuple[Tensor, None]:
-        forward = question.forward(attention=True)
-        if forward.untraceable is not None or not forward.attention:
-            raise UnsupportedModelError(
-                "lat traces attention weights over the positions of the text, from layer to layer, and here "
-                f"{forward.untraceable or 'no attention was found'}; use another method, such as attnlrp"
-            )
+        forward = self.traced(question)
         traced = forward.read_positions()[:, None, None]  # (batch, 1, 1, seq)
         with torch.no_grad():
             for layer in reversed(forward.attention):
-                weights = layer if isinstance(layer, Tensor) else layer.weights()
+                weights = layer.weights()
                 traced = torch.matmul(traced.to(weights.dtype), weights)
             return traced[:, :, 0].to(torch.promote_types(traced.dtype, torch.float32)).sum(1), None
+
+
+@dataclass(frozen=True)
+class RawAttention(AttentionMethod):
+    """`attention`: r mean_h A^h of one layer, with r what the classifier reads (see `lat`).
+
+    layer: counted from 0 at the first layer, or from -1 at the last.
+    It does not depend on the target.  The attention of a layer says what that layer reads, of states that
+    have mixed the words of the text already.
+    """
+
+    name: ClassVar[str] = "attention"
+    summary: ClassVar[str] = "raw attention weights of one layer, the mean of its heads"
+    source: ClassVar[str] = "Vaswani et al. 2017"
+    place: ClassVar[int] = 40
+
+    layer: int = -1
+
+    def attribute(self, question: Question) -> tuple[Tensor, None]:
+        forward = self.traced(question)
+        depth = len(forward.attention)
+        if not -depth <= self.layer < depth:
+            raise UsageError(
+                f"expected layer of attention from 0 to {depth - 1}, or from -1, the last, to -{depth}, "
+                f"found {self.layer}"
+            )
+        weights = mean_of_heads(forward.attention[self.layer])
+        return handed_down(forward.read_positions(self.name), [weights]), None
+
+
+@dataclass(frozen=True)
+class AttentionRollout(AttentionMethod):
+    """`rollout`: r C_L ... C_1 with C_l = (mean_h A_l^h + I) / 2, r what the classifier reads.
+
+    The identity stands for the residual connection.  It does not depend on the target.
+    Source: Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020 (arXiv 2005.00928).
+    """
+
+    name: ClassVar[str] = "rollout"
+    summary: ClassVar[str] = "attention rollout: mean attention and the residual, multiplied over layers"
+    source: ClassVar[str] = "Abnar and Zuidema 2020"
+    place: ClassVar[int] = 41
+
+    def attribute(self, question: Question) -> tuple[Tensor, None]:
+        forward = self.traced(question)
+        weights = [mean_of_heads(layer) for layer in forward.attention]
+        mixed = [(each + torch.eye(each.shape[-1]).to(each)) / 2 for each in weights]
+        return handed_down(forward.read_positions(self.name), mixed), None
+
+
+@dataclass(frozen=True)
+class GradientAttention(AttentionMethod):
+    """`gradient_attention`: R <- R + mean_h (dy/dA^h * A^h)^+ R from R = I upward, and r R.
+
+    r is what the classifier reads.  The identity that R starts from is in the scores: a token that the
+    classifier reads has its share of 1 there.
+    Source: Chefer et al., "Generic Attention-model Explainability", ICCV 2021 (arXiv 2103.15679), eq. 5-6.
+    """
+
+    name: ClassVar[str] = "gradient_attention"
+    summary: ClassVar[str] = "attention times its gradient, the positive part, handed through the layers"
+    source: ClassVar[str] = "Chefer et al. 2021"
+    place: ClassVar[int] = 42
+
+    @property
+    def passes(self) -> str:
+        return "1 forward, 1 backward"
+
+    def composites(self) -> tuple[Composite, ...]:
+        return (GRADIENT,)
+
+    def attribute(self, question: Question) -> tuple[Tensor, None]:
+        forward = self.traced(question)
+        mixed = []
+        for layer, gradient in zip(forward.attention, forward.of_attention(question.target), strict=True):
+            weights = layer.weights().detach()
+            wide = torch.promote_types(weights.dtype, torch.float32)
+            relevance = (gradient.to(wide) * weights.to(wide)).clamp_min(0.0).mean(1)
+            mixed.append(relevance + torch.eye(relevance.shape[-1]).to(relevance))
+        return handed_down(forward.read_positions(self.name), mixed), None

@@ -1,0 +1,117 @@
+"""Attention and decomposition methods, against literal twins in float64 written from the papers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import oracles
+from models import CASES, Toy, inputs, make, shared_model, working_dtype
+from whybert import METHODS, UnsupportedModelError, UsageError, attribute
+
+NAMES = ("attention", "rollout", "gradient_attention")
+TARGET = [0, (1, 2), 2]
+SEEDS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+LENGTHS = (9, 6, 4)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return shared_model("bert", "sdpa")
+
+
+@pytest.fixture(scope="module")
+def bert(model: nn.Module) -> oracles.Bert:
+    return oracles.Bert(model.state_dict(), model.config.num_attention_heads, model.config.layer_norm_eps)
+
+
+@pytest.fixture(scope="module")
+def traces(model: nn.Module, bert: oracles.Bert) -> list[oracles.Trace]:
+    batch = inputs(model, LENGTHS)
+    return [
+        bert.forward(bert.embed(ids[:length]))
+        for ids, length in zip(batch["input_ids"], LENGTHS, strict=True)
+    ]
+
+
+def check(found: Tensor, expected: list[Tensor], rtol: float = 1e-9, atol: float = 1e-11) -> None:
+    """Each row is its twin, and nothing stands behind its end."""
+    for row, twin in zip(found, expected, strict=True):
+        torch.testing.assert_close(row[: len(twin)], twin, rtol=rtol, atol=atol)
+        assert not row[len(twin) :].any()
+
+
+# --- against the papers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("layer", [0, 1, -1, -2])
+def test_raw_attention(layer: int, attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -> None:
+    model = shared_model("bert", attention)
+    found = attribute(model, inputs(model, LENGTHS), f"attention:layer={layer}")
+    check(found.scores, [bert.attention(trace, layer) for trace in traces])
+
+
+def test_a_layer_that_is_not_there(model: nn.Module) -> None:
+    with pytest.raises(UsageError, match="attention from 0 to 1, or from -1, the last, to -2, found 2"):
+        attribute(model, inputs(model), "attention", layer=2)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_rollout(attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -> None:
+    model = shared_model("bert", attention)
+    found = attribute(model, inputs(model, LENGTHS), "rollout")
+    check(found.scores, [bert.rollout(trace) for trace in traces])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_gradient_attention(attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -> None:
+    model = shared_model("bert", attention)
+    found = attribute(model, inputs(model, LENGTHS), ["gradient_attention", "cp_lrp", "attnlrp"], TARGET)
+    twins = [bert.gradient_attention(trace, seed) for trace, seed in zip(traces, SEEDS, strict=True)]
+    check(found["gradient_attention"].scores, twins)
+
+
+# --- what holds of all of them ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "attention"), CASES)
+def test_every_family(family: str, attention: str) -> None:
+    """Batch and single texts agree, padding has nothing, and fused attention is the same as written out."""
+    model = shared_model(family, attention, working_dtype(family, attention))
+    narrow = family == "deberta" or next(model.parameters()).dtype == torch.float32
+    close = {"rtol": 1e-3, "atol": 1e-5} if narrow else {"rtol": 1e-8, "atol": 1e-10}
+    batch = inputs(model, LENGTHS)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    together = attribute(model, batch, NAMES, TARGET)
+    for name, found in together.items():
+        assert found.signed == METHODS[name]().is_signed
+        for row, length in enumerate(LENGTHS):
+            assert not found.scores[row, length:].any(), name
+            assert found.scores[row, :length].any(), name
+            single = {key: tensor[row : row + 1, :length] for key, tensor in batch.items()}
+            alone = attribute(model, single, name, TARGET[row])
+            torch.testing.assert_close(alone.scores[0], found.scores[row, :length], **close, msg=name)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    model, exact = make("bert", "sdpa", dtype), shared_model("bert", "sdpa")
+    batch = inputs(model, LENGTHS)
+    target = [0, 1, 2]
+    for name, found in attribute(model, batch, NAMES, target).items():
+        expected = attribute(exact, batch, name, target).scores
+        assert found.scores.dtype == torch.float32
+        far = (found.scores - expected).norm() / expected.norm()
+        assert float(far) < 0.2, name
+
+
+@pytest.mark.parametrize("name", ["attention", "rollout", "gradient_attention"])
+def test_models_without_attention_are_refused(name: str) -> None:
+    toy = Toy()
+    with pytest.raises(UnsupportedModelError, match=f"{name} traces .*no attention was found; use another"):
+        attribute(toy, {"input_ids": torch.tensor([[5, 6]])}, name)
