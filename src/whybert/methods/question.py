@@ -15,7 +15,7 @@ from whybert.encoding import EncodedText
 from whybert.errors import InputError, NonFiniteError, UsageError
 from whybert.interception import ForwardPass, run
 from whybert.lrp.composites import Composite
-from whybert.perturbation import most_together, perturbation
+from whybert.perturbation import Columns, alike, most_together, perturbation
 from whybert.sentences import words_of_sentences
 from whybert.targets import ResolvedTarget
 from whybert.words import tokens_of_words
@@ -199,6 +199,69 @@ class Question:
         Raises:
             UsageError: what `without` and `units` raise.
         """
+        found = []
+        for row, logits in enumerate(self._answers(self._removed(kept, unit), by)):
+            target = self.target.select(torch.full((len(logits),), row))
+            found.append(target.output(logits.to(self.logits.device)).cpu())
+        return found
+
+    def parts(
+        self, kept: Sequence[Tensor], unit: Unit, by: str, composite: Composite, *, batch_size: int = 32
+    ) -> list[Tensor]:
+        """What the tokens of parts of the texts get by a composite: E * g of the part, summed over hidden.
+
+        The backward counterpart of `worth`: E is the embedding of the part and g what arrives there from its
+        explained output.  Parts that are the same are swept once, those of one length in one batch, without
+        the padding behind them.
+
+        Args:
+            kept: of each row bool (sets, units), the units that stay; as many sets as its own.
+            unit, by: see `units` and `without`.  Tokens in no unit, such as [CLS], always stay.
+            composite: the rules of the sweep.
+            batch_size: how many texts of 64 tokens are swept at a time.
+
+        Returns:
+            Of each row (sets, seq), float64 on the CPU, in the columns of the text; 0 for what is taken away.
+
+        Raises:
+            UsageError: what `without` and `units` raise.
+        """
+        inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+        removed = self._removed(kept, unit)
+        asked: list[list[Columns]] = []
+        for row, sets in enumerate(removed):
+            end = int(mask[row].nonzero().max()) + 1
+            own = {name: tensor[row, :end] for name, tensor in inputs.items()}
+            own["places"] = torch.arange(end)  # where each token stood: shortened like the others
+            asked.append([()] * len(sets))
+            for indices, columns in perturbation(by).applied(own, sets[:, :end], self.tokenizer):
+                if not columns["places"].shape[1]:
+                    raise UsageError(f"expected parts that hold a token, and {by!r} leaves none")
+                listed = zip(*(column.tolist() for column in columns.values()), strict=True)
+                for index, part in zip(indices, listed, strict=True):
+                    asked[row][index] = (*map(tuple, part), (row,))
+        found: dict[Columns, Tensor] = {}
+        for batch in alike((part for parts in asked for part in parts), batch_size):
+            *columns_of_batch, _, owners = zip(*batch, strict=True)
+            named = zip(self.inputs.items(), columns_of_batch, strict=True)
+            forward = self.forward(
+                (composite,), inputs={name: tensor.new_tensor(column) for (name, tensor), column in named}
+            )
+            target = self.target.select(torch.tensor(owners)[:, 0])
+            relevance = forward.embedding.detach() * forward.gradient(composite, target)
+            scores = relevance.to(torch.promote_types(relevance.dtype, torch.float32)).sum(-1)
+            scores = scores if forward.own is None else scores[:, forward.own]
+            found.update(zip(batch, scores.cpu().double(), strict=True))
+        swept = [torch.zeros(sets.shape, dtype=torch.float64) for sets in removed]
+        for scores, sets, parts in zip(swept, removed, asked, strict=True):
+            for own_scores, part in zip(scores, parts, strict=True):
+                own_scores[list(part[-2])] = found[part]
+            scores.masked_fill_(sets, 0.0)
+        return swept
+
+    def _removed(self, kept: Sequence[Tensor], unit: Unit) -> list[Tensor]:
+        """Of each row bool (sets, seq): the tokens of the units that do not stay."""
         self._check_removable()
         removed = []
         for units, sets in zip(self.units(unit), kept, strict=True):
@@ -206,11 +269,7 @@ class Question:
             for index, members in enumerate(units):
                 tokens[index, list(members)] = 1.0
             removed.append((~sets).float() @ tokens > 0)
-        found = []
-        for row, logits in enumerate(self._answers(removed, by)):
-            target = self.target.select(torch.full((len(logits),), row))
-            found.append(target.output(logits.to(self.logits.device)).cpu())
-        return found
+        return removed
 
     def _check_removable(self) -> None:
         """Raise where no tokens can be taken away from the inputs."""

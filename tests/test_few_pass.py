@@ -1,0 +1,323 @@
+"""The few-pass methods against literal versions: plain loops, one part at a time, in float64."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+from whybert import Classifier, UsageError, attribute, explain
+from whybert.interception import run
+from whybert.lrp.composites import ATTN_LRP, CP_LRP
+from whybert.methods import Question, create
+from whybert.methods.few import IterativeAttnLRP, SampledAttnLRP, draw
+from whybert.targets import ResolvedTarget
+
+TEXTS = [
+    "the film was good, and the actors were great.",
+    "a well-made film",
+    "good",
+    "don't you think so",
+    "a bad film? don't you think so?",
+]
+METHODS = ("sampled_attnlrp", "integrated_attnlrp", "iterative_attnlrp")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    tokenizer = tiny.wordpiece()
+    return Classifier(tiny.bert(tokenizer).double(), tokenizer)
+
+
+def scores_of(
+    classifier: Classifier, ids: Sequence[int], target: Any = 1, rules: str = "attnlrp"
+) -> list[float]:
+    found = attribute(classifier.model, {"input_ids": torch.tensor([ids])}, rules, target)
+    return found.scores[0].tolist()
+
+
+def scores_of_part(
+    classifier: Classifier, ids: Sequence[int], gone: set[int], by: str, **how: Any
+) -> dict[int, float]:
+    """What each token that is left gets, by its place in the text."""
+    if by == "delete":
+        places = [place for place in range(len(ids)) if place not in gone]
+        return dict(zip(places, scores_of(classifier, [ids[place] for place in places], **how), strict=True))
+    mask = classifier.tokenizer.mask_token_id
+    changed = [mask if place in gone else number for place, number in enumerate(ids)]
+    scores = scores_of(classifier, changed, **how)
+    return {place: score for place, score in enumerate(scores) if place not in gone}
+
+
+def words_of(classifier: Classifier, text: str) -> tuple[list[int], list[list[int]]]:
+    """The ids of a text and the places of each word's tokens."""
+    [found] = explain(classifier, [text])
+    words: dict[int, list[int]] = {}
+    for place, token in enumerate(found.tokens):
+        if token.word is not None:
+            words.setdefault(token.word, []).append(place)
+    return classifier.tokenizer(text)["input_ids"], list(words.values())
+
+
+def assert_close(found: Sequence[float], expected: Sequence[float]) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+# --- parts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["mask", "delete", "pad"])
+@pytest.mark.parametrize("composite", [ATTN_LRP, CP_LRP])
+def test_parts_are_the_scores_of_the_changed_texts(classifier: Classifier, by: str, composite: Any) -> None:
+    """Of padded rows, each with its own target, some parts named twice; in batches of any size."""
+    seen: list[list[Tensor]] = []
+    generator = torch.Generator().manual_seed(3)
+    batch = classifier.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    lengths = [count - 2 for count in batch["attention_mask"].sum(1).tolist()]
+    kept = [
+        torch.rand((sets, length), generator=generator) < 0.6
+        for sets, length in zip((3, 0, 2, 4, 2), lengths, strict=True)
+    ]
+    kept[0][2] = kept[0][1]
+    kept[2][0] = False  # the special tokens are left
+
+    class Asks(SampledAttnLRP):
+        def attribute(self, question: Question) -> tuple[Tensor, None]:
+            for size in (1, 32):
+                seen.append(question.parts(kept, "token", by, composite, batch_size=size))
+            return torch.zeros(question.inputs["input_ids"].shape), None
+
+    target = [0, 1, 0, (1, 0), 1]
+    attribute(classifier.model, batch, Asks(), target, tokenizer=classifier.tokenizer)
+    for row, (found, again) in enumerate(zip(*seen, strict=True)):
+        torch.testing.assert_close(found, again, rtol=1e-11, atol=1e-13)
+        assert found.shape == (len(kept[row]), batch["input_ids"].shape[1])
+        ids = classifier.tokenizer(TEXTS[row])["input_ids"]
+        for scores, stays in zip(found.tolist(), kept[row].tolist(), strict=True):
+            gone = {place + 1 for place, stay in enumerate(stays) if not stay}
+            how = {"target": [target[row]], "rules": composite.name}
+            if by == "pad":
+                attended = [int(place not in gone) for place in range(len(ids))]
+                inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.tensor([attended])}
+                padded = attribute(classifier.model, inputs, composite.name, [target[row]]).scores[0].tolist()
+                part = {place: score for place, score in enumerate(padded) if place not in gone}
+            else:
+                part = scores_of_part(classifier, ids, gone, by, **how)
+            assert_close(scores, [part.get(place, 0.0) for place in range(len(scores))])
+
+
+def test_parts_without_a_token_are_refused(classifier: Classifier) -> None:
+    class Asks(SampledAttnLRP):
+        def attribute(self, question: Question) -> tuple[Tensor, None]:
+            question.parts([torch.zeros(1, 3, dtype=torch.bool)], "token", "delete", ATTN_LRP)
+            raise AssertionError
+
+    with pytest.raises(UsageError, match="parts that hold a token, and 'delete' leaves none"):
+        attribute(classifier.model, {"input_ids": torch.tensor([[7, 8, 9]])}, Asks())
+
+
+# --- sampled ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("units", [2, 3, 4, 7, 40])
+@pytest.mark.parametrize("samples", [1, 2, 4, 7, 8, 16])
+def test_draws_are_pairs_by_strata_of_sizes(units: int, samples: int) -> None:
+    kept, weights = draw(units, samples, np.random.default_rng(0))
+    held = kept.numpy()
+    assert weights.sum().item() == pytest.approx(samples)
+    assert held.any(1).all()
+    assert not held.all(1).any()
+    if samples % 2 == 0:
+        assert np.average(held, axis=0, weights=weights) == pytest.approx(0.5)
+    if 2**units - 2 <= samples:
+        assert len({tuple(kept) for kept in held}) == len(held) == 2**units - 2
+    elif samples % 2 == 0:
+        # One size of each stratum: the places of the sizes among 1 ... units - 1 are spread evenly.
+        shares = np.sort((held.sum(1) - 1) / (units - 1))
+        strata = np.arange(samples) / samples
+        assert (shares >= strata - 1 / (units - 1)).all()
+        assert (shares <= strata + 1 / samples).all()
+
+
+def test_each_size_is_drawn_as_often_and_each_set_of_it() -> None:
+    counts: dict[tuple[bool, ...], int] = {}
+    for seed in range(3000):
+        for kept in draw(4, 4, np.random.default_rng(seed))[0].tolist():
+            counts[tuple(kept)] = counts.get(tuple(kept), 0) + 1
+    expected = {
+        kept: 12_000 / (3 * math.comb(4, sum(kept)))
+        for kept in itertools.product((False, True), repeat=4)
+        if 0 < sum(kept) < 4
+    }
+    assert set(counts) == set(expected)
+    for kept, count in counts.items():
+        assert count == pytest.approx(expected[kept], abs=5 * math.sqrt(expected[kept]))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "sampled_attnlrp",
+        "sampled_attnlrp:samples=5",
+        "sampled_attnlrp:samples=1,whole=0",
+        "sampled_attnlrp:samples=16,removal=mask,unit=token,seed=3",
+        "sampled_attnlrp:removal=delete,whole=2.5,rules=cp_lrp",
+        "sampled_attnlrp:unit=sentence",
+    ],
+)
+def test_sampled_is_its_literal_version(classifier: Classifier, spec: str) -> None:
+    method: Any = create(spec)
+    ways = {"both": ["mask", "delete"]}.get(method.removal, [method.removal])
+    for text, found in zip(TEXTS, explain(classifier, TEXTS, method, target=1), strict=True):
+        ids, words = words_of(classifier, text)
+        units = words
+        if method.unit == "token":
+            units = [[place] for word in words for place in word]
+        if method.unit == "sentence":  # only the last of the texts has several: one ends with "?"
+            parts = [words[:4], words[4:]] if text == TEXTS[4] else [words]
+            units = [list(itertools.chain(*part)) for part in parts]
+        generator = np.random.default_rng([method.seed, *ids])
+        pairs = [ways[number % len(ways)] for number in range((method.samples + 1) // 2)]
+        whole = scores_of(classifier, ids, rules=method.rules)
+        weight = method.samples / 2 if method.whole is None else method.whole
+        total, held = [weight * score for score in whole], [weight] * len(ids)
+        left = method.samples
+        for by in ways:
+            count = min(left, 2 * pairs.count(by))
+            left -= count
+            for kept, part_weight in zip(
+                *map(Tensor.tolist, draw(len(units), count, generator)), strict=True
+            ):
+                gone = {place for unit, flag in zip(units, kept, strict=True) if not flag for place in unit}
+                part = scores_of_part(classifier, ids, gone, by, rules=method.rules)
+                for place, score in part.items():
+                    total[place] += part_weight * score
+                    held[place] += part_weight
+        expected = [total[place] / held[place] if held[place] else whole[place] for place in range(len(ids))]
+        assert_close(found.scores, expected)
+
+
+@pytest.mark.parametrize("by", ["mask", "delete"])
+def test_all_parts_of_three_words_give_the_expectation(classifier: Classifier, by: str) -> None:
+    text = "a bad film"
+    ids, words = words_of(classifier, text)
+    assert len(words) == 3
+    sums, counts = np.zeros(len(ids)), np.zeros(len(ids))
+    for size in (1, 2):
+        for kept in itertools.combinations(range(3), size):
+            gone = {place for word in range(3) if word not in kept for place in words[word]}
+            for place, score in scores_of_part(classifier, ids, gone, by).items():
+                sums[place] += score
+                counts[place] += 1
+    for seed in (0, 1):
+        [found] = explain(
+            classifier, text, f"sampled_attnlrp:samples=6,removal={by},whole=0,seed={seed}", target=1
+        )
+        assert_close(found.scores, sums / counts)
+
+
+def test_a_text_of_one_word_has_the_whole_alone(classifier: Classifier) -> None:
+    plain = explain(classifier, "good", target=1)[0].scores
+    for spec in ("sampled_attnlrp", "sampled_attnlrp:whole=0", "sampled_attnlrp:samples=1,whole=0"):
+        assert_close(explain(classifier, "good", spec, target=1)[0].scores, plain)
+
+
+def test_draws_are_a_rows_own(classifier: Classifier) -> None:
+    """Other texts beside it, padding and the other methods of the call change nothing; the seed does."""
+    alone = explain(classifier, TEXTS[0], "sampled_attnlrp")[0].scores
+    beside = explain(classifier, [*TEXTS[::-1], TEXTS[0]], [*METHODS, "gi"], batch_size=3)["sampled_attnlrp"]
+    assert_close(beside[-1].scores, alone)
+    assert_close(beside[-2].scores, alone)
+    other = explain(classifier, TEXTS[0], "sampled_attnlrp", seed=1)[0].scores
+    assert not np.allclose(alone, other)
+
+
+# --- integrated ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rules", ["attnlrp", "cp_lrp"])
+def test_integrated_is_its_literal_version(classifier: Classifier, rules: str) -> None:
+    found = explain(classifier, TEXTS, "integrated_attnlrp", target=1, n_steps=3, rules=rules)
+    block = classifier.model.base_model.embeddings
+    composite = {"attnlrp": ATTN_LRP, "cp_lrp": CP_LRP}[rules]
+    for text, explanation in zip(TEXTS, found, strict=True):
+        ids = classifier.tokenizer(text, return_tensors="pt")["input_ids"]
+        covered = ids.clone()
+        covered[0, 1:-1] = classifier.tokenizer.mask_token_id
+        with torch.no_grad():
+            end, start = block(ids), block(covered)
+        gradients = []
+        for share in (1 / 6, 3 / 6, 5 / 6):
+            point = start + share * (end - start)
+            inputs = {"input_ids": ids}
+            forward = run(classifier.model, inputs, [composite], at=lambda _, point=point: point)
+            gradients.append(forward.gradient(composite, ResolvedTarget(torch.tensor([1]))))
+        expected = (end * torch.stack(gradients).mean(0)).sum(-1)[0]
+        assert_close(explanation.scores, expected.tolist())
+
+
+# --- iterative ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps"),
+    [("iterative_attnlrp", 10), ("iterative_attnlrp:by=delete,steps=4", 4), ("iterative_attnlrp:steps=1", 1)],
+)
+def test_iterative_is_its_literal_version(classifier: Classifier, spec: str, steps: int) -> None:
+    method: Any = create(spec)
+    for text, found in zip(TEXTS, explain(classifier, TEXTS, method, target=1), strict=True):
+        ids, words = words_of(classifier, text)
+        order: list[int] = []
+        for step in range(1, steps + 1):
+            gone = {place for word in order for place in words[word]}
+            part = scores_of_part(classifier, ids, gone, method.by)
+            left = [word for word in range(len(words)) if word not in order]
+            left.sort(key=lambda word: -sum(part[place] for place in words[word]))
+            order += left[: math.ceil(step * len(words) / steps) - len(order)]
+        expected = [0.0] * len(ids)
+        for rank, word in enumerate(order):
+            for place in words[word]:
+                expected[place] = (1 - rank / len(words)) / len(words[word])
+        assert_close(found.scores, expected)
+
+
+def test_one_step_is_the_order_of_attnlrp(classifier: Classifier) -> None:
+    plain, once = explain(classifier, TEXTS[0], ["attnlrp", IterativeAttnLRP(steps=1)], target=1).values()
+    ranked = [sorted(each[0].words(), key=lambda word: -word.score) for each in (plain, once)]
+    assert [word.text for word in ranked[0]] == [word.text for word in ranked[1]]
+    assert not once[0].signed
+
+
+# --- what they need -----------------------------------------------------------------------------------------
+
+
+def test_without_a_mask_token_there_is_deletion(classifier: Classifier) -> None:
+    tokenizer = tiny.wordpiece()
+    tokenizer.mask_token = None
+    bare = Classifier(classifier.model, tokenizer)
+    for spec, way in zip(
+        METHODS, ("use 'delete'", "use sampled_attnlrp with removal='delete'", "use 'delete'"), strict=True
+    ):
+        with pytest.raises(
+            UsageError, match=f"needs a tokenizer with a mask token, and there is none; {way}"
+        ):
+            explain(bare, TEXTS[0], spec)
+    for spec in ("sampled_attnlrp:removal=delete", "iterative_attnlrp:by=delete"):
+        with_mask = explain(classifier, TEXTS[0], spec)[0].scores
+        assert_close(explain(bare, TEXTS[0], spec)[0].scores, with_mask)
+
+
+def test_tensors_have_tokens_and_no_words(classifier: Classifier) -> None:
+    batch = classifier.tokenizer(TEXTS[:1], return_tensors="pt")
+    for spec in ("sampled_attnlrp", "iterative_attnlrp"):
+        with pytest.raises(UsageError, match="ask for unit='token', or call `explain`"):
+            attribute(classifier.model, batch, spec, tokenizer=classifier.tokenizer)
+        found = attribute(classifier.model, batch, spec, unit="token", tokenizer=classifier.tokenizer)
+        assert_close(found.scores[0].tolist(), explain(classifier, TEXTS[0], spec, unit="token")[0].scores)
