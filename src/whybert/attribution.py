@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from whybert.anatomy import check_finite, check_model, model_inputs, plain, wider
+from whybert.classifier import link_of
 from whybert.encoding import EncodedText
 from whybert.errors import NonFiniteError, UsageError
 from whybert.finding import EmbeddingLike, is_clear, made_known
 from whybert.foreign import LogitsLike, bare
 from whybert.methods import Method, Question, create_all
 from whybert.methods.question import Change, Prepared
-from whybert.targets import TargetLike, label_names, resolve
+from whybert.targets import TargetLike, label_names, resolve_each
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +33,18 @@ class Attribution:
         relevance: (batch, seq, hidden), what the scores are reduced from; None for methods without one.
         logits: (batch, labels), the model's own.
         target: (batch,) the explained classes, or (batch, 2) for contrasts logit[a] - logit[b].
-        output: (batch,) the explained number of each row: a logit or a difference of two.
+        output: (batch,) the explained number of each row, see `quantity`.
         method, options: what computed them.
         signed: whether a score below 0 means "speaks against".
-        complete: whether the method means its relevance to sum to `output`.
+        complete: whether the method means its relevance to sum to `output`, of this quantity.
         biases: (batch,) the part of the output that no token holds: the relevance that stays with the model's
             constants, its biases above all, or the output at the method's baseline; None for methods that
             keep no books.  For CP-LRP relevance and biases sum exactly to `output`.
         elsewhere: (batch,) the scores of positions that are no token's, where a model that pads inside has
             such; None where it has none.
+        quantity: what of the target `output` is, an entry of `whybert.targets.QUANTITIES`.
+
+    For the target "all" each row is there once for each class, row b * labels + c being class c of text b.
     """
 
     scores: Tensor
@@ -52,6 +58,7 @@ class Attribution:
     complete: bool
     biases: Tensor | None = None
     elsewhere: Tensor | None = None
+    quantity: str = "logit"
 
     @property
     def relevance_sum(self) -> Tensor | None:
@@ -72,6 +79,7 @@ def attribute(
     embedding: EmbeddingLike = None,
     logits: LogitsLike = None,
     tokenizer: Any = None,
+    quantity: str = "logit",
     **options: Any,
 ) -> Attribution: ...
 
@@ -86,6 +94,7 @@ def attribute(
     embedding: EmbeddingLike = None,
     logits: LogitsLike = None,
     tokenizer: Any = None,
+    quantity: str = "logit",
     **options: Any,
 ) -> dict[str, Attribution]: ...
 
@@ -99,6 +108,7 @@ def attribute(
     embedding: EmbeddingLike = None,
     logits: LogitsLike = None,
     tokenizer: Any = None,
+    quantity: str = "logit",
     **options: Any,
 ) -> Attribution | dict[str, Attribution]:
     """Say how much each token contributed to a sequence classifier's output.
@@ -110,11 +120,14 @@ def attribute(
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share one forward pass.
         target: None (the predicted class of each row), a class as an int or a label, a tuple `(a, b)` for
-            logit[a] - logit[b], or a list with one of these a row.
+            logit[a] - logit[b], or a list with one of these a row; or "all" for every class of each row.
         embedding, logits: where a model of your own embeds its tokens and returns its logits, see
             `Classifier`.
         tokenizer: for methods that replace or take away tokens; it says which ids are the mask's, padding's
             and those of special tokens.
+        quantity: what of the target is explained: "logit", "probability", "log_probability", "margin" (the
+            logit less the largest other one) or "entropy" (of no class).  The model's `problem_type` says
+            whether its probabilities are a softmax or sigmoids.
         options: of the method; of several methods each goes to all that have it and are given by name.
 
     Returns:
@@ -129,7 +142,7 @@ def attribute(
     check_model(model)
     if embedding is not None or logits is not None or not is_clear(model, lambda: inputs):
         model = made_known(bare(model), inputs, embedding, logits)
-    found = attribute_all(model, inputs, methods, target, tokenizer=tokenizer)
+    found = attribute_all(model, inputs, methods, target, quantity=quantity, tokenizer=tokenizer)
     return next(iter(found.values())) if isinstance(method, str | Method) else found
 
 
@@ -138,21 +151,42 @@ def attribute_all(
     inputs: Mapping[str, Any],
     methods: Sequence[Method],
     target: TargetLike | Callable[[Tensor], TargetLike] = None,
+    **how: Any,
+) -> dict[str, Attribution]:
+    """`attribute` for methods that are made, by spec; `how` is as for `attribute_each`."""
+    found = attribute_each(model, inputs, methods, target, lambda each: each, **how)
+    return {method.spec: _together([each[method.spec] for each in found]) for method in methods}
+
+
+def attribute_each(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    methods: Sequence[Method],
+    target: TargetLike | Callable[[Tensor], TargetLike],
+    keep: Callable[[dict[str, Attribution]], Kept],
     *,
+    quantity: str = "logit",
     at: Change | None = None,
     tokenizer: Any = None,
     rows: Sequence[EncodedText] | None = None,
     labels: Sequence[str] | None = None,
-) -> dict[str, Attribution]:
-    """`attribute` for methods that are made, by spec.
+    problem_type: str | None = None,
+) -> list[Kept]:
+    """What is kept of the answers to each target, one or, for "all", one a class.
+
+    All are from one forward pass; what a class needed beside what is kept is gone before the next.
 
     Args:
         target: as for `attribute`, or a function that tells it from the logits (batch, labels).
+        keep: from attributions by spec to what is kept.
+        quantity: as for `attribute`.
         at, tokenizer, rows: see `Question`.
         labels: their names in the order of the logits; None asks the model's configuration.
+        problem_type: as of a `Classifier`; None asks the model's configuration.
     """
     check_model(model)
     tensors = model_inputs(model, inputs)
+    config = getattr(model, "config", None)
     with plain(model, backward=True):
         prepared = Prepared.of(
             model,
@@ -164,10 +198,30 @@ def attribute_all(
         )
         logits = prepared.forward.logits.detach()
         check_finite(model, logits)
-        names = labels or label_names(getattr(model, "config", None), logits.shape[-1])
-        resolved = resolve(target(logits) if callable(target) else target, logits, names)
-        question = Question(model, MappingProxyType(tensors), resolved, prepared, at, tokenizer, rows)
-        return {method.spec: _attribution(method, question) for method in methods}
+        names = labels or label_names(config, logits.shape[-1])
+        link = link_of(problem_type or getattr(config, "problem_type", None), logits.shape[-1])
+        wanted = target(logits) if callable(target) else target
+        targets = resolve_each(wanted, logits, names, quantity, link)
+        first = Question(model, MappingProxyType(tensors), targets[0], prepared, at, tokenizer, rows)
+        kept = []
+        for each in targets:
+            shared = replace(prepared, forward=replace(prepared.forward, _gradients={}))
+            question = replace(first, target=each, shared=shared)
+            kept.append(keep({method.spec: _attribution(method, question) for method in methods}))
+        return kept
+
+
+def _together(found: Sequence[Attribution]) -> Attribution:
+    """The attributions of each class as one, row by row of the batch."""
+    if len(found) == 1:
+        return found[0]
+    parts = {each.name: [getattr(one, each.name) for one in found] for each in fields(Attribution)}
+    rows: dict[str, Any] = {
+        name: None if any(part is None for part in each) else torch.stack(each, 1).flatten(0, 1)
+        for name, each in parts.items()
+        if any(isinstance(part, Tensor) for part in each)
+    }
+    return replace(found[0], **rows)
 
 
 def _attribution(method: Method, question: Question) -> Attribution:
@@ -181,7 +235,8 @@ def _attribution(method: Method, question: Question) -> Attribution:
         raise UsageError(
             f"expected scores of shape {tuple(expected)} by {method.name}, found {tuple(scores.shape)}"
         )
-    logits = question.logits
+    logits, target = question.logits, question.target
+    complete = method.is_complete(target)
     if not bool(torch.isfinite(scores).all()):
         raise NonFiniteError(
             f"the scores of {method.name} are not finite although the logits are: the weights or "
@@ -192,12 +247,13 @@ def _attribution(method: Method, question: Question) -> Attribution:
         scores=scores.detach(),
         relevance=None if relevance is None else relevance.detach(),
         logits=logits,
-        target=question.target.as_tensor(),
-        output=question.target.output(logits),
+        target=target.as_tensor(),
+        output=target.output(logits),
         method=method.name,
         options=method.options,
         signed=method.is_signed,
-        complete=method.complete,
-        biases=method.biases(question),
+        complete=complete,
+        biases=method.biases(question) if complete == method.complete else None,
         elsewhere=elsewhere,
+        quantity=target.quantity,
     )

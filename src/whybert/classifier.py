@@ -41,7 +41,7 @@ from whybert.foreign import LogitsLike, bare, kind_of
 from whybert.holders import held
 from whybert.loading import load_classifier
 from whybert.progress import Progress, reported, silent
-from whybert.targets import label_names
+from whybert.targets import Link, label_names
 from whybert.texts import normalise_texts
 from whybert.windows import Reading, Readings
 
@@ -398,8 +398,12 @@ class Classifier:
     @property
     def is_regression(self) -> bool:
         """Whether the model answers numbers: it says so, or has one output and is no multi-label model."""
-        kind = self.problem_type
-        return kind == REGRESSION or (len(self.labels) == 1 and kind != MULTI)
+        return self.link == "identity"
+
+    @property
+    def link(self) -> Link:
+        """How its logits become probabilities."""
+        return link_of(self.problem_type, len(self.labels))
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as probabilities, by the model's problem type.
@@ -415,8 +419,14 @@ class Classifier:
         """
         if self.is_regression:
             return logits
-        many = self.problem_type == MULTI
-        return logits.sigmoid() if many else logits.softmax(dim=-1)
+        return logits.sigmoid() if self.link == "sigmoid" else logits.softmax(dim=-1)
+
+
+def link_of(problem_type: str | None, count: int) -> Link:
+    """How so many logits of a model of this problem type become probabilities."""
+    if problem_type == MULTI:
+        return "sigmoid"
+    return "identity" if problem_type == REGRESSION or count == 1 else "softmax"
 
 
 def _is_near(numbers: Sequence[float], others: Sequence[float]) -> bool:

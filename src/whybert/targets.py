@@ -1,46 +1,151 @@
-"""What is explained: a logit, or the difference of two, for each row of a batch."""
+"""What is explained: a number that the logits say, of one class or the difference of two, for each row."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from whybert.errors import InputError, TargetError, UnknownNameError, quoted
 
 TargetLike: TypeAlias = "int | str | tuple[int | str, int | str] | Sequence[Any] | Tensor | None"
-"""None (the predicted class), a class by index or label, `(a, b)` for logit[a] - logit[b], or a list
-with one of these for each row."""
+"""None (the predicted class), a class by index or label, `(a, b)` for the difference of two, or a list with
+one of these for each row; or "all" for each class in turn, unless a label has that name."""
+
+Link: TypeAlias = Literal["softmax", "sigmoid", "identity"]
+"""How logits become probabilities: all together, each by itself, or not at all (a regression)."""
+
+ALL: Final = "all"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that logits say of a class.
+
+    value: (logits (rows, labels), class of each row (rows,), link) -> (rows,), differentiable.
+    linear: whether it is the product of its derivative and the logits, as a difference of logits is: what
+        LRP hands down to the tokens and biases then sums to it.
+    contrasts: whether the difference of two classes' says something that neither says.
+    links: of the models that have it.
+    """
+
+    name: str
+    summary: str
+    value: Callable[[Tensor, Tensor, Link], Tensor]
+    linear: bool = False
+    contrasts: bool = True
+    links: tuple[Link, ...] = ("softmax", "sigmoid")
+
+
+def _logit(logits: Tensor, index: Tensor, link: Link) -> Tensor:
+    return logits.gather(1, index[:, None])[:, 0]
+
+
+def _others(logits: Tensor, index: Tensor) -> Tensor:
+    return logits.scatter(1, index[:, None], -torch.inf)
+
+
+def _margin(logits: Tensor, index: Tensor, link: Link) -> Tensor:
+    return _logit(logits, index, link) - _others(logits, index).amax(1)
+
+
+def _log_probability(logits: Tensor, index: Tensor, link: Link) -> Tensor:
+    """By the log of the odds, so that the derivative 1 - p keeps its digits where p is all but 1."""
+    odds = _logit(logits, index, link)
+    return logsigmoid(odds if link == "sigmoid" else odds - _others(logits, index).logsumexp(1))
+
+
+def _probability(logits: Tensor, index: Tensor, link: Link) -> Tensor:
+    return _log_probability(logits, index, link).exp()
+
+
+def _entropy(logits: Tensor, index: Tensor, link: Link) -> Tensor:
+    """In nats; of labels that do not exclude each other the sum of each one's own."""
+    if link == "softmax":
+        parts = logits.log_softmax(1)
+        return -(parts.exp() * parts).sum(1)
+    return -torch.stack([each.sigmoid() * logsigmoid(each) for each in (logits, -logits)]).sum((0, 2))
+
+
+QUANTITIES: Final[Mapping[str, Quantity]] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            Quantity(
+                "logit",
+                "the logit of the class, or the difference of two",
+                _logit,
+                linear=True,
+                links=("softmax", "sigmoid", "identity"),
+            ),
+            Quantity("probability", "the probability of the class", _probability),
+            Quantity("log_probability", "its logarithm, which does not level off near 0", _log_probability),
+            Quantity(
+                "margin",
+                "the logit of the class less the largest other logit",
+                _margin,
+                linear=True,
+                contrasts=False,
+                links=("softmax",),
+            ),
+            Quantity("entropy", "how uncertain the model is, whatever the class", _entropy, contrasts=False),
+        )
+    }
+)
+"""What can be explained of a target, by name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResolvedTarget:
-    """The explained classes of a batch.
+    """The explained classes of a batch, and what of them is explained.
 
-    index: (batch,), the class whose logit is explained.  against: (batch,) or None, the class whose
-    logit is subtracted; where a row has none while another has, it holds -1.
+    index: (batch,), the class.  against: (batch,) or None, the class whose number is subtracted; where a row
+    has none while another has, it holds -1.  quantity: an entry of `QUANTITIES`.  link: of the model.
     """
 
     index: Tensor
     against: Tensor | None = None
+    quantity: str = "logit"
+    link: Link = "softmax"
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether y = dy/dlogits . logits, see `Quantity`."""
+        return QUANTITIES[self.quantity].linear
 
     def output(self, logits: Tensor) -> Tensor:
-        """The explained number y of each row, (batch,)."""
-        return (self.seed(logits) * logits).sum(-1)
+        """The explained number y of each row, (batch,), differentiable.
+
+        In the type of the logits, or float32 at least where it is not linear, as `seed`: numbers near 0, such
+        as 1 - p, are lost in half precision.
+        """
+        return self._value(_wide(logits)).to(self._precision(logits))
 
     def seed(self, logits: Tensor) -> Tensor:
-        """dy / dlogits, (batch, labels): 1 at the class, -1 at the one it is held against."""
-        seed = torch.zeros_like(logits)
-        seed.scatter_(1, self.index[:, None], 1.0)
-        if self.against is not None:
-            rows = (self.against >= 0).nonzero()[:, 0]
-            seed[rows, self.against[rows]] -= 1.0
-        return seed
+        """dy / dlogits at these logits, (batch, labels): of a logit 1 at the class, -1 at the other one's."""
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = _wide(logits.detach()).clone().requires_grad_()
+            torch.autograd.backward(self._value(leaf).sum())
+        assert leaf.grad is not None
+        return leaf.grad.to(self._precision(logits))
+
+    def _precision(self, logits: Tensor) -> torch.dtype:
+        return logits.dtype if self.is_linear else torch.promote_types(logits.dtype, torch.float32)
+
+    def _value(self, logits: Tensor) -> Tensor:
+        value = QUANTITIES[self.quantity].value
+        found = value(logits, self.index, self.link)
+        if self.against is None:
+            return found
+        other = value(logits, self.against.clamp_min(0), self.link)
+        return found - torch.where(self.against >= 0, other, 0.0)
 
     def repeat(self, times: int) -> ResolvedTarget:
         """The target of `times` copies of the batch, one behind the other."""
@@ -57,28 +162,76 @@ class ResolvedTarget:
         return self.index if self.against is None else torch.stack([self.index, self.against], 1)
 
 
-def resolve(target: TargetLike, logits: Tensor, labels: Sequence[str]) -> ResolvedTarget:
+def _wide(logits: Tensor) -> Tensor:
+    """In float64, where the device has it: 1 - p has few digits in float32."""
+    return logits.float() if logits.device.type == "mps" else logits.double()
+
+
+def is_all(target: TargetLike, labels: Sequence[str]) -> bool:
+    """Whether each class is meant, in turn: "all" is, where it is not the name of a label."""
+    return isinstance(target, str) and target.casefold() == ALL and ALL not in map(str.casefold, labels)
+
+
+def resolve_each(
+    target: TargetLike, logits: Tensor, labels: Sequence[str], quantity: str = "logit", link: Link = "softmax"
+) -> list[ResolvedTarget]:
+    """`resolve`, and for "all" one target for each class."""
+    if not is_all(target, labels):
+        return [resolve(target, logits, labels, quantity, link)]
+    check_quantity(quantity, target, labels, link)
+    return [resolve(each, logits, labels, quantity, link) for each in range(logits.shape[-1])]
+
+
+def check_quantity(quantity: str, target: TargetLike, labels: Sequence[str], link: Link) -> None:
+    """See that a model with this link has the quantity, and a target of all rows, or of one, too.
+
+    Raises:
+        UnknownNameError: there is no such quantity.
+        TargetError: the model does not have it, or it is of no class, or of no two.
+    """
+    if quantity not in QUANTITIES:
+        raise UnknownNameError("quantity", quantity, QUANTITIES)
+    found = QUANTITIES[quantity]
+    if link not in found.links:
+        reason = "labels do not exclude one another" if link == "sigmoid" else "answers are numbers"
+        raise TargetError(f"the model has no {quantity}: its {reason}; use quantity='logit'")
+    if not found.contrasts and isinstance(target, tuple):
+        raise TargetError(f"a contrast of two classes has no {quantity}; use quantity='logit', or one class")
+    if quantity == "entropy" and is_all(target, labels):
+        raise TargetError("the entropy is one number of all classes together; leave target='all' out")
+
+
+def resolve(
+    target: TargetLike, logits: Tensor, labels: Sequence[str], quantity: str = "logit", link: Link = "softmax"
+) -> ResolvedTarget:
     """Turn what a user may write into class indices.
 
     Args:
-        target: as `TargetLike`.
+        target: as `TargetLike`, but for "all".
         logits: (batch, labels).
         labels: the model's label names in the order of the logits.
+        quantity: an entry of `QUANTITIES`.
+        link: of the model.
 
     Raises:
-        TargetError: it is out of range, of another number of rows or type, or a name of several labels.
-        UnknownNameError: there is no such label.
+        TargetError: it is out of range, of another number of rows or type, or a name of several labels, or
+            has no such quantity.
+        UnknownNameError: there is no such label, or quantity.
     """
     batch, count = logits.shape
     listed = per_row(target, batch, "rows")
     rows = [target] * batch if listed is None else listed
+    for row in (target, *rows):
+        check_quantity(quantity, row, labels, link)
     predicted = logits.argmax(-1).tolist()
     pairs = [_resolve_row(row, predicted[i], count, labels) for i, row in enumerate(rows)]
+    if quantity == "entropy":
+        pairs = [(each, None) for each in predicted]
     index = torch.tensor([a for a, _ in pairs], device=logits.device)
     if all(b is None for _, b in pairs):
-        return ResolvedTarget(index)
+        return ResolvedTarget(index, None, quantity, link)
     against = [-1 if b is None else b for _, b in pairs]
-    return ResolvedTarget(index, torch.tensor(against, device=logits.device))
+    return ResolvedTarget(index, torch.tensor(against, device=logits.device), quantity, link)
 
 
 def label_names(config: Any, count: int | None = None) -> tuple[str, ...]:

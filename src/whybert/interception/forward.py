@@ -132,14 +132,18 @@ class ForwardPass:
                 if self.books is None or not composite.keeps_books
                 else [self.embedding, self.books]
             )
-            passed, *share = self.swept(composite, self.logits, target.seed(self.logits.detach()), to)
+            seed, scale = target.seed(self.logits.detach()), None
+            if seed.dtype != self.logits.dtype:  # smaller than half precision holds: swept as if it were 1
+                scale = seed.abs().amax(1).clamp_min(torch.finfo(seed.dtype).tiny)
+                seed = seed / scale[:, None]
+            passed, *share = self.swept(composite, self.logits, seed.to(self.logits.dtype), to)
             if passed is None:
                 raise UnsupportedModelError(
                     "no gradient arrives at the embedding: the model's logits do not depend on it, or an "
                     "operation of it has no derivative; scores would all be zero"
                 )
             self._gradients[key] = (
-                passed,
+                passed if scale is None else passed * scale[:, None, None],
                 (torch.zeros_like(to[1]) if share[0] is None else share[0]) if share else None,
             )
         return self._gradients[key]

@@ -12,6 +12,7 @@ from torch import Tensor
 from whybert.errors import UsageError
 from whybert.lrp.composites import Composite
 from whybert.methods.question import Question
+from whybert.targets import ResolvedTarget
 from whybert.typed import check, written
 
 Reduction = Literal["sum", "absolute", "squared_norm"]
@@ -31,7 +32,8 @@ class Method(ABC):
         given: the option that it is nothing without, such as a masked language model; empty for none.
         place: where lists have it; those of one place are ordered by name.
         signed: scores below 0 speak against the target; else scores are magnitudes.
-        complete: the relevance, or the scores where there is none, are meant to sum to the explained output.
+        complete: the relevance, or the scores where there is none, are meant to sum to the explained output,
+            see `is_complete`.
         rest: what `biases` are: the model's biases, or the output at the method's "baseline".
     """
 
@@ -70,6 +72,14 @@ class Method(ABC):
     @property
     def is_signed(self) -> bool:
         return self.signed
+
+    def is_complete(self, target: ResolvedTarget) -> bool:
+        """Whether tokens and rest are meant to sum to this output.
+
+        What LRP hands down from dy/dlogits sums, with the biases, to dy/dlogits . logits: to y itself only
+        where y is linear in the logits.  What is held against a baseline sums to the change of any y.
+        """
+        return self.complete and (target.is_linear or self.rest == "baseline")
 
     @property
     def passes(self) -> str:

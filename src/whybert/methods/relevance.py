@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from whybert.errors import UnsupportedModelError
+from whybert.errors import UnsupportedModelError, UsageError
 from whybert.interception import ForwardPass
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
 from whybert.methods.base import Method, Reduction, reduce_hidden
@@ -18,14 +18,16 @@ from whybert.methods.question import Question
 class ReleasedLRP(Method):
     """`lrp`: layer-wise relevance propagation as the code released with the paper computes it.
 
-    R = y at the explained logit, then the rules of `whybert.lrp.composites.released_lrp` down to the
-    embedding block.  A token's score is the sum of absolute values over hidden.
+    R = dy/dlogits * logits, which is y at the explained logit, then the rules of
+    `whybert.lrp.composites.released_lrp` down to the embedding block.  A token's score is the sum of
+    absolute values over hidden.
 
     residual: "released" counts each residual branch as the released code does: what a sub-layer
     sends down is the LRP of its dense path plus the ordinary gradient of the *whole* sub-layer, which
     holds the dense path a second time.  "once" counts it once.  "released" is defined where a sub-layer
     is followed by a residual sum and a LayerNorm; other models are refused by name.
     alpha: the weight of the positive part (0.5 in the released code).
+    What is shared out in the beginning is y, so y must be linear in the logits: other quantities are refused.
     Source: Wu and Ong 2020 (arXiv 2101.00196) and the code released with it.
     """
 
@@ -57,6 +59,11 @@ class ReleasedLRP(Method):
         return (rules, GRADIENT) if self.residual == "released" else (rules,)
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        if not question.target.is_linear:
+            raise UsageError(
+                f"lrp shares the logits out, and the {question.target.quantity} is no sum of them; use "
+                "quantity='logit' or 'margin', or another method, such as attnlrp"
+            )
         forward = question.forward(self.composites(), sub_layers=self.needs_sub_layers)
         seed = question.target.seed(question.logits) * question.logits
         rules = released_lrp(self.alpha)
@@ -85,7 +92,11 @@ class ReleasedLRP(Method):
 
 @dataclass(frozen=True)
 class ModifiedGradient(Method):
-    """Relevance = E * (a backward pass by changed derivatives), signed, summed over hidden."""
+    """Relevance = E * (a backward pass by changed derivatives), signed, summed over hidden.
+
+    The pass begins with dy/dlogits.  So of a y that is not linear in the logits, such as a probability, the
+    relevance is that of each class's logit times dy/dlogit, and sums to no y.
+    """
 
     complete: ClassVar[bool] = True
     composite: ClassVar[Composite]
