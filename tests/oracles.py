@@ -247,6 +247,13 @@ class Bert:
 
     def modern(self, trace: Trace, seed: Tensor, *, attention_constant: bool) -> Tensor:
         """AttnLRP, or CP-LRP where the attention weights are constants."""
+        return self.modern_inside(trace, seed, attention_constant=attention_constant)[0][0]
+
+    def modern_inside(
+        self, trace: Trace, seed: Tensor, *, attention_constant: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The same at the input of each layer and at the last one's output, (seq, hidden) each, from the
+        bottom up, and at what the heads of each layer hand on."""
         R = (trace.logits * seed)[None]
         R = epsilon(R, trace.pooled_active, self._w("classifier")[0], trace.logits[None])
         # tanh: f(x) / x as a derivative is R handed on as it is
@@ -254,11 +261,16 @@ class Bert:
         first = epsilon(R, last[:1], self._w("bert.pooler.dense")[0], trace.pooled)
         R = torch.zeros_like(last)
         R[0] = first[0]
+        states, contexts = [R], []
         for i, layer in reversed(list(enumerate(trace.layers))):
-            R = self._modern_layer(f"bert.encoder.layer.{i}", layer, R, attention_constant)
-        return R
+            R, context = self._modern_layer(f"bert.encoder.layer.{i}", layer, R, attention_constant)
+            states.insert(0, R)
+            contexts.insert(0, context)
+        return states, contexts
 
-    def _modern_layer(self, at: str, layer: Layer, R: Tensor, attention_constant: bool) -> Tensor:
+    def _modern_layer(
+        self, at: str, layer: Layer, R: Tensor, attention_constant: bool
+    ) -> tuple[Tensor, Tensor]:
         R = normalisation(R, layer.out_sum, self._w(f"{at}.output.LayerNorm")[0], layer.y, self.eps)
         R_out, R_middle = R * layer.out / layer.out_sum, R * layer.middle / layer.out_sum
         R_active = epsilon(R_out, layer.active, self._w(f"{at}.output.dense")[0], layer.out)
@@ -282,7 +294,7 @@ class Bert:
             R_k[:, part] = R_k_T.T
         for name, R_y, y in (("query", R_q, layer.q), ("key", R_k, layer.k), ("value", R_v, layer.v)):
             R_x += epsilon(R_y, layer.x, self._w(f"{at}.attention.self.{name}")[0], y)
-        return R_x
+        return R_x, R_context
 
     def released(self, trace: Trace, seed: Tensor, *, residual: str, alpha: float = 0.5) -> Tensor:
         """The code released in 2021, layer by layer; `residual` as in the README of the references."""

@@ -16,7 +16,8 @@ from whybert.encoding import EncodedText
 from whybert.errors import NonFiniteError, UsageError
 from whybert.finding import EmbeddingLike, is_clear, made_known
 from whybert.foreign import LogitsLike, bare
-from whybert.methods import Method, Question, create_all
+from whybert.methods import METHODS, Method, Question, create_all
+from whybert.methods.base import reduce_hidden
 from whybert.methods.question import Change, Prepared
 from whybert.targets import TargetLike, label_names, resolve_each
 
@@ -43,6 +44,12 @@ class Attribution:
         elsewhere: (batch,) the scores of positions that are no token's, where a model that pads inside has
             such; None where it has none.
         quantity: what of the target `output` is, an entry of `whybert.targets.QUANTITIES`.
+        layers: (batch, layers + 1, seq), the scores at what each layer reads and, last, at what the last one
+            hands on; those at the embedding are `scores`.  None unless they are asked for.
+        layer_sums: (batch, layers + 1), what all positions of each of these hold; the model's constants above
+            hold the rest of the output, as far as a method keeps books.
+        heads: (batch, layers, heads), the relevance of what each head hands on, over all positions.  None
+            unless they are asked for.
 
     For the target "all" each row is there once for each class, row b * labels + c being class c of text b.
     """
@@ -59,6 +66,9 @@ class Attribution:
     biases: Tensor | None = None
     elsewhere: Tensor | None = None
     quantity: str = "logit"
+    layers: Tensor | None = None
+    layer_sums: Tensor | None = None
+    heads: Tensor | None = None
 
     @property
     def relevance_sum(self) -> Tensor | None:
@@ -80,6 +90,8 @@ def attribute(
     logits: LogitsLike = None,
     tokenizer: Any = None,
     quantity: str = "logit",
+    layers: bool = False,
+    heads: bool = False,
     **options: Any,
 ) -> Attribution: ...
 
@@ -95,6 +107,8 @@ def attribute(
     logits: LogitsLike = None,
     tokenizer: Any = None,
     quantity: str = "logit",
+    layers: bool = False,
+    heads: bool = False,
     **options: Any,
 ) -> dict[str, Attribution]: ...
 
@@ -109,6 +123,8 @@ def attribute(
     logits: LogitsLike = None,
     tokenizer: Any = None,
     quantity: str = "logit",
+    layers: bool = False,
+    heads: bool = False,
     **options: Any,
 ) -> Attribution | dict[str, Attribution]:
     """Say how much each token contributed to a sequence classifier's output.
@@ -128,6 +144,9 @@ def attribute(
         quantity: what of the target is explained: "logit", "probability", "log_probability", "margin" (the
             logit less the largest other one) or "entropy" (of no class).  The model's `problem_type` says
             whether its probabilities are a softmax or sigmoids.
+        layers, heads: whether the relevance of each layer's tokens and of each head is wanted, from the same
+            sweep; for methods whose relevance is the input * a gradient, such as attnlrp, cp_lrp and
+            gi:reduction=sum.
         options: of the method; of several methods each goes to all that have it and are given by name.
 
     Returns:
@@ -139,10 +158,12 @@ def attribute(
         ModelError: the model is not supported, or its numbers are not finite.
     """
     methods = create_all(method, options)
+    check_inside(methods, layers, heads)
     check_model(model)
     if embedding is not None or logits is not None or not is_clear(model, lambda: inputs):
         model = made_known(bare(model), inputs, embedding, logits)
-    found = attribute_all(model, inputs, methods, target, quantity=quantity, tokenizer=tokenizer)
+    how = {"quantity": quantity, "tokenizer": tokenizer, "layers": layers, "heads": heads}
+    found = attribute_all(model, inputs, methods, target, **how)
     return next(iter(found.values())) if isinstance(method, str | Method) else found
 
 
@@ -171,6 +192,8 @@ def attribute_each(
     rows: Sequence[EncodedText] | None = None,
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
+    layers: bool = False,
+    heads: bool = False,
 ) -> list[Kept]:
     """What is kept of the answers to each target, one or, for "all", one a class.
 
@@ -183,6 +206,7 @@ def attribute_each(
         at, tokenizer, rows: see `Question`.
         labels: their names in the order of the logits; None asks the model's configuration.
         problem_type: as of a `Classifier`; None asks the model's configuration.
+        layers, heads: as for `attribute`; the methods have them, see `check_inside`.
     """
     check_model(model)
     tensors = model_inputs(model, inputs)
@@ -194,6 +218,7 @@ def attribute_each(
             (composite for method in methods for composite in method.composites()),
             attention=any(method.needs_attention for method in methods),
             sub_layers=any(method.needs_sub_layers for method in methods),
+            inside=layers or heads or any(method.needs_inside for method in methods),
             at=at,
         )
         logits = prepared.forward.logits.detach()
@@ -207,7 +232,9 @@ def attribute_each(
         for each in targets:
             shared = replace(prepared, forward=replace(prepared.forward, _gradients={}))
             question = replace(first, target=each, shared=shared)
-            kept.append(keep({method.spec: _attribution(method, question) for method in methods}))
+            kept.append(
+                keep({method.spec: _attribution(method, question, layers, heads) for method in methods})
+            )
         return kept
 
 
@@ -224,7 +251,43 @@ def _together(found: Sequence[Attribution]) -> Attribution:
     return replace(found[0], **rows)
 
 
-def _attribution(method: Method, question: Question) -> Attribution:
+def check_inside(methods: Sequence[Method], layers: bool, heads: bool) -> None:
+    """Raise UsageError unless the methods have a relevance of layers and heads, where that is wanted."""
+    for method in methods if layers or heads else ():
+        if method.gradient_form is None:
+            kinds = create_all([name for name, kind in METHODS.items() if not kind.given])
+            others = [each.name for each in kinds if each.gradient_form is not None]
+            raise UsageError(
+                "layers and heads are of methods whose relevance is the input * a gradient "
+                f"({', '.join(others)}, gi:reduction=sum), and {method.spec} is none; name one of these"
+            )
+
+
+def _inside(method: Method, question: Question, layers: bool, heads: bool) -> dict[str, Tensor]:
+    """What is known of the inside of the model: a relevance of each tensor there is it * its gradient."""
+    rules, found = method.gradient_form, {}
+    if rules is None or not (layers or heads):
+        return {}
+    forward = question.forward(method.composites(), inside=True)
+    if layers:
+        states = [
+            reduce_hidden(state * gradient, "sum")
+            for state, gradient in forward.states(rules, question.target)
+        ]
+        found["layers"] = torch.stack(states, 1)
+        found["layer_sums"] = found["layers"].sum(-1)
+        if forward.own is not None:
+            found["layers"] = found["layers"][..., forward.own]
+    if heads:
+        handed = [
+            reduce_hidden((context * gradient).flatten(2), "sum")
+            for context, gradient in forward.heads(rules, question.target)
+        ]
+        found["heads"] = torch.stack(handed, 1)
+    return found
+
+
+def _attribution(method: Method, question: Question, layers: bool, heads: bool) -> Attribution:
     scores, relevance = method.attribute(question)
     own, elsewhere = question.shared.forward.own, None
     if own is not None and scores.shape[1] == question.shared.forward.embedding.shape[1]:
@@ -256,4 +319,5 @@ def _attribution(method: Method, question: Question) -> Attribution:
         biases=method.biases(question) if complete == method.complete else None,
         elsewhere=elsewhere,
         quantity=target.quantity,
+        **_inside(method, question, layers, heads),
     )

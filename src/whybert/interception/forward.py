@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -12,11 +12,32 @@ from torch.autograd.graph import GradientEdge
 
 from whybert.anatomy import FAILURES
 from whybert.errors import UnsupportedModelError, WhybertError, one_line
+from whybert.interception.sites import Inside
 from whybert.interception.sub_layers import SubLayer
 from whybert.interception.trace import Attention, LastAttention
 from whybert.lrp.composites import GRADIENT, Composite
 from whybert.lrp.functions import Sweep
 from whybert.targets import ResolvedTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """What one sweep of dy/dlogits hands down: to the embedding, the books and the tensors inside.
+
+    inside: of the states of `Inside`, then of its heads, still to be multiplied by `scale`, (batch,), unless
+        that is None; empty where they were not kept.
+    """
+
+    embedding: Tensor
+    books: Tensor | None
+    inside: tuple[Tensor, ...]
+    scale: Tensor | None
+
+    def scaled(self, gradient: Tensor) -> Tensor:
+        """A gradient of those inside, the batch along the first axis, as it is."""
+        if self.scale is None:
+            return gradient
+        return gradient * self.scale.view(-1, *[1] * (gradient.dim() - 1))
 
 
 @dataclass
@@ -29,6 +50,7 @@ class ForwardPass:
     attention: weights of each layer, first layer first, or what they are computed from.
     untraceable: why the attention is not all there is to trace; None if it is.
     sub_layers: the blocks of BERT's kind in order; `not_post_norm` says why there are none.
+    inside: the states between its layers and what its heads hand on, if they were kept.
     """
 
     embedding: Tensor
@@ -41,9 +63,8 @@ class ForwardPass:
     not_post_norm: str | None = None
     books: Tensor | None = None
     last: LastAttention | None = None
-    _gradients: dict[tuple[Composite, ResolvedTarget], tuple[Tensor, Tensor | None]] = field(
-        default_factory=dict
-    )
+    inside: Inside | None = None
+    _gradients: dict[tuple[Composite, ResolvedTarget], Gradients] = field(default_factory=dict)
 
     def backward(self, composite: Composite, output: Tensor, relevance: Tensor, to: Tensor) -> Tensor:
         """Sweep `relevance` from `output` back to `to` by the rules of `composite`.
@@ -58,7 +79,64 @@ class ForwardPass:
 
         Raises UnsupportedModelError if nothing arrives there.
         """
-        return self._gradient(composite, target)[0]
+        return self._gradient(composite, target).embedding
+
+    def states(self, composite: Composite, target: ResolvedTarget) -> list[tuple[Tensor, Tensor]]:
+        """(batch, positions, width) of each layer and what arrives there in the sweep of `gradient`.
+
+        The first is the embedding, the last what the last layer hands on: one more than there are layers.
+
+        Raises UnsupportedModelError where they cannot be told.
+        """
+        inside = self._inside()
+        if inside.no_states:
+            raise UnsupportedModelError(
+                f"the layers of the model cannot be told apart: {inside.no_states}; leave layers out"
+            )
+        found = self._gradient(composite, target)
+        gradients = map(found.scaled, found.inside[: len(inside.states)])
+        return [
+            (self.embedding.detach(), found.embedding),
+            *zip((site.value for site in inside.states), gradients, strict=True),
+        ]
+
+    def heads(self, composite: Composite, target: ResolvedTarget) -> list[tuple[Tensor, Tensor]]:
+        """(batch, heads, queries, width): what the heads of each attention hand on, and what arrives there.
+
+        That is A V before the output's projection.  Raises UnsupportedModelError where it cannot be told.
+        """
+        inside = self._inside()
+        if inside.no_heads:
+            raise UnsupportedModelError(
+                f"the heads of the model cannot be told apart: {inside.no_heads}; leave heads out"
+            )
+        found = self._gradient(composite, target)
+        gradients = found.inside[len(inside.states) :]
+        return [
+            (inside.by_head(place, site.value), found.scaled(inside.by_head(place, gradient)))
+            for place, (site, gradient) in enumerate(zip(inside.heads, gradients, strict=True))
+        ]
+
+    def _inside(self) -> Inside:
+        """What is inside, once it is known which axis is the batch's."""
+        if self.inside is None:
+            raise UnsupportedModelError("what the model has inside was not kept")
+        if self.inside.is_ambiguous:
+            seed = torch.zeros_like(self.logits)
+            seed[0] = torch.linspace(1.0, 2.0, seed.shape[1]).to(seed)  # as of `_by_position`
+            inside = self.inside
+            edges = [site.edge for site in (*inside.states, *inside.heads)]
+            passed = self.swept(GRADIENT, self.logits, seed, edges)
+            states, heads = passed[: len(inside.states)], passed[len(inside.states) :]
+            rows = [each for each in states if each is not None]
+            rows += [inside.by_head(place, each) for place, each in enumerate(heads) if each is not None]
+            # What text 0 is made of stands in row 0, whatever else has as many rows as there are texts.
+            if any(bool(each[1:].any()) for each in rows):
+                reason = "it is not known which axis of what it has inside is the batch's"
+                self.inside = replace(inside, no_states=reason, no_heads=reason, is_ambiguous=False)
+            else:
+                self.inside = replace(inside, is_ambiguous=False)
+        return self.inside
 
     def biases(self, composite: Composite, target: ResolvedTarget) -> Tensor | None:
         """The relevance that stays with the model's constants, (batch,), from the sweep of `gradient`.
@@ -67,7 +145,7 @@ class ForwardPass:
         None for a composite that keeps no books, and where constants were added to tensors from which the
         row of the batch cannot be told.
         """
-        share = self._gradient(composite, target)[1]
+        share = self._gradient(composite, target).books
         return None if share is None or bool(share[-1] != 0) else share[:-1]
 
     def read_positions(self, method: str = "lat") -> Tensor:
@@ -124,27 +202,36 @@ class ForwardPass:
         seed = torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits).expand_as(self.logits)
         return self.swept(GRADIENT, self.logits, seed, [at])[0]
 
-    def _gradient(self, composite: Composite, target: ResolvedTarget) -> tuple[Tensor, Tensor | None]:
+    def _gradient(self, composite: Composite, target: ResolvedTarget) -> Gradients:
         key = (composite, target)
         if key not in self._gradients:
-            to = (
-                [self.embedding]
-                if self.books is None or not composite.keeps_books
-                else [self.embedding, self.books]
-            )
+            inside = self.inside
+            sites = () if inside is None else (*inside.states, *inside.heads)
+            books = self.books if composite.keeps_books else None
+            to: list[Tensor | GradientEdge] = [
+                self.embedding,
+                *([] if books is None else [books]),
+                *(site.edge for site in sites),
+            ]
             seed, scale = target.seed(self.logits.detach()), None
             if seed.dtype != self.logits.dtype:  # smaller than half precision holds: swept as if it were 1
                 scale = seed.abs().amax(1).clamp_min(torch.finfo(seed.dtype).tiny)
                 seed = seed / scale[:, None]
-            passed, *share = self.swept(composite, self.logits, seed.to(self.logits.dtype), to)
+            passed, *rest = self.swept(composite, self.logits, seed.to(self.logits.dtype), to)
             if passed is None:
                 raise UnsupportedModelError(
                     "no gradient arrives at the embedding: the model's logits do not depend on it, or an "
                     "operation of it has no derivative; scores would all be zero"
                 )
-            self._gradients[key] = (
+            share = None if books is None else rest.pop(0)
+            self._gradients[key] = Gradients(
                 passed if scale is None else passed * scale[:, None, None],
-                (torch.zeros_like(to[1]) if share[0] is None else share[0]) if share else None,
+                torch.zeros_like(books) if share is None and books is not None else share,
+                tuple(
+                    torch.zeros_like(site.value) if each is None else each
+                    for site, each in zip(sites, rest, strict=True)
+                ),
+                scale,
             )
         return self._gradients[key]
 
@@ -152,7 +239,8 @@ class ForwardPass:
         self, composite: Composite, output: Tensor, relevance: Tensor, to: Sequence[Tensor | GradientEdge]
     ) -> tuple[Tensor | None, ...]:
         """The same to several tensors, `books` among them if wanted; None where nothing arrives."""
-        self.sweep.composite, self.sweep.books = composite, len(to) > 1
+        self.sweep.composite = composite
+        self.sweep.books = self.books is not None and any(each is self.books for each in to)
         try:
             return torch.autograd.grad(
                 output,

@@ -46,6 +46,7 @@ from whybert.interception.notes import (
     noted,
     origin,
 )
+from whybert.interception.sites import Sites
 from whybert.interception.sub_layers import SubLayers
 from whybert.interception.trace import AttentionTrace
 from whybert.lrp import contractions
@@ -91,6 +92,7 @@ class Interception(TorchFunctionMode):
     composites: the rules that later sweeps will follow.
     attention: keep what the attention weights are computed from.
     sub_layers: keep the blocks of BERT's kind, for the released LRP.
+    inside: keep what each layer reads and what its heads hand on.
     inputs: of the model, to tell a linear layer's weight from what is computed from them.
     words: the table whose vectors the embedding is made of.
     """
@@ -101,6 +103,7 @@ class Interception(TorchFunctionMode):
         *,
         attention: bool = False,
         sub_layers: bool = False,
+        inside: bool = False,
         inputs: Iterable[Tensor] = (),
         words: Tensor | None = None,
     ) -> None:
@@ -111,6 +114,7 @@ class Interception(TorchFunctionMode):
         self.books: Tensor | None = None
         self.trace = AttentionTrace(attention)
         self.sub_layers = SubLayers(sub_layers)
+        self.sites = Sites(inside)
         self._loses = False
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
@@ -124,7 +128,7 @@ class Interception(TorchFunctionMode):
     def begin(self, embedding: Tensor) -> None:
         """From here on, what descends from the embedding, (batch, positions, hidden), is tracked."""
         self.embedding = embedding
-        self.trace.size = tuple(embedding.shape[:2])
+        self.trace.size = self.sites.size = tuple(embedding.shape[:2])
         if self._keep_books:
             kind = torch.promote_types(embedding.dtype, torch.float32)
             self.books = torch.ones(
@@ -241,6 +245,7 @@ class Interception(TorchFunctionMode):
             if has_no_derivative(tensor):
                 raise self._lost(name_of(func))
         self.trace.settle(func, tracked, output)
+        self.sites.settle(func, args, tracked)
         if tracked or not found or func in ops.SHAPE_ONLY or func in self._handlers:
             return
         self._lose(func, name_of(func), found)
@@ -322,7 +327,7 @@ class Interception(TorchFunctionMode):
 
         use(ops.DROPOUTS, Interception._dropout)
         use([linear_layer], Interception._quantised_layer)
-        if self.trace.wanted or self._closed is not None:
+        if self.trace.wanted or self.sites.wanted or self._closed is not None:
             use(ops.SOFTMAXES, Interception._softmax)
             use(ops.STRUCTURAL, Interception._structural)
             use(ops.LINEAR, Interception._structural)
@@ -455,6 +460,7 @@ class Interception(TorchFunctionMode):
         y = call(self._share(a, ("attention_values", weights)), self._share(b, ("attention_values", values)))
         self.sub_layers.enters_attention(b if first else a)
         self.trace.attended(y, axis)
+        self.sites.attended(y, a if first else b, axes, first)
         return y
 
     def _added_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -872,6 +878,7 @@ class Interception(TorchFunctionMode):
         )
         self.trace.keep_fused(*given, output)
         self.trace.attended(output, output.dim() - 2)
+        self.sites.attended_fused(output)
         return output
 
     def _dropout(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -30,6 +30,7 @@ def run(
     *,
     attention: bool = False,
     sub_layers: bool = False,
+    inside: bool = False,
     at: Callable[[Tensor], Tensor] | None = None,
 ) -> ForwardPass:
     """Run `model(**inputs)` under an `Interception` and return what its sweeps need.
@@ -37,6 +38,7 @@ def run(
     The logits are those of the plain model on the same inputs.  Without composites and attention no graph is
     built.
 
+    attention, sub_layers, inside: what is kept besides, see `Interception`.
     at: a change of the embedding (batch, positions, hidden) at the cut, such as noise or a point on the way
         to a baseline; the leaf is what it returns.
 
@@ -44,7 +46,12 @@ def run(
     """
     words = getattr(word_embeddings(model), "weight", None)
     mode = Interception(
-        composites, attention=attention, sub_layers=sub_layers, inputs=inputs.values(), words=words
+        composites,
+        attention=attention,
+        sub_layers=sub_layers,
+        inside=inside,
+        inputs=inputs.values(),
+        words=words,
     )
     with (
         failures(model, inputs),
@@ -84,6 +91,7 @@ def run(
         not_post_norm,
         mode.books,
         mode.trace.last,
+        mode.sites.found(mode.embedding, logits),
     )
 
 

@@ -94,6 +94,18 @@ class Method(ABC):
     def needs_sub_layers(self) -> bool:
         return False
 
+    @property
+    def needs_inside(self) -> bool:
+        return False
+
+    @property
+    def gradient_form(self) -> Composite | None:
+        """The rules by which the relevance of any tensor inside of the model is the tensor * its gradient.
+
+        None where the relevance is no such product, so that there is none of layers and heads.
+        """
+        return None
+
     def biases(self, question: Question) -> Tensor | None:
         """The part (batch,) of the output that no token holds, see `rest`; None where there are no books."""
         return None

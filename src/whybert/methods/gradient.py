@@ -63,6 +63,10 @@ class GradientTimesInput(Method):
     def is_signed(self) -> bool:
         return self.reduction == "sum"
 
+    @property
+    def gradient_form(self) -> Composite | None:
+        return GRADIENT if self.reduction == "sum" else None
+
     def composites(self) -> tuple[Composite, ...]:
         return (GRADIENT,)
 

@@ -35,6 +35,7 @@ class Prepared:
     composites: frozenset[Composite]
     attention: bool
     sub_layers: bool
+    inside: bool
 
     @classmethod
     def of(
@@ -45,18 +46,22 @@ class Prepared:
         *,
         attention: bool = False,
         sub_layers: bool = False,
+        inside: bool = False,
         at: Change | None = None,
     ) -> Prepared:
         """Run it; see `whybert.interception.run`."""
         listed = list(dict.fromkeys(composites))
-        forward = run(model, inputs, listed, attention=attention, sub_layers=sub_layers, at=at)
-        return cls(forward, frozenset(listed), attention, sub_layers)
+        forward = run(model, inputs, listed, attention=attention, sub_layers=sub_layers, inside=inside, at=at)
+        return cls(forward, frozenset(listed), attention, sub_layers, inside)
 
-    def serves(self, composites: Iterable[Composite], attention: bool, sub_layers: bool) -> bool:
+    def serves(
+        self, composites: Iterable[Composite], attention: bool, sub_layers: bool, inside: bool
+    ) -> bool:
         return (
             self.composites.issuperset(composites)
             and attention <= self.attention
             and sub_layers <= self.sub_layers
+            and inside <= self.inside
         )
 
 
@@ -93,6 +98,7 @@ class Question:
         *,
         attention: bool = False,
         sub_layers: bool = False,
+        inside: bool = False,
         at: Change | None = None,
         inputs: Mapping[str, Tensor] | None = None,
     ) -> ForwardPass:
@@ -102,13 +108,13 @@ class Question:
 
         Args:
             composites: the rules of later sweeps.
-            attention, sub_layers: see `whybert.interception.run`.
+            attention, sub_layers, inside: see `whybert.interception.run`.
             at: a function of the embedding (batch, seq, hidden); the sweeps end at what it returns.
             inputs: others than the question's, such as a baseline or copies of its rows; the question's own
                 change of the embedding is not theirs, so E is best taken from the shared pass.
         """
         wanted = tuple(composites)
-        if at is None and inputs is None and self.shared.serves(wanted, attention, sub_layers):
+        if at is None and inputs is None and self.shared.serves(wanted, attention, sub_layers, inside):
             return self.shared.forward
         changes = [change for change in (None if inputs else self.at, at) if change is not None]
 
@@ -123,6 +129,7 @@ class Question:
             wanted,
             attention=attention,
             sub_layers=sub_layers,
+            inside=inside,
             at=changed if changes else None,
         )
 

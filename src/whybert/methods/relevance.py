@@ -104,6 +104,10 @@ class ModifiedGradient(Method):
     def composites(self) -> tuple[Composite, ...]:
         return (self.composite,)
 
+    @property
+    def gradient_form(self) -> Composite:
+        return self.composite
+
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         forward = question.forward(self.composites())
         relevance = forward.embedding.detach() * forward.gradient(self.composite, question.target)
