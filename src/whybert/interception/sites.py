@@ -143,7 +143,7 @@ class Sites:
             and len(output) == self.size[0]
             and len(weights) == math.prod(output.shape[:2])
             and torch.equal(weights.detach().reshape(output.shape), output)
-            for output in noted(weights, ATTENTION) or ()
+            for output, _ in noted(weights, ATTENTION) or ()
         )
 
     def found(self, embedding: Tensor, logits: Tensor) -> Inside | None:
