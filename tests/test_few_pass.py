@@ -18,6 +18,7 @@ from whybert.interception import run
 from whybert.lrp.composites import ATTN_LRP, CP_LRP
 from whybert.methods import Question, create
 from whybert.methods.few import IterativeAttnLRP, SampledAttnLRP, draw
+from whybert.methods.guided import posterior
 from whybert.targets import ResolvedTarget
 
 TEXTS = [
@@ -27,7 +28,7 @@ TEXTS = [
     "don't you think so",
     "a bad film? don't you think so?",
 ]
-METHODS = ("sampled_attnlrp", "integrated_attnlrp", "iterative_attnlrp")
+METHODS = ("sampled_attnlrp", "integrated_attnlrp", "iterative_attnlrp", "guided_shap")
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +296,116 @@ def test_one_step_is_the_order_of_attnlrp(classifier: Classifier) -> None:
     assert not once[0].signed
 
 
+# --- guided -------------------------------------------------------------------------------------------------
+
+
+def drawn_outputs(
+    classifier: Classifier, ids: list[int], words: list[list[int]], method: Any
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Of each way of removal z and y, the whole text last."""
+    generator = np.random.default_rng([method.seed, *ids])
+    ways = {"both": ["mask", "delete"]}.get(method.by, [method.by])
+    pairs = [ways[number % len(ways)] for number in range((method.samples + 1) // 2)]
+    sets, outputs, left = [], [], method.samples
+    for by in ways:
+        count = min(left, 2 * pairs.count(by))
+        left -= count
+        kept = [*draw(len(words), count, generator)[0].tolist(), [True] * len(words)]
+        sets.append(np.array(kept, dtype=float))
+        outputs.append([])
+        for own in kept:
+            gone = {place for word, flag in zip(words, own, strict=True) if not flag for place in word}
+            mask = classifier.tokenizer.mask_token_id
+            text = [number for place, number in enumerate(ids) if place not in gone]
+            if by == "mask":
+                text = [mask if place in gone else number for place, number in enumerate(ids)]
+            with torch.no_grad():
+                outputs[-1].append(float(classifier.model(torch.tensor([text])).logits[0, 1]))
+    return sets, [np.array(each) for each in outputs]
+
+
+def literal_fit(z: np.ndarray, y: np.ndarray, a: np.ndarray, ratio: float) -> tuple[float, np.ndarray]:
+    """-2 log likelihood (but for a constant) and the posterior mean, at s^2 / t^2."""
+    covariance = np.eye(len(y)) + z @ z.T / ratio
+    inverse = np.linalg.inv(covariance)
+    x = z @ a
+    c = max(0.0, (x @ inverse @ y) / (x @ inverse @ x))
+    noise = (y - c * x) @ inverse @ (y - c * x) / len(y)
+    mean = c * a + z.T @ inverse @ (y - c * x) / ratio
+    return len(y) * np.log(noise) + np.linalg.slogdet(covariance)[1], mean
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["guided_shap:samples=40", "guided_shap:samples=12,by=mask", "guided_shap:samples=5,by=delete,seed=2"],
+)
+def test_guided_is_the_posterior_mean_where_the_outputs_are_most_likely(
+    classifier: Classifier, spec: str
+) -> None:
+    """The marginal likelihood is written out with matrices of samples."""
+    method: Any = create(spec)
+    for text, found in zip(TEXTS[:2], explain(classifier, TEXTS[:2], method, target=1), strict=True):
+        ids, words = words_of(classifier, text)
+        whole = scores_of(classifier, ids)
+        a = np.array([sum(whole[place] for place in word) for word in words])
+        sets, outputs = drawn_outputs(classifier, ids, words, method)
+        z, y = np.concatenate(sets), np.concatenate(outputs)
+        ways = np.zeros((len(y), len(sets)))
+        for number, rows in enumerate(
+            np.split(np.arange(len(y)), np.cumsum([len(each) for each in sets])[:-1])
+        ):
+            ways[rows, number] = 1.0
+        # What is orthogonal to the intercepts: the likelihood of the differences that no b changes.
+        contrasts = np.linalg.svd(ways, full_matrices=True)[0][:, len(sets) :].T
+        z, y = contrasts @ z, contrasts @ y
+
+        top = 2 * np.log(np.linalg.svd(z)[1].max())
+        grid = top + np.linspace(-8, 8, 321) * np.log(10)
+        _, expected = min((literal_fit(z, y, a, ratio) for ratio in np.exp(grid)), key=lambda fit: fit[0])
+        scores = [sum(found.scores[place] for place in word) for word in words]
+        np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_where_the_prior_predicts_the_outputs_it_is_scaled() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = (torch.rand(30, 6, generator=generator) < 0.5).double()
+    prior = torch.randn(6, generator=generator, dtype=torch.float64)
+    noise = 0.01 * torch.randn(30, generator=generator, dtype=torch.float64)
+    found = posterior(
+        [z[:20], z[20:]], [3 + 2.5 * z[:20] @ prior + noise[:20], -1 + 2.5 * z[20:] @ prior], prior
+    )
+    torch.testing.assert_close(found, 2.5 * prior, rtol=0, atol=0.05)
+    exact = posterior([z], [3 + 2.5 * z @ prior], prior)
+    torch.testing.assert_close(exact, 2.5 * prior, rtol=1e-7, atol=1e-9)
+
+
+def test_with_many_samples_it_is_least_squares_whatever_the_prior() -> None:
+    generator = torch.Generator().manual_seed(1)
+    z = (torch.rand(4000, 6, generator=generator) < 0.5).double()
+    truth = torch.tensor([1.0, -2.0, 0.5, 3.0, 0.0, -1.0], dtype=torch.float64)
+    y = 0.7 + z @ truth + 0.3 * torch.randn(4000, generator=generator, dtype=torch.float64)
+    ones = torch.cat([z, torch.ones(4000, 1, dtype=torch.float64)], 1)
+    expected = torch.linalg.lstsq(ones, y[:, None]).solution[:-1, 0]
+    for prior in (torch.zeros(6), torch.ones(6), -truth, torch.arange(6.0)):
+        torch.testing.assert_close(posterior([z], [y], prior.double()), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(posterior([z], [z @ truth], -truth), truth, rtol=1e-6, atol=1e-6)
+
+
+def test_of_fewer_samples_than_words_the_prior_is_what_is_left() -> None:
+    """What the samples do not tell apart keeps the proportions of the prior; c is never below 0."""
+    z = torch.tensor([[1.0, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]], dtype=torch.float64)
+    prior = torch.tensor([3.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    found = posterior([z], [torch.tensor([2.0, 0.5, 2.5], dtype=torch.float64)], prior)
+    assert found[0] > found[1] > found[3]
+    assert found[0] - found[1] == pytest.approx(2 * float(found[2] - found[3]))
+    against = posterior([z], [-z @ prior], prior)
+    assert torch.isfinite(against).all()
+    assert against[0] == pytest.approx(float(against[1]))  # nothing of the prior
+    constant = posterior([z], [torch.ones(3, dtype=torch.float64)], prior)
+    assert constant.tolist() == [0.0] * 4
+    assert posterior([z[:1]], [torch.ones(1, dtype=torch.float64)], prior).tolist() == prior.tolist()
+
+
 # --- what they need -----------------------------------------------------------------------------------------
 
 
@@ -303,20 +414,22 @@ def test_without_a_mask_token_there_is_deletion(classifier: Classifier) -> None:
     tokenizer.mask_token = None
     bare = Classifier(classifier.model, tokenizer)
     for spec, way in zip(
-        METHODS, ("use 'delete'", "use sampled_attnlrp with removal='delete'", "use 'delete'"), strict=True
+        METHODS,
+        ("use 'delete'", "use sampled_attnlrp with removal='delete'", "use 'delete'", "use 'delete'"),
+        strict=True,
     ):
         with pytest.raises(
             UsageError, match=f"needs a tokenizer with a mask token, and there is none; {way}"
         ):
             explain(bare, TEXTS[0], spec)
-    for spec in ("sampled_attnlrp:removal=delete", "iterative_attnlrp:by=delete"):
+    for spec in ("sampled_attnlrp:removal=delete", "iterative_attnlrp:by=delete", "guided_shap:by=delete"):
         with_mask = explain(classifier, TEXTS[0], spec)[0].scores
         assert_close(explain(bare, TEXTS[0], spec)[0].scores, with_mask)
 
 
 def test_tensors_have_tokens_and_no_words(classifier: Classifier) -> None:
     batch = classifier.tokenizer(TEXTS[:1], return_tensors="pt")
-    for spec in ("sampled_attnlrp", "iterative_attnlrp"):
+    for spec in ("sampled_attnlrp", "iterative_attnlrp", "guided_shap"):
         with pytest.raises(UsageError, match="ask for unit='token', or call `explain`"):
             attribute(classifier.model, batch, spec, tokenizer=classifier.tokenizer)
         found = attribute(classifier.model, batch, spec, unit="token", tokenizer=classifier.tokenizer)

@@ -91,7 +91,8 @@ class SampledAttnLRP(FewPasses):
         scores = self.of_the_whole(question)
         total, held = weight * scores, torch.full_like(scores, weight)
         units = question.units(self.unit)
-        for by, kept, weights in self._draws(question, [len(row) for row in units]):
+        counts = [len(row) for row in units]
+        for by, kept, weights in drawn(question, counts, self.samples, WAYS[self.removal], self.seed):
             parts = question.parts(kept, self.unit, by, self.composite)
             for row, (swept, sets, own) in enumerate(zip(parts, kept, weights, strict=True)):
                 total[row] += own @ swept
@@ -101,22 +102,25 @@ class SampledAttnLRP(FewPasses):
                 held[row] = holding
         return as_scores(torch.where(held > 0, total / held, scores), question), None
 
-    def _draws(
-        self, question: Question, units: Sequence[int]
-    ) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
-        """For each way of removal and each row what `draw` draws."""
-        ids = question.inputs["input_ids"]
-        attended = question.inputs.get("attention_mask", torch.ones_like(ids)).bool()
-        generators = [
-            np.random.default_rng([self.seed, *row[own].tolist()])
-            for row, own in zip(ids, attended, strict=True)
-        ]
-        ways, pairs, left = WAYS[self.removal], math.ceil(self.samples / 2), self.samples
-        for place, by in enumerate(ways):  # pairs of parts go to the ways by turns
-            samples = min(left, 2 * len(range(place, pairs, len(ways))))
-            left -= samples
-            drawn = [draw(*each) for each in zip(units, [samples] * len(units), generators, strict=True)]
-            yield by, [kept for kept, _ in drawn], [weights for _, weights in drawn]
+
+def drawn(
+    question: Question, units: Sequence[int], samples: int, ways: Sequence[str], seed: int
+) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
+    """For each way of removal what `draw` draws for each row: pairs of parts go to the ways by turns.
+
+    It depends on the seed and the row's own ids, not on the texts beside it.
+    """
+    ids = question.inputs["input_ids"]
+    attended = question.inputs.get("attention_mask", torch.ones_like(ids)).bool()
+    generators = [
+        np.random.default_rng([seed, *row[own].tolist()]) for row, own in zip(ids, attended, strict=True)
+    ]
+    pairs, left = math.ceil(samples / 2), samples
+    for place, by in enumerate(ways):
+        count = min(left, 2 * len(range(place, pairs, len(ways))))
+        left -= count
+        found = [draw(own, count, generator) for own, generator in zip(units, generators, strict=True)]
+        yield by, [kept for kept, _ in found], [weights for _, weights in found]
 
 
 def draw(units: int, samples: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
