@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 import operator
 from collections.abc import Iterator
@@ -107,7 +108,9 @@ def choices_of(hint: Any) -> tuple[Any, ...]:
 
 
 def written(value: Any) -> str:
-    """A plain value as a command line has it."""
+    """A plain value as a command line has it: a text with a comma or a quotation mark as JSON quotes it."""
+    if isinstance(value, str) and ("," in value or '"' in value):
+        return json.dumps(value, ensure_ascii=False)
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return repr(float(value)).removesuffix(".0") if isinstance(value, float) else str(value)
@@ -124,6 +127,9 @@ def unwritten(hint: Any, text: str) -> Any:
         if kind in kinds:
             with contextlib.suppress(ValueError):
                 return kind(text)
+    if str in kinds and text.startswith('"'):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
     return text
 
 

@@ -52,9 +52,9 @@ class Method(ABC):
     def __post_init__(self) -> None:
         check(self, f" of {self.name}")
         for name, value in self.options.items():
-            if isinstance(value, str) and (not value or value != value.strip() or "," in value):
+            if isinstance(value, str) and (not value or value != value.strip()):
                 raise UsageError(
-                    f"expected {name} of {self.name} to be text without a comma, found {value!r}"
+                    f"expected {name} of {self.name} to be text without blanks around it, found {value!r}"
                 )
 
     @property

@@ -1,14 +1,18 @@
-"""The table of methods, and how a method is written: `name` or `name:option=value,option=value`."""
+"""The table of methods, and how a method is written: `name` or `name:option=value,option=value`.
+
+A text as a value may stand in quotation marks, and one with a comma must: `name:option="a film, maybe"`.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from whybert.errors import UnknownNameError, UsageError
 from whybert.methods.base import Method
@@ -44,10 +48,22 @@ def options_of(method: type[Method]) -> dict[str, Any]:
     return {field.name: hint for field, hint in hinted(method)}
 
 
+_PIECE: Final = re.compile(r'(?:=\s*"(?:\\.|[^"\\])*"|[^,])*')
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """What stands between commas that are in no quotation marks."""
+    start = 0
+    while start <= len(text):
+        found = cast("re.Match[str]", _PIECE.match(text, start))
+        yield found[0].strip()
+        start = found.end() + 1
+
+
 def split(text: str) -> list[str]:
     """Several specs with commas between them: what reads `option=value` goes on with the one before."""
     found: list[str] = []
-    for piece in map(str.strip, text.split(",")):
+    for piece in _pieces(text):
         if found and "=" in piece.partition(":")[0]:
             found[-1] += f",{piece}"
         elif piece:
@@ -112,7 +128,7 @@ def _parse(spec: object) -> tuple[type[Method], dict[str, Any], object]:
         raise UnknownNameError("method", written, METHODS)
     hints = options_of(METHODS[name])
     values: dict[str, Any] = {}
-    for piece in rest.split(",") if colon else ():
+    for piece in _pieces(rest) if colon else ():
         option, equals, value = (part.strip() for part in piece.partition("="))
         if not equals:
             raise UsageError(f"expected option=value after {name + ':'!r}, found {piece!r} in {spec!r}")
