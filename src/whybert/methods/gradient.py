@@ -1,10 +1,11 @@
-"""Gradient sensitivity and gradient x input (Wu and Ong 2020)."""
+"""The gradient of one pass: as Wu and Ong (2020) have it, and as the field has it today."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from whybert.lrp.composites import GRADIENT, Composite
@@ -76,3 +77,50 @@ class GradientTimesInput(Method):
         if not self.is_signed:
             relevance = relevance * _output(question)
         return reduce_hidden(relevance, self.reduction), relevance
+
+
+@dataclass(frozen=True)
+class Saliency(Method):
+    """`saliency`: the size of the gradient dy/dE.
+
+    reduction: "norm" is its norm over hidden, "absolute" the sum of its absolute values.
+    Source: Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks", 2013 (arXiv 1312.6034); for
+    text Li et al. 2016 (arXiv 1506.01066).
+    """
+
+    name: ClassVar[str] = "saliency"
+    summary: ClassVar[str] = "saliency: the size of the gradient at each token"
+    source: ClassVar[str] = "Simonyan et al. 2013"
+    kind: ClassVar[str] = "gradient"
+    place: ClassVar[int] = 10
+    signed: ClassVar[bool] = False
+
+    reduction: Literal["norm", "absolute"] = "norm"
+
+    def composites(self) -> tuple[Composite, ...]:
+        return (GRADIENT,)
+
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        gradient = question.forward((GRADIENT,)).gradient(GRADIENT, question.target)
+        wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+        return wide.norm(dim=-1) if self.reduction == "norm" else wide.abs().sum(-1), gradient
+
+
+@dataclass(frozen=True)
+class InputTimesGradient(Method):
+    """`input_x_gradient`: E * dy/dE, signed, summed over hidden; `gi:reduction=sum` under its usual name.
+
+    Source: Shrikumar et al., "Not just a black box", 2016 (arXiv 1605.01713).
+    """
+
+    name: ClassVar[str] = "input_x_gradient"
+    summary: ClassVar[str] = "input x gradient, signed"
+    source: ClassVar[str] = "Shrikumar et al. 2016"
+    kind: ClassVar[str] = "gradient"
+    place: ClassVar[int] = 11
+
+    def composites(self) -> tuple[Composite, ...]:
+        return (GRADIENT,)
+
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        return GradientTimesInput("sum").attribute(question)

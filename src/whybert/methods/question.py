@@ -14,7 +14,7 @@ from whybert.anatomy import check_finite, forward, plain
 from whybert.encoding import EncodedText
 from whybert.errors import InputError, NonFiniteError, UsageError
 from whybert.interception import ForwardPass, run
-from whybert.lrp.composites import Composite
+from whybert.lrp.composites import GRADIENT, Composite
 from whybert.perturbation import Columns, alike, most_together, perturbation
 from whybert.sentences import words_of_sentences
 from whybert.targets import ResolvedTarget
@@ -76,6 +76,7 @@ class Question:
         tokenizer: knows the ids of the mask and of padding; None at the level of tensors.
         rows: the texts that the inputs are; None at the level of tensors.
         answered: what `without` has asked already, shared by all methods and targets of a call.
+        found: what methods keep for each other and for other targets, by keys of their own.
     """
 
     model: nn.Module
@@ -86,6 +87,7 @@ class Question:
     tokenizer: Any = None
     rows: Sequence[EncodedText] | None = field(default=None, repr=False)
     answered: dict[bytes, Tensor] = field(default_factory=dict, repr=False)
+    found: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def logits(self) -> Tensor:
@@ -132,6 +134,60 @@ class Question:
             inside=inside,
             at=changed if changes else None,
         )
+
+    def gradients(
+        self, rows: Tensor, points: Callable[[Tensor], Tensor], composite: Composite = GRADIENT
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Sweeps of dy/dlogits from points of the embedding's space, as many together as are a batch.
+
+        Args:
+            rows: (points,), the row of the batch whose inputs, padding and target go with each point.
+            points: from some places in `rows`, (k,), to the points there, (k, positions, hidden).
+            composite: the rules of the sweep, the ordinary gradient if it is left out.
+
+        Returns:
+            For places (k,) one after another, the gradients there, (k, positions, hidden).
+        """
+        batch, length = self.shared.forward.embedding.shape[:2]
+        rows = rows.to(self.logits.device)
+        size = max(batch, most_together(length, 32))
+        for first in range(0, len(rows), size):
+            places = torch.arange(first, min(first + size, len(rows)), device=rows.device)
+            chosen, at = rows[places], points(places)
+            inputs = {
+                name: tensor[chosen] if tensor.dim() and len(tensor) == batch else tensor
+                for name, tensor in self.inputs.items()
+            }
+            forward = self.forward((composite,), inputs=inputs, at=lambda _, at=at: at)  # type: ignore[misc]
+            yield places, forward.gradient(composite, self.target.select(chosen))
+
+    def generators(self, seed: int) -> list[torch.Generator]:
+        """Random numbers for each row, the same for one text in whatever batch and however it is padded."""
+        ids = self.inputs["input_ids"].tolist()
+        tokens = self.is_token.tolist()
+        found = []
+        for row, flags in zip(ids, tokens, strict=True):
+            text = [seed, *(token for token, is_token in zip(row, flags, strict=True) if is_token)]
+            digest = blake2b(repr(text).encode(), digest_size=7).digest()
+            found.append(torch.Generator().manual_seed(int.from_bytes(digest, "big")))
+        return found
+
+    @property
+    def is_token(self) -> Tensor:
+        """(batch, seq), bool: what is no padding."""
+        ids = self.inputs["input_ids"]
+        mask = self.inputs.get("attention_mask")
+        known = mask is not None and mask.shape == ids.shape
+        return mask.bool() if known else torch.ones_like(ids, dtype=torch.bool)  # type: ignore[union-attr]
+
+    def positions(self, tokens: Tensor) -> Tensor:
+        """Of numbers (..., seq) for each token those for each position of the embedding, 0 where none is."""
+        own, width = self.shared.forward.own, self.shared.forward.embedding.shape[1]
+        if own is None:
+            return tokens
+        spread = tokens.new_zeros((*tokens.shape[:-1], width))
+        spread[..., own] = tokens
+        return spread
 
     def units(self, unit: Unit) -> list[tuple[tuple[int, ...], ...]]:
         """The tokens of each word, token or sentence of each row; those that the tokenizer added are in none.

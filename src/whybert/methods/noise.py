@@ -1,0 +1,123 @@
+"""Gradients at texts whose embeddings are shaken: their mean, and how much they vary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from whybert.methods.base import Method
+from whybert.methods.question import Question
+
+
+@dataclass(frozen=True)
+class Shaken(Method):
+    """Gradients g_k = dy/dE (E + n_k), n_k of a normal distribution at each token that is no padding.
+
+    samples: how many.
+    noise: the standard deviation of n_k, in those of the numbers of the text's own E.
+    seed: of what is drawn; the same text is shaken in the same way wherever it stands.
+    """
+
+    kind: ClassVar[str] = "gradient"
+    signed: ClassVar[bool] = False
+
+    samples: int = field(default=50, metadata={"least": 1})
+    noise: float = field(default=0.1, metadata={"least": 0})
+    seed: int = field(default=0, metadata={"least": 0})
+
+    @property
+    def passes(self) -> str:
+        return f"{self.samples + 1} forward, {self.samples} backward"
+
+    def gradients(self, question: Question) -> Iterator[tuple[Tensor, Tensor]]:
+        """For some points at a time the row of each, (k,), and the gradients, (k, positions, hidden)."""
+        embedding = question.shared.forward.embedding.detach()
+        wide = torch.promote_types(embedding.dtype, torch.float32)
+        tokens = question.positions(question.is_token)
+        scale = torch.stack(
+            [row[kept].std(correction=0) for row, kept in zip(embedding.to(wide), tokens, strict=True)]
+        )
+        generators = question.generators(self.seed)
+        rows = torch.arange(len(embedding), device=embedding.device).repeat(self.samples)
+
+        def points(places: Tensor) -> Tensor:
+            found = embedding[rows[places]].to(wide)
+            for point, row in zip(found, rows[places].tolist(), strict=True):
+                shape = (int(tokens[row].sum()), embedding.shape[-1])
+                drawn = torch.randn(shape, generator=generators[row], dtype=torch.float64)
+                point[tokens[row]] += self.noise * scale[row] * drawn.to(point)
+            return found.to(embedding.dtype)
+
+        for places, gradient in question.gradients(rows, points):
+            yield rows[places], gradient.to(wide)
+
+
+@dataclass(frozen=True)
+class SmoothGrad(Shaken):
+    """`smoothgrad`: the mean of the gradients of a text that is shaken.
+
+    g = mean_k dy/dE (E + n_k).
+
+    samples, noise, seed: see `Shaken`; the paper's noise is relative to the range of the input, which in a
+        transformer a few of the hidden dimensions make.
+    reduction: "norm" is the norm of g over hidden, "absolute" the sum of its absolute values, "input" the
+        signed sum of E * g.
+    Source: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017 (arXiv 1706.03825).
+    """
+
+    name: ClassVar[str] = "smoothgrad"
+    summary: ClassVar[str] = "SmoothGrad: the mean gradient of a text that is shaken"
+    source: ClassVar[str] = "Smilkov et al. 2017"
+    place: ClassVar[int] = 15
+
+    reduction: Literal["norm", "absolute", "input"] = "norm"
+
+    @property
+    def is_signed(self) -> bool:
+        return self.reduction == "input"
+
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        embedding = question.shared.forward.embedding.detach()
+        total = torch.zeros_like(embedding, dtype=torch.promote_types(embedding.dtype, torch.float32))
+        for rows, gradients in self.gradients(question):
+            for row, gradient in zip(rows.tolist(), gradients, strict=True):
+                total[row] += gradient
+        mean = total / self.samples
+        if self.reduction == "input":
+            mean = mean * embedding
+        scores = {"norm": mean.norm(dim=-1), "absolute": mean.abs().sum(-1), "input": mean.sum(-1)}
+        return scores[self.reduction], mean
+
+
+@dataclass(frozen=True)
+class VarGrad(Shaken):
+    """`vargrad`: how much the gradients of a text vary when it is shaken.
+
+    R = mean_k g_k^2 - (mean_k g_k)^2 for each number of E, summed over hidden.
+
+    samples, noise, seed: see `Shaken`.
+    Source: Adebayo et al., "Local explanation methods for deep neural networks lack sensitivity to parameter
+    values", 2018 (arXiv 1810.03307).
+    """
+
+    name: ClassVar[str] = "vargrad"
+    summary: ClassVar[str] = "VarGrad: the variance of the gradients of a text that is shaken"
+    source: ClassVar[str] = "Adebayo et al. 2018"
+    place: ClassVar[int] = 16
+
+    def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
+        embedding = question.shared.forward.embedding.detach()
+        mean = torch.zeros_like(embedding, dtype=torch.promote_types(embedding.dtype, torch.float32))
+        squares, seen = torch.zeros_like(mean), [0] * len(embedding)
+        for rows, gradients in self.gradients(question):
+            for row, gradient in zip(rows.tolist(), gradients, strict=True):  # Welford 1962
+                seen[row] += 1
+                change = gradient - mean[row]
+                mean[row] += change / seen[row]
+                squares[row] += change * (gradient - mean[row])
+        variance = squares / self.samples
+        return variance.sum(-1), variance
