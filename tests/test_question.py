@@ -32,7 +32,7 @@ from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite
 from whybert.methods import Method, Question, create, create_all, split
 from whybert.methods.base import reduce_hidden
 from whybert.targets import ResolvedTarget
-from whybert.typed import choices_of, hinted, unwritten, written
+from whybert.typed import alternatives, choices_of, hinted, unwritten, written
 
 TEXTS = ["the film was good and the actors were great", "a bad film", "good"]
 
@@ -295,14 +295,14 @@ def methods(draw: st.DrawFn) -> Method:
     values: dict[str, Any] = {}
     for each, hint in hinted(kind):
         strategies = [st.just(each.default), *map(st.just, choices_of(hint))]
-        if "int" in str(hint):
+        if int in alternatives(hint):
             strategies.append(st.integers(1, 50))
-        if "float" in str(hint):
+        if float in alternatives(hint):
             low, high = (0, 1) if each.metadata else (None, None)
             strategies.append(st.floats(low, high, allow_nan=False, allow_infinity=False))
-        if "bool" in str(hint):
+        if bool in alternatives(hint):
             strategies.append(st.booleans())
-        if "str" in str(hint):
+        if str in alternatives(hint):
             strategies.append(st.text('aé=: .,\\"', max_size=8).map(str.strip).filter(bool))
         values[each.name] = draw(st.one_of(strategies))
     if values.get("share") in (0.0, 1.0):

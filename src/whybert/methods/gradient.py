@@ -119,6 +119,10 @@ class InputTimesGradient(Method):
     kind: ClassVar[str] = "gradient"
     place: ClassVar[int] = 11
 
+    @property
+    def gradient_form(self) -> Composite:
+        return GRADIENT
+
     def composites(self) -> tuple[Composite, ...]:
         return (GRADIENT,)
 
