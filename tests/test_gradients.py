@@ -1,4 +1,4 @@
-"""Gradients along ways, at shaken texts and of one pass, against captum and against differences of outputs."""
+"""Gradients along ways, at shaken texts and of one pass: against captum and differences of outputs."""
 
 from __future__ import annotations
 
