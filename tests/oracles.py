@@ -11,14 +11,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
 EPS = 1e-7  # of the released code
+
+Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(R, x, W, b): what a linear layer hands on."""
+Unary = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(R, x, f(x)): what a function of x hands on."""
 
 # --- element-wise functions, on Python floats --------------------------------------------------------
 
@@ -88,6 +94,53 @@ def alpha_beta(R: Tensor, x: Tensor, W: Tensor, b: Tensor | None, alpha: float =
         new = [abs(value) for value in total]
         scale = (sum(above) + EPS) / (sum(new) + EPS)
         found.append([value * scale for value in new])
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def stabilised(R: Tensor, x: Tensor, W: Tensor, b: Tensor, *, eps: float) -> Tensor:
+    """LRP-epsilon, number by number: R_i = sum_j x_i w_ji R_j / (y_j + eps sign(y_j))."""
+
+    def shares(parts: list[float]) -> list[float]:
+        y = sum(parts)
+        return [part / (y + math.copysign(eps, y)) for part in parts]
+
+    return _by_contribution(R, x, W, b, shares)
+
+
+def favouring(R: Tensor, x: Tensor, W: Tensor, b: Tensor, *, gamma: float) -> Tensor:
+    """LRP-gamma for inputs of both signs: contributions of the sign of the output count 1 + gamma times."""
+
+    def shares(parts: list[float]) -> list[float]:
+        y = sum(parts)
+        counted = [part * (1.0 + gamma) if part * y > 0 else part for part in parts]
+        return [part / sum(counted) for part in counted]
+
+    return _by_contribution(R, x, W, b, shares)
+
+
+def by_sign(R: Tensor, x: Tensor, W: Tensor, b: Tensor, *, alpha: float) -> Tensor:
+    """LRP-alpha-beta on the sign of the contribution; where all have one sign, they share all there is."""
+
+    def shares(parts: list[float]) -> list[float]:
+        plus, minus = sum(p for p in parts if p > 0), sum(p for p in parts if p < 0)
+        if not plus or not minus:
+            return [part / ((plus + minus) or 1.0) for part in parts]
+        return [alpha * part / plus if part > 0 else (1.0 - alpha) * part / minus for part in parts]
+
+    return _by_contribution(R, x, W, b, shares)
+
+
+def _by_contribution(
+    R: Tensor, x: Tensor, W: Tensor, b: Tensor, shares: Callable[[list[float]], list[float]]
+) -> Tensor:
+    """Each output hands out its relevance by the shares of x_i w_ji and of its bias, which keeps its own."""
+    found = []
+    for above, numbers in zip(R.tolist(), x.tolist(), strict=True):
+        row = [0.0] * len(numbers)
+        for R_j, weights, bias in zip(above, W.tolist(), b.tolist(), strict=True):
+            parts = shares([*(v * w for v, w in zip(numbers, weights, strict=True)), bias])
+            row = [total + part * R_j for total, part in zip(row, parts, strict=False)]  # not the bias's
+        found.append(row)
     return torch.tensor(found, dtype=torch.float64)
 
 
@@ -245,40 +298,69 @@ class Bert:
         """d (seed . logits) / d embedding, from the whole Jacobian."""
         return through(lambda e: self.forward(e).logits, embedding, seed)
 
-    def modern(self, trace: Trace, seed: Tensor, *, attention_constant: bool) -> Tensor:
-        """AttnLRP, or CP-LRP where the attention weights are constants."""
-        return self.modern_inside(trace, seed, attention_constant=attention_constant)[0][0]
+    def modern(self, trace: Trace, seed: Tensor, **how: Any) -> Tensor:
+        """AttnLRP, CP-LRP or a variant of them, at the embedding; see `modern_inside`."""
+        return self.modern_inside(trace, seed, **how)[0][0]
 
     def modern_inside(
-        self, trace: Trace, seed: Tensor, *, attention_constant: bool
+        self,
+        trace: Trace,
+        seed: Tensor,
+        *,
+        attention_constant: bool | Sequence[bool],
+        linear: Rule | None = None,
+        gelu: Unary = lambda R, x, y: R,
+        tanh: Unary = lambda R, x, y: R,
+        softmax: Unary = softmax,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """The same at the input of each layer and at the last one's output, (seq, hidden) each, from the
-        bottom up, and at what the heads of each layer hand on."""
-        R = (trace.logits * seed)[None]
-        R = epsilon(R, trace.pooled_active, self._w("classifier")[0], trace.logits[None])
-        # tanh: f(x) / x as a derivative is R handed on as it is
+        """The relevance at the input of each layer and at the last one's output, (seq, hidden) each, from the
+        bottom up, and at what the heads of each layer hand on.
+
+        attention_constant: AttnLRP, or CP-LRP where the attention weights are constants; or which of the two
+            in each layer.
+        linear: the rule of linear layers; None is `epsilon`, in which nothing is stabilised.
+        gelu, tanh, softmax: what these hand on.  f(x) / x as a derivative is R handed on as it is.
+        """
+
+        def layer_rule(name: str, R: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            W, b = self._w(name)
+            return epsilon(R, x, W, y) if linear is None else linear(R, x, W, b)
+
+        if isinstance(attention_constant, bool):
+            attention_constant = [attention_constant] * self.depth
+        R = layer_rule("classifier", (trace.logits * seed)[None], trace.pooled_active, trace.logits[None])
+        R = tanh(R, trace.pooled, trace.pooled_active)
         last = trace.layers[-1].y
-        first = epsilon(R, last[:1], self._w("bert.pooler.dense")[0], trace.pooled)
+        first = layer_rule("bert.pooler.dense", R, last[:1], trace.pooled)
         R = torch.zeros_like(last)
         R[0] = first[0]
         states, contexts = [R], []
         for i, layer in reversed(list(enumerate(trace.layers))):
-            R, context = self._modern_layer(f"bert.encoder.layer.{i}", layer, R, attention_constant)
+            at = f"bert.encoder.layer.{i}"
+            R, context = self._modern_layer(at, layer, R, attention_constant[i], layer_rule, gelu, softmax)
             states.insert(0, R)
             contexts.insert(0, context)
         return states, contexts
 
     def _modern_layer(
-        self, at: str, layer: Layer, R: Tensor, attention_constant: bool
+        self,
+        at: str,
+        layer: Layer,
+        R: Tensor,
+        attention_constant: bool,
+        linear: Callable[[str, Tensor, Tensor, Tensor], Tensor],
+        gelu: Unary,
+        softmax: Unary,
     ) -> tuple[Tensor, Tensor]:
         R = normalisation(R, layer.out_sum, self._w(f"{at}.output.LayerNorm")[0], layer.y, self.eps)
         R_out, R_middle = R * layer.out / layer.out_sum, R * layer.middle / layer.out_sum
-        R_active = epsilon(R_out, layer.active, self._w(f"{at}.output.dense")[0], layer.out)
-        R_middle += epsilon(R_active, layer.middle, self._w(f"{at}.intermediate.dense")[0], layer.inner)
+        R_active = linear(f"{at}.output.dense", R_out, layer.active, layer.out)
+        R_inner = gelu(R_active, layer.inner, layer.active)
+        R_middle += linear(f"{at}.intermediate.dense", R_inner, layer.middle, layer.inner)
         norm = self._w(f"{at}.attention.output.LayerNorm")[0]
         R = normalisation(R_middle, layer.middle_sum, norm, layer.middle, self.eps)
         R_dense, R_x = R * layer.dense / layer.middle_sum, R * layer.x / layer.middle_sum
-        R_context = epsilon(R_dense, layer.context, self._w(f"{at}.attention.output.dense")[0], layer.dense)
+        R_context = linear(f"{at}.attention.output.dense", R_dense, layer.context, layer.dense)
         R_q, R_k, R_v = (torch.zeros_like(t) for t in (layer.q, layer.k, layer.v))
         width = layer.q.shape[1] // self.heads
         for h in range(self.heads):
@@ -293,7 +375,7 @@ class Bert:
             R_q[:, part], R_k_T = split(R_scores, layer.q[:, part], layer.k[:, part].T, products)
             R_k[:, part] = R_k_T.T
         for name, R_y, y in (("query", R_q, layer.q), ("key", R_k, layer.k), ("value", R_v, layer.v)):
-            R_x += epsilon(R_y, layer.x, self._w(f"{at}.attention.self.{name}")[0], y)
+            R_x += linear(f"{at}.attention.self.{name}", R_y, layer.x, y)
         return R_x, R_context
 
     def released(self, trace: Trace, seed: Tensor, *, residual: str, alpha: float = 0.5) -> Tensor:

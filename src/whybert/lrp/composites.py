@@ -20,11 +20,13 @@ its relevance to each of them and so double it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from torch import Tensor
 
 from whybert.errors import UnknownNameError
 from whybert.lrp import rules
@@ -49,7 +51,8 @@ class Composite:
     """A named table from kind of operation to rule.
 
     closed: whether an operation that has no rule is an error.  Only the gradient is open: every
-    differentiable operation has a derivative, not every one has a rule.
+        differentiable operation has a derivative, not every one has a rule.
+    as_gradient: whether its relevance travels as R / x, a changed gradient, and not as R itself.
 
     Raises UnknownNameError for a kind of operation that does not exist.
     """
@@ -57,6 +60,7 @@ class Composite:
     name: str
     table: Mapping[str, Any] = field(default_factory=dict)
     closed: bool = True
+    as_gradient: bool = True
 
     def __post_init__(self) -> None:
         for kind in self.table:
@@ -67,7 +71,7 @@ class Composite:
     @property
     def keeps_books(self) -> bool:
         """Whether its sweep is a gradient, in which the relevance of a constant is constant * gradient."""
-        return self.closed and "linear" not in self.table
+        return self.closed and self.as_gradient
 
     def rule(self, kind: str) -> Any:
         """The rule for `kind`; None stands for the ordinary derivative."""
@@ -103,7 +107,20 @@ ATTN_LRP: Final = Composite(
 CP_LRP: Final = Composite("cp_lrp", {**ATTN_LRP.table, "attention_values": (None, 1.0)})
 
 
-@cache  # one table for one alpha: a forward pass that was run for it is known by it
+Attention = Literal["attnlrp", "cp_lrp"]
+"""Which of the two treats attention, and whatever else is no linear layer."""
+
+
+@cache  # one table for one rule: a forward pass that was run for it is known by it
+def linear_lrp(
+    name: str, rule: Callable[[Tensor, rules.SavedLinear], Tensor], attention: Attention
+) -> Composite:
+    """A rule for linear layers, which is a changed gradient; the rest is as in `attention`."""
+    rest = ATTN_LRP if attention == "attnlrp" else CP_LRP
+    return Composite(name, {**rest.table, "linear": rule, "convolution": REFUSED})
+
+
+@cache
 def released_lrp(alpha: float) -> Composite:
     """The rules of the code released with Wu and Ong 2020: alpha-beta on the sign of the weight.
 
@@ -117,4 +134,5 @@ def released_lrp(alpha: float) -> Composite:
             "activation": rules.identity,
             "convolution": REFUSED,
         },
+        as_gradient=False,
     )

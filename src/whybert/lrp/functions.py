@@ -72,8 +72,11 @@ class Linear(torch.autograd.Function):
             return (None,) * 7
         saved = SavedLinear(*ctx.saved_tensors)
         rule: Callable[[Tensor, SavedLinear], Tensor] | None = ctx.sweep.rule("linear")
-        passed = torch.matmul(relevance, saved.weight) if rule is None else rule(relevance, saved)
-        return passed, None, None, None, None, _share_of(saved.bias, relevance, ctx), None
+        if rule is None:
+            passed = torch.matmul(relevance, saved.weight)
+            return passed, None, None, None, None, _share_of(saved.bias, relevance, ctx), None
+        passed = rule(relevance, saved)
+        return passed, None, None, None, None, _kept_of(saved, relevance, passed, ctx), None
 
 
 class Offset(torch.autograd.Function):
@@ -111,6 +114,17 @@ def _share_of(constant: Tensor | None, relevance: Tensor, ctx: _Context) -> Tens
     return booked(relevance, constant, len(ctx.books) - 1)
 
 
+def _kept_of(saved: SavedLinear, relevance: Tensor, passed: Tensor, ctx: _Context) -> Tensor | None:
+    """What stays with a linear layer that follows a rule: with its bias, or a stabiliser."""
+    if ctx.books is None or not ctx.sweep.books:
+        return None
+    kind = torch.promote_types(relevance.dtype, torch.float32)
+    came, went = (
+        (values.to(kind) * at.to(kind)).sum(-1) for values, at in ((relevance, saved.y), (passed, saved.x))
+    )
+    return _by_row(came - went, len(ctx.books) - 1)
+
+
 def booked(relevance: Tensor, constant: Tensor, rows: int) -> Tensor:
     """The sum of relevance * constant, (rows + 1,): what a constant that was added takes of the relevance.
 
@@ -122,7 +136,11 @@ def booked(relevance: Tensor, constant: Tensor, rows: int) -> Tensor:
     else:
         # A mask of -inf meets a gradient that is exactly 0.
         products = (relevance * constant).nan_to_num_(0.0, 0.0, 0.0)
-    products = products.to(torch.promote_types(products.dtype, torch.float32))
+    return _by_row(products.to(torch.promote_types(products.dtype, torch.float32)), rows)
+
+
+def _by_row(products: Tensor, rows: int) -> Tensor:
+    """Their sums for each row of the batch, and in a last entry of those whose row cannot be told."""
     share = products.new_zeros(rows + 1)
     if rows == 1:
         share[0] = products.sum()

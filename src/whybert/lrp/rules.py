@@ -7,6 +7,7 @@ is a function of what came from above and of what the operation saved.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,6 +91,95 @@ class WeightSignAlphaBeta:
         new = torch.matmul(plus, W_plus).add_(torch.matmul(minus, W)).mul_(x).abs_()
         total = R.sum(-1, keepdim=True).add_(STABILISER)
         return new.mul_(total / new.sum(-1, keepdim=True).add_(STABILISER)).to(relevance.dtype)
+
+
+@dataclass(frozen=True)
+class Epsilon:
+    """R_i = sum_j x_i w_ji R_j / (y_j + epsilon sign(y_j)): outputs near 0 hand on less than they have.
+
+    As a gradient g = R / y: W^T (g |y| / (|y| + epsilon)).  The bias keeps its share, and so does epsilon.
+    Source: Bach et al. 2015 (PLOS ONE 10(7)), equation 58.
+    """
+
+    epsilon: float
+
+    def __call__(self, relevance: Tensor, saved: SavedLinear) -> Tensor:
+        g, y = _wide(relevance), _wide(saved.y).abs()
+        least = max(self.epsilon, torch.finfo(g.dtype).tiny)
+        return torch.matmul((g * (y / (y + least))).to(relevance.dtype), saved.weight)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Contributions x_i w_ji of the sign of their output count 1 + gamma times.
+
+    R_i = sum_j (c_ij + gamma c_ij^s) / (y_j + gamma z_j^s) R_j, where c_ij = x_i w_ji, ^s keeps what has the
+    sign of y_j, and z_j^s is the sum of it; the bias is an input of 1.  As a gradient, all that goes up is
+    multiplied by y / (y + gamma z^s), which is between 0 and 1: it needs no stabiliser.
+    Source: Montavon et al. 2019 (LNCS 11700, chapter 10) for inputs of at least 0; Andeol et al. 2021
+    (arXiv 2106.04923) for others, such as those of a transformer.
+    """
+
+    gamma: float
+
+    def __call__(self, relevance: Tensor, saved: SavedLinear) -> Tensor:
+        g = _wide(relevance)
+        x, y, W, size = _contributions(saved)
+        same = (y.abs() + size) / 2.0  # |z^s|
+        whole = (y.abs() + self.gamma * same).clamp_min(torch.finfo(g.dtype).tiny)
+        g = g * (y.abs() / whole)
+        more = g * (1.0 + self.gamma)
+        plus, minus = torch.where(y < 0.0, g, more), torch.where(y < 0.0, more, g)
+        return _spread(x, W, plus, minus).to(relevance.dtype)
+
+
+@dataclass(frozen=True)
+class AlphaBeta:
+    """Positive contributions x_i w_ji share alpha of R, negative ones -beta of it, beta = alpha - 1.
+
+    R_i = sum_j (alpha c_ij^+ / z_j^+ - beta c_ij^- / z_j^-) R_j with c_ij = x_i w_ji; the bias is an input of
+    1.  Where an output has contributions of one sign only, they share all of R.  One sign is all there is
+    where the other has less than the square root of the rounding error of the whole: it is rounding itself.
+    Source: Bach et al. 2015 (PLOS ONE 10(7)), equation 60.
+    """
+
+    alpha: float
+
+    def __call__(self, relevance: Tensor, saved: SavedLinear) -> Tensor:
+        g = _wide(relevance)
+        x, y, W, size = _contributions(saved)
+        above, below = (size + y) / 2.0, (size - y) / 2.0  # z^+ and -z^-
+        least = math.sqrt(torch.finfo(g.dtype).eps) * size
+        has_plus, has_minus = above > least, below > least
+        relevance_of_y = g * y
+        plus = torch.where(has_plus, relevance_of_y / above.masked_fill(~has_plus, 1.0), 0.0)
+        minus = torch.where(has_minus, relevance_of_y / below.masked_fill(~has_minus, 1.0), 0.0)
+        plus = plus * torch.where(has_minus, self.alpha, 1.0)
+        minus = minus * torch.where(has_plus, self.alpha - 1.0, -1.0)
+        return _spread(x, W, plus, minus).to(relevance.dtype)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """At least float32: half precision cannot hold the quotients."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _contributions(saved: SavedLinear) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, y and W, and the sum of |x_i w_ji| and |b_j| over i, (..., out): z^+ and z^- are (y +- it) / 2."""
+    x, W = _wide(saved.x), _wide(saved.weight)
+    b = None if saved.bias is None else _wide(saved.bias)
+    size = torch.matmul(x.abs(), W.abs().mT)
+    y = _wide(saved.y)
+    if y.dtype != saved.y.dtype:  # what was saved is rounded, which would drown the smaller sign
+        y = torch.matmul(x, W.mT)
+        y = y if b is None else y + b
+    return x, y, W, size if b is None else size + b.abs()
+
+
+def _spread(x: Tensor, weight: Tensor, plus: Tensor, minus: Tensor) -> Tensor:
+    """sum_j w_ji * (plus_j where x_i w_ji > 0, minus_j where it is below 0); an x of 0 counts as positive."""
+    size = torch.matmul(plus - minus, weight.abs())
+    return (torch.matmul(plus + minus, weight) + torch.where(x < 0.0, -size, size)) / 2.0
 
 
 # --- element-wise functions ------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -9,7 +10,16 @@ from torch import Tensor
 
 from whybert.errors import UnsupportedModelError, UsageError
 from whybert.interception import ForwardPass
-from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, released_lrp
+from whybert.lrp.composites import (
+    ATTN_LRP,
+    CP_LRP,
+    GRADIENT,
+    Attention,
+    Composite,
+    linear_lrp,
+    released_lrp,
+)
+from whybert.lrp.rules import AlphaBeta, Epsilon, Gamma
 from whybert.methods.base import Method, Reduction, reduce_hidden
 from whybert.methods.question import Question
 
@@ -98,8 +108,13 @@ class ModifiedGradient(Method):
     relevance is that of each class's logit times dy/dlogit, and sums to no y.
     """
 
+    kind: ClassVar[str] = "relevance"
     complete: ClassVar[bool] = True
-    composite: ClassVar[Composite]
+
+    @property
+    @abstractmethod
+    def composite(self) -> Composite:
+        """The rules of the backward pass."""
 
     def composites(self) -> tuple[Composite, ...]:
         return (self.composite,)
@@ -127,9 +142,11 @@ class AttnLRP(ModifiedGradient):
     name: ClassVar[str] = "attnlrp"
     summary: ClassVar[str] = "AttnLRP: relevance through values, queries and keys (recommended)"
     source: ClassVar[str] = "Achtibat et al. 2024"
-    kind: ClassVar[str] = "relevance"
     place: ClassVar[int] = 5
-    composite: ClassVar[Composite] = ATTN_LRP
+
+    @property
+    def composite(self) -> Composite:
+        return ATTN_LRP
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,80 @@ class CPLRP(ModifiedGradient):
     name: ClassVar[str] = "cp_lrp"
     summary: ClassVar[str] = "CP-LRP: conservative propagation, attention weights held constant"
     source: ClassVar[str] = "Ali et al. 2022"
-    kind: ClassVar[str] = "relevance"
     place: ClassVar[int] = 6
-    composite: ClassVar[Composite] = CP_LRP
+
+    @property
+    def composite(self) -> Composite:
+        return CP_LRP
+
+
+@dataclass(frozen=True)
+class EpsilonLRP(ModifiedGradient):
+    """`epsilon`: linear layers by `whybert.lrp.rules.Epsilon`, all else as in AttnLRP or CP-LRP.
+
+    epsilon: what is added to the size of each output; at 0 it is `attention` itself.
+    attention: which of the two it is.
+    Source: Bach et al. 2015 (PLOS ONE 10(7)).
+    """
+
+    name: ClassVar[str] = "epsilon"
+    summary: ClassVar[str] = "LRP-epsilon: outputs of linear layers near 0 hand on less"
+    source: ClassVar[str] = "Bach et al. 2015"
+    place: ClassVar[int] = 20
+
+    epsilon: float = field(default=0.1, metadata={"least": 0})
+    attention: Attention = "attnlrp"
+
+    @property
+    def composite(self) -> Composite:
+        if self.epsilon == 0:
+            return ATTN_LRP if self.attention == "attnlrp" else CP_LRP
+        return linear_lrp(self.name, Epsilon(self.epsilon), self.attention)
+
+
+@dataclass(frozen=True)
+class GammaLRP(ModifiedGradient):
+    """`gamma`: linear layers by `whybert.lrp.rules.Gamma`, all else as in AttnLRP or CP-LRP.
+
+    gamma: how much more a contribution of its output's sign counts; at 0 it is `attention` itself.
+    attention: which of the two it is.
+    Source: Montavon et al. 2019 (LNCS 11700, chapter 10), Andeol et al. 2021 (arXiv 2106.04923).
+    """
+
+    name: ClassVar[str] = "gamma"
+    summary: ClassVar[str] = "LRP-gamma: contributions of the sign of their output count more"
+    source: ClassVar[str] = "Montavon et al. 2019"
+    place: ClassVar[int] = 21
+
+    gamma: float = field(default=0.25, metadata={"least": 0})
+    attention: Attention = "attnlrp"
+
+    @property
+    def composite(self) -> Composite:
+        if self.gamma == 0:
+            return ATTN_LRP if self.attention == "attnlrp" else CP_LRP
+        return linear_lrp(self.name, Gamma(self.gamma), self.attention)
+
+
+@dataclass(frozen=True)
+class AlphaBetaLRP(ModifiedGradient):
+    """`alpha_beta`: linear layers by `whybert.lrp.rules.AlphaBeta`, all else as in AttnLRP or CP-LRP.
+
+    The signs are those of contributions, not of weights as in `lrp`.
+
+    alpha: what positive contributions share; negative ones share alpha - 1 with a minus.
+    attention: which of the two it is.
+    Source: Bach et al. 2015 (PLOS ONE 10(7)).
+    """
+
+    name: ClassVar[str] = "alpha_beta"
+    summary: ClassVar[str] = "LRP-alpha-beta on the sign of contributions"
+    source: ClassVar[str] = "Bach et al. 2015"
+    place: ClassVar[int] = 22
+
+    alpha: float = field(default=1.0, metadata={"least": 1})
+    attention: Attention = "attnlrp"
+
+    @property
+    def composite(self) -> Composite:
+        return linear_lrp(self.name, AlphaBeta(self.alpha), self.attention)
