@@ -18,7 +18,7 @@ from whybert.lrp import rules
 Linear = Callable[[Tensor, rules.SavedLinear], Tensor]
 RULES: dict[str, tuple[Linear, oracles.Rule]] = {
     "epsilon:epsilon=0.3": (rules.Epsilon(0.3), partial(oracles.stabilised, eps=0.3)),
-    "gamma": (rules.Gamma(0.25), partial(oracles.favouring, gamma=0.25)),
+    "gamma": (rules.Gamma(0.05), partial(oracles.favouring, gamma=0.05)),
     "gamma:gamma=100.0": (rules.Gamma(100.0), partial(oracles.favouring, gamma=100.0)),
     "alpha_beta": (rules.AlphaBeta(1.0), partial(oracles.by_sign, alpha=1.0)),
     "alpha_beta:alpha=2.0": (rules.AlphaBeta(2.0), partial(oracles.by_sign, alpha=2.0)),

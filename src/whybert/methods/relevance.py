@@ -204,7 +204,7 @@ class GammaLRP(ModifiedGradient):
     source: ClassVar[str] = "Montavon et al. 2019"
     place: ClassVar[int] = 21
 
-    gamma: float = field(default=0.25, metadata={"least": 0})
+    gamma: float = field(default=0.05, metadata={"least": 0})
     attention: Attention = "attnlrp"
 
     @property
