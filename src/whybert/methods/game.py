@@ -1,0 +1,79 @@
+"""A text as a cooperative game: its units are the players, the explained output is what they are worth."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from whybert.methods.base import Method
+from whybert.methods.question import Question, Unit
+
+By = Literal["mask", "delete", "pad", "zero"]
+"""How units are taken away, see `whybert.perturbation`."""
+
+
+@dataclass(frozen=True)
+class GameMethod(Method):
+    """A method that asks what is left of the output when units of the text are taken away.
+
+    A unit's value is shared equally by its tokens; tokens that the tokenizer added stay and have none.
+
+    unit: what is taken away as one.  by: how.
+    """
+
+    kind: ClassVar[str] = "perturbation"
+    needs: ClassVar[str] = "a mask token, or by=delete"
+    rest: ClassVar[str] = "baseline"
+
+    unit: Unit = "word"
+    by: By = "mask"
+
+    @abstractmethod
+    def values(self, question: Question) -> Sequence[Sequence[float] | Tensor]:
+        """Of each row the value of each unit."""
+
+    def attribute(self, question: Question) -> tuple[Tensor, None]:
+        found = [torch.as_tensor(row, dtype=torch.float64).tolist() for row in self.values(question)]
+        return question.spread(found, self.unit), None
+
+    def biases(self, question: Question) -> Tensor | None:
+        """The output with all units taken away, where the values share out what is above it."""
+        if not self.complete:
+            return None
+        nothing = [torch.zeros(1, count, dtype=torch.bool) for count in self.players(question)]
+        return torch.cat(self.worth(question, nothing)).to(question.logits.device)
+
+    def players(self, question: Question) -> list[int]:
+        """How many units each row has."""
+        return [len(units) for units in question.units(self.unit)]
+
+    def worth(self, question: Question, kept: Sequence[Tensor]) -> list[Tensor]:
+        """The output (sets,) of each row when only the units of each set are left: bool (sets, units)."""
+        return question.worth(kept, self.unit, self.by)
+
+
+def generators(question: Question, seed: int) -> Iterator[torch.Generator]:
+    """A source of random numbers for each row, told by its tokens and the seed: no other row matters."""
+    ids = question.inputs["input_ids"]
+    mask = question.inputs.get("attention_mask", torch.ones_like(ids)).bool()
+    for row, is_read in zip(ids, mask, strict=True):
+        own = repr((seed, row[is_read].tolist())).encode()
+        number = int.from_bytes(blake2b(own, digest_size=7).digest(), "big")
+        yield torch.Generator().manual_seed(number)
+
+
+def subsets(sizes: Tensor, players: int, generator: torch.Generator) -> Tensor:
+    """Of each size one of the subsets of the players, all of them equally likely: bool (sizes, players)."""
+    ranks = torch.rand(len(sizes), players, generator=generator, dtype=torch.float64).argsort(1).argsort(1)
+    return ranks < sizes[:, None]
+
+
+def all_subsets(players: int) -> Tensor:
+    """Each subset, bool (2^players, players): player i is in subset s if bit i of the number s is 1."""
+    return (torch.arange(2**players)[:, None] >> torch.arange(players)) % 2 == 1
