@@ -28,7 +28,7 @@ class GameMethod(Method):
     """
 
     kind: ClassVar[str] = "perturbation"
-    needs: ClassVar[str] = "a mask token, or by=delete"
+    needs: ClassVar[str] = "a mask token, unless by=delete"
     rest: ClassVar[str] = "baseline"
 
     unit: Unit = "word"

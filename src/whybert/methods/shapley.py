@@ -32,7 +32,7 @@ class ExactShapley(GameMethod):
     name: ClassVar[str] = "exact_shapley"
     summary: ClassVar[str] = f"Shapley values by asking all sets of words, for at most {MOST} words"
     source: ClassVar[str] = "Shapley 1953"
-    needs: ClassVar[str] = f"a mask token, or by=delete; at most {MOST} words a text"
+    needs: ClassVar[str] = f"a mask token, unless by=delete; at most {MOST} words a text"
     complete: ClassVar[bool] = True
 
     @property
@@ -87,7 +87,7 @@ class ShapleySampling(GameMethod):
     complete: ClassVar[bool] = True
 
     samples: int = field(default=32, metadata={"least": 1})
-    seed: int = 0
+    seed: int = field(default=0, metadata={"least": 0})
     antithetic: bool = True
 
     @property

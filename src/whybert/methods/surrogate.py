@@ -35,7 +35,7 @@ class LIME(GameMethod):
     source: ClassVar[str] = "Ribeiro et al. 2016"
 
     samples: int = field(default=1000, metadata={"least": 2})
-    seed: int = 0
+    seed: int = field(default=0, metadata={"least": 0})
     kernel_width: float = field(default=25.0, metadata={"above": 0})
     ridge: float = field(default=1.0, metadata={"above": 0})
 
@@ -89,7 +89,7 @@ class KernelSHAP(GameMethod):
     complete: ClassVar[bool] = True
 
     samples: int = field(default=1000, metadata={"least": 4})
-    seed: int = 0
+    seed: int = field(default=0, metadata={"least": 0})
 
     @property
     def passes(self) -> str:
