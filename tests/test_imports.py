@@ -18,7 +18,7 @@ LAYERS: Final = (
     "words files typed progress",
     "sentences alignment",
     "tokenizers",
-    "encoding schema foreign",
+    "encoding schema foreign black_box",
     "explanation targets texts anatomy recipe windows",
     "comparing",
     "render datasets lrp builtin positions adapters folders quantised",

@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Attribution": "attribution",
     "Audit": "auditing",
+    "BlackBox": "black_box",
     "Classifier": "classifier",
     "Comparison": "comparing",
     "Comparisons": "comparing",
@@ -67,6 +68,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from whybert.attribution import Attribution, attribute
     from whybert.auditing import Audit, audit
+    from whybert.black_box import BlackBox
     from whybert.classifier import Classifier, Prediction
     from whybert.comparing import Comparison, Comparisons, compare
     from whybert.datasets import load as load_data
@@ -109,6 +111,7 @@ __all__ = [
     "STANDARD",
     "Attribution",
     "Audit",
+    "BlackBox",
     "Classifier",
     "Comparison",
     "Comparisons",

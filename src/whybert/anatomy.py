@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from whybert.black_box import TextModel
 from whybert.errors import (
     PLACE,
     InputError,
@@ -136,7 +137,7 @@ def label_count(model: nn.Module, expected: int) -> int:
 
     The model is asked about a single token, and `expected` is believed where it cannot answer that.
     """
-    if isinstance(model, ForeignModel):
+    if isinstance(model, ForeignModel | TextModel):
         return model.label_count
     sizes = [module.out_features for module in model.modules() if hasattr(module, "out_features")]
     if sizes[-1:] == [expected] or model.training:

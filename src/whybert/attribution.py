@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from whybert.anatomy import check_finite, check_model, model_inputs, plain, wider
+from whybert.black_box import NoInsideError, check_has_inside, quantity_of
 from whybert.classifier import link_of
 from whybert.encoding import EncodedText
 from whybert.errors import NonFiniteError, UsageError
@@ -209,6 +210,7 @@ def attribute_each(
         layers, heads: as for `attribute`; the methods have them, see `check_inside`.
     """
     check_model(model)
+    check_has_inside(model, {each.name: each.looks_inside for each in methods})
     tensors = model_inputs(model, inputs)
     config = getattr(model, "config", None)
     with plain(model, backward=True):
@@ -226,7 +228,7 @@ def attribute_each(
         names = labels or label_names(config, logits.shape[-1])
         link = link_of(problem_type or getattr(config, "problem_type", None), logits.shape[-1])
         wanted = target(logits) if callable(target) else target
-        targets = resolve_each(wanted, logits, names, quantity, link)
+        targets = resolve_each(wanted, logits, names, quantity_of(model, quantity), link)
         first = Question(model, MappingProxyType(tensors), targets[0], prepared, at, tokenizer, rows)
         kept = []
         for each in targets:
@@ -288,7 +290,10 @@ def _inside(method: Method, question: Question, layers: bool, heads: bool) -> di
 
 
 def _attribution(method: Method, question: Question, layers: bool, heads: bool) -> Attribution:
-    scores, relevance = method.attribute(question)
+    try:
+        scores, relevance = method.attribute(question)
+    except NoInsideError as error:
+        raise NoInsideError(error.name, method.name) from error
     own, elsewhere = question.shared.forward.own, None
     if own is not None and scores.shape[1] == question.shared.forward.embedding.shape[1]:
         elsewhere = scores.sum(1) - scores[:, own].sum(1)

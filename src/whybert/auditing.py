@@ -26,6 +26,7 @@ from whybert.anatomy import (
     plain,
 )
 from whybert.attribution import Attribution, attribute_all
+from whybert.black_box import check_has_inside
 from whybert.classifier import Classifier, ClassifierLike, batches
 from whybert.encoding import Encoding, Text
 from whybert.errors import InputError, ModelError, NonFiniteError, WhybertError, one_line
@@ -186,6 +187,7 @@ def audit(
         ModelError: the model cannot be asked at all.
     """
     classifier = Classifier.of(classifier)
+    check_has_inside(classifier.model, {"an audit": True})
     check_model(classifier.model)
     listed, _ = normalise_texts(list(TEXTS) if texts is None else texts)
     if not listed:

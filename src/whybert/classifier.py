@@ -25,6 +25,7 @@ from whybert.anatomy import (
     model_inputs,
     plain,
 )
+from whybert.black_box import BlackBox, TextModel
 from whybert.datasets.base import MULTI, PROBLEMS, REGRESSION
 from whybert.encoding import EncodedText, Encoding, Text
 from whybert.errors import (
@@ -156,7 +157,8 @@ class Classifier:
         tokenizers.check_tokenizer(tokenizer)
         names = None if labels is None else _names(labels)
         asked = partial(probe, tokenizer)
-        if embedding is not None or logits is not None or not is_clear(model, asked):
+        is_function = isinstance(model, TextModel)
+        if embedding is not None or logits is not None or not (is_function or is_clear(model, asked)):
             count = None if names is None else len(names)
             model = made_known(bare(model), asked(), embedding, logits, count, problem_type=problem_type)
         positions = maximum_tokens(model)
@@ -194,19 +196,28 @@ class Classifier:
             object.__setattr__(self, attribute, value)
 
     @classmethod
-    def of(cls, value: ClassifierLike) -> Classifier:
+    def of(cls, value: ClassifierLike, *, labels: Sequence[str] | None = None) -> Classifier:
         """The classifier in what people hold it in; every function that takes a classifier calls this.
 
         Args:
             value: a `Classifier`, which comes back as it is; "builtin", a folder or a hub id, which is
-                loaded; a `transformers.pipeline("text-classification")`; a pair `(model, tokenizer)`; or a
+                loaded; a `transformers.pipeline("text-classification")`; a pair `(model, tokenizer)`; a
                 `CrossEncoder` of sentence-transformers or a `SetFitModel`, which is asked for its own answer
-                to a sentence, to see that nothing gets lost.
+                to a sentence, to see that nothing gets lost; or any function from a list of texts to
+                probabilities (texts, labels), as a `BlackBox` takes it.
+            labels: of such a function, the names of its labels.
 
         Raises:
             UsageError: it is something else, or has settings that would be lost.
             WhybertError: what the class and `load` raise.
         """
+        if labels is not None:
+            if isinstance(value, BlackBox | Classifier | nn.Module) or not callable(value):
+                raise UsageError(
+                    f"labels are of a function of texts, and {type(value).__name__} says its own; leave them "
+                    "out, or call Classifier(model, tokenizer, labels=...)"
+                )
+            value = BlackBox(value, labels)
         if isinstance(value, Classifier):
             return value
         if isinstance(value, str | os.PathLike):
@@ -379,6 +390,8 @@ class Classifier:
         """
         if self.tokenizer.pad_token_id is None or self.tokenizer.padding_side == "left":
             return False
+        if self.is_black_box:
+            return False
         try:
             rows = self.tokenize(["a", "a good film " * 4])
             takes = input_filter(self.model)
@@ -394,6 +407,11 @@ class Classifier:
         )
         scale = float(torch.maximum(alone.abs(), beside.abs()).max())
         return float((alone - beside).abs().max()) > max(_LEAST, 8 * precision) * scale
+
+    @property
+    def is_black_box(self) -> bool:
+        """Whether it is a function of texts, of which nothing is known but its answers; see `BlackBox`."""
+        return isinstance(self.model, TextModel)
 
     @property
     def is_regression(self) -> bool:

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from whybert.black_box import Answered, BlackBox, TextModel
 from whybert.datasets.base import MULTI, REGRESSION, SINGLE
 from whybert.encoding import Text
-from whybert.errors import UnsupportedModelError, UsageError
+from whybert.errors import UnknownNameError, UnsupportedModelError, UsageError
 
 PIPELINE_TASKS: Final = ("text-classification", "sentiment-analysis")
 
@@ -64,10 +65,13 @@ def held(value: object) -> Held:
     elif hasattr(value, "model") and (hasattr(value, "tokenizer") or hasattr(value, "processing_class")):
         tokenizer = "tokenizer" if hasattr(value, "tokenizer") else "processing_class"
         way = f"pass its parts, if that is what it asks: (it.model, it.{tokenizer})"
+    elif hasattr(value, "predict_proba"):
+        way = "pass its function of a list of texts: it.predict_proba"
     else:
         way = (
             "pass a Classifier, a name or a folder, a text-classification pipeline, a pair "
-            "(model, tokenizer), a CrossEncoder or a SetFitModel"
+            "(model, tokenizer), a CrossEncoder, a SetFitModel, or a function from a list of texts to "
+            "probabilities"
         )
     raise UsageError(f"expected a classifier, found {kind}; {way}")
 
@@ -263,6 +267,34 @@ def _linear(head: Any) -> tuple[nn.Linear, bool]:
     return layer, many
 
 
+# --- a function of texts -----------------------------------------------------------------------------------
+
+
+def _is_function(value: Any) -> bool:
+    holds = hasattr(value, "tokenizer") or hasattr(value, "processing_class")
+    return isinstance(value, BlackBox) or (
+        callable(value)
+        and not isinstance(value, nn.Module | type)
+        and not (hasattr(value, "model") and holds)
+    )
+
+
+def _of_function(value: Any) -> Held:
+    black_box = value if isinstance(value, BlackBox) else BlackBox(value)
+    kind = black_box.problem_type
+    if kind is not None and kind not in _ANSWERED:
+        raise UnknownNameError("problem_type", kind, _ANSWERED)
+    names = None if black_box.labels is None else tuple(black_box.labels)
+    model = TextModel(
+        black_box, None if kind is None else _ANSWERED[kind], None if names is None else len(names)
+    )
+    found = next(name for name, answered in _ANSWERED.items() if answered == model.answered)
+    return Held(model, model.tokenizer, {"name": black_box.name, "labels": names, "problem_type": found})
+
+
+_ANSWERED: Final[dict[str, Answered]] = {SINGLE: "softmax", MULTI: "sigmoid", REGRESSION: "identity"}
+
+
 def _listed(answer: Any) -> list[float]:
     """An answer to one text as numbers; of (label, no or yes) the share of yes."""
     numbers = torch.as_tensor(answer).detach().double().cpu()
@@ -276,4 +308,5 @@ _HOLDERS: Final[tuple[tuple[Callable[[Any], bool], Callable[[Any], Held]], ...]]
     (_is_pipeline, _of_pipeline),
     (_is_cross_encoder, _of_cross_encoder),
     (_is_setfit, _of_setfit),
+    (_is_function, _of_function),
 )

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise UnsupportedModelError unless the tokenizer says where its tokens are, or can be asked."""
-    if getattr(tokenizer, "is_fast", False):
+    if getattr(tokenizer, "is_fast", False) or hasattr(tokenizer, "rows"):
         return
     if not all(hasattr(tokenizer, name) for name in _ASKED):
         raise UnsupportedModelError(
@@ -68,6 +68,9 @@ def rows_of(
         InputError: a tokenizer in Python alone does not let it be told where the tokens of a text are.
         UnsupportedModelError: or which of them are the text's.
     """
+    if hasattr(tokenizer, "rows"):  # one of ours, see `whybert.black_box`
+        found: list[Row] = tokenizer.rows(firsts, seconds, max_length)
+        return found
     read = _read_fast if getattr(tokenizer, "is_fast", False) else _read_slow
     return read(tokenizer, _encodable(firsts), None if seconds is None else _encodable(seconds), max_length)
 

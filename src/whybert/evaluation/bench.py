@@ -304,6 +304,9 @@ def evaluate(
         )
     read = {name: read_explanations(path, subjects, classifier.labels, name) for name, path in given.items()}
     settings = _settings(classifier, data, rows, names, chosen, seed, target, given)
+    if classifier.is_black_box:  # it has no weights that tell it from another function of this name
+        answers = [[f"{value:.4g}" for value in subject.answers] for subject in subjects]
+        settings["model_digest"] = hashlib.sha256(json.dumps(answers).encode()).hexdigest()
     store = Store(None if folder is None else Path(folder), settings, overwrite)
     with reported(progress) as report:
         job = _Run(classifier, data, chosen, own, read, control, batch_size, store, report)

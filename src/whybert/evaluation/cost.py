@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import torch
 from torch.autograd.profiler import profile
 
+from whybert.anatomy import device_of
 from whybert.attribution import attribute_all
 from whybert.classifier import batches
 from whybert.encoding import Encoding
@@ -84,7 +85,7 @@ class Seconds(CostMetric):
     rounds: int = 5
 
     def measure(self, classifier: Classifier, method: Method) -> Cost:
-        device = next(classifier.model.parameters()).device
+        device = device_of(classifier.model)
 
         def cost(subjects: Sequence[Subject], batch: Encoding) -> float:
             texts = [subject.text for subject in subjects]
@@ -109,14 +110,19 @@ class PeakMemory(CostMetric):
     """
 
     def measure(self, classifier: Classifier, method: Method) -> Cost:
-        device = next(classifier.model.parameters()).device
+        device = device_of(classifier.model)
 
         def cost(subjects: Sequence[Subject], batch: Encoding) -> float:
             targets = [subject.target for subject in subjects]
 
             def run() -> None:
                 attribute_all(
-                    classifier.model, batch.inputs, [method], targets, tokenizer=classifier.tokenizer
+                    classifier.model,
+                    batch.inputs,
+                    [method],
+                    targets,
+                    tokenizer=classifier.tokenizer,
+                    rows=batch.rows,
                 )
 
             return peak_memory(run, device)

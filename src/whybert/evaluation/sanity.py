@@ -338,6 +338,7 @@ class MaxSensitivity(SanityMetric):
                         targets,
                         at=noise,
                         tokenizer=classifier.tokenizer,
+                        rows=batch.rows,
                     )
                 for method, attribution in found.items():
                     scores = attribution.scores.double().cpu().numpy()

@@ -6,19 +6,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function
 
 from whybert.anatomy import embedding_block, failures, logits_of, word_embeddings
+from whybert.black_box import Absent, TextModel, check_has_inside
 from whybert.errors import UnsupportedModelError
 from whybert.foreign import bare, kind_of
 from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
 from whybert.interception.notes import LOST, noted
 from whybert.lrp.composites import Composite
+from whybert.lrp.functions import Sweep
 from whybert.positions import own_positions
 from whybert.quantised import dense, is_linear, linear_layer, quantised_layers, refused
 
@@ -42,11 +44,19 @@ def run(
     at: a change of the embedding (batch, positions, hidden) at the cut, such as noise or a point on the way
         to a baseline; the leaf is what it returns.
 
+    A function of texts (`TextModel`) is only asked: it has no embedding.
+
     Raises UnsupportedModelError and UnsupportedOperationError.
     """
+    listed = list(composites)
+    if isinstance(model, TextModel):
+        check_has_inside(model, {"this": bool(listed) or attention or sub_layers or inside or at is not None})
+        with failures(model, inputs):
+            logits = logits_of(model(**inputs), model, len(inputs["input_ids"]))
+        return ForwardPass(cast(Tensor, Absent(model.name)), logits, Sweep())
     words = getattr(word_embeddings(model), "weight", None)
     mode = Interception(
-        composites,
+        listed,
         attention=attention,
         sub_layers=sub_layers,
         inside=inside,

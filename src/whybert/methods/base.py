@@ -106,6 +106,12 @@ class Method(ABC):
         """
         return None
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether it is known to need more of a model than its answers."""
+        asks_only = getattr(self, "kind", "") in ("perturbation", "control")
+        return bool(self.composites() or self.needs_attention or self.needs_sub_layers) or not asks_only
+
     def biases(self, question: Question) -> Tensor | None:
         """The part (batch,) of the output that no token holds, see `rest`; None where there are no books."""
         return None
