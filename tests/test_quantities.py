@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -11,8 +12,25 @@ import torch
 from torch import Tensor, nn
 
 import models
-from whybert import METHODS, STANDARD, Attribution, TargetError, UnknownNameError, UsageError, attribute
-from whybert.methods import Method, Question
+import tiny
+from commands import caller
+from whybert import (
+    METHODS,
+    STANDARD,
+    Attribution,
+    Classifier,
+    Explanation,
+    TargetError,
+    UnknownNameError,
+    UsageError,
+    attribute,
+    explain,
+    load,
+)
+from whybert.cli.explain import QuantityOption
+from whybert.explanation import Explanations
+from whybert.methods import GROUPS, Method, Question
+from whybert.render.terminal import comparison, plain_text, terminal
 from whybert.targets import QUANTITIES, Link, resolve, resolve_each
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
@@ -334,7 +352,7 @@ def test_a_label_named_all_is_that_label() -> None:
     for labels in (("none", "all", "some"), ("none", "All", "some")):
         assert [each.index.tolist() for each in resolve_each("all", logits, labels)] == [[1, 1]]
     assert [each.index.tolist() for each in resolve_each("ALL", logits, LABELS)] == [[0, 0], [1, 1], [2, 2]]
-    with pytest.raises(UnknownNameError, match="'all'"):
+    with pytest.raises(TargetError, match="expected one class, found 'all'"):
         resolve_each(["all", 0], logits, LABELS)
 
 
@@ -372,4 +390,139 @@ def test_unknown_quantities_and_numbers() -> None:
         attribute(model, batch, quantity="probabilty")
     with pytest.raises(TargetError, match="its answers are numbers"):
         attribute(model, batch, quantity="probability")
-    assert METHODS.keys() >= {"gi"}
+
+
+# --- texts --------------------------------------------------------------------------------------------------
+
+TEXTS = ["the film was good and the actors were great", "a bad film", "good"]
+
+
+def classifier_of(link: str, **options: Any) -> Classifier:
+    tokenizer = tiny.wordpiece()
+    kinds = {"softmax": (3, SINGLE), "sigmoid": (3, MULTI), "identity": (1, "regression")}
+    count, kind = kinds[link]
+    labels = dict(enumerate(["red", "green", "blue"][:count]))
+    model = tiny.bert(tokenizer, num_labels=count, problem_type=kind, id2label=labels)
+    return Classifier(model.double(), tokenizer, **options)
+
+
+def assert_same(found: Explanation, expected: Explanation) -> None:
+    assert found.scores == pytest.approx(expected.scores, rel=1e-10, abs=1e-13)
+    for name in ("target", "quantity", "method", "options", "text", "prediction", "windows", "signed"):
+        assert getattr(found, name) == getattr(expected, name)
+    if expected.completeness is None:
+        assert found.completeness is None
+    else:
+        assert found.completeness.logit == pytest.approx(expected.completeness.logit)
+        assert found.completeness.relevance_sum == pytest.approx(expected.completeness.relevance_sum)
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
+@pytest.mark.parametrize("how", [{}, {"batch_size": 2}, {"long": "windows", "stride": 1}])
+def test_every_class_of_a_text_after_the_other(link: str, how: dict[str, Any]) -> None:
+    """Text by text and class by class, also where batches come out of order and a text is read in windows."""
+    classifier = classifier_of(link, max_length=8 if "long" in how else None)
+    quantity = "logit" if link == "identity" else "probability"
+    methods = ["attnlrp", "gi:reduction=sum", AgainstBaseline()]
+    found = explain(classifier, TEXTS[::-1], methods, "all", quantity=quantity, **how)
+    labels = classifier.labels
+    for spec, listed in found.items():
+        method = next(each for each in methods if spec in (each, getattr(each, "spec", None)))
+        singles = [explain(classifier, TEXTS[::-1], method, c, quantity=quantity, **how) for c in labels]
+        expected = [single[i] for i in range(len(TEXTS)) for single in singles]
+        assert [each.target.label for each in listed] == list(labels) * len(TEXTS)
+        for one, other in zip(listed, expected, strict=True):
+            assert_same(one, other)
+
+
+@pytest.mark.parametrize("name", GROUPS["all"])
+def test_every_method_with_a_probability(name: str) -> None:
+    """It says that it cannot, or each class is as it is alone, and no sum is claimed that there is not."""
+    classifier = classifier_of("sigmoid")
+    fields = METHODS[name].__dataclass_fields__
+    method = METHODS[name](
+        **{key: value for key, value in {"samples": 12, "n_steps": 8}.items() if key in fields}
+    )
+    try:
+        found = explain(classifier, TEXTS, method, "all", quantity="probability")
+    except UsageError as error:
+        said = str(error)
+        found = Explanations()
+    assert found or ("probability" in said and "use quantity='logit'" in said)
+    for c, label in enumerate(classifier.labels if found else ()):
+        for one, alone in zip(
+            found[c::3], explain(classifier, TEXTS, method, label, quantity="probability"), strict=True
+        ):
+            assert_same(one, alone)
+    for each in found:
+        if each.completeness is not None:
+            assert each.completeness.rest == "baseline"
+            assert each.completeness.logit == pytest.approx(each.probabilities[each.target.index])
+
+
+def test_of_windows_the_mean_of_their_own_is_explained() -> None:
+    classifier = classifier_of("softmax", max_length=8)
+    [found] = explain(classifier, TEXTS[0], AgainstBaseline(), "red", long="windows", quantity="probability")
+    assert len(found.windows) > 1
+    assert found.completeness is not None
+    own = [float(torch.tensor(each.logits).softmax(0)[0]) for each in found.windows]
+    mean = sum(each.weight * p for each, p in zip(found.windows, own, strict=True))
+    assert found.completeness.logit == pytest.approx(mean, abs=1e-6)
+    assert found.completeness.open_share < 1e-9
+    assert "= mean probability of the windows 0." in plain_text(terminal(found), 200)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_files_know_the_quantity(tmp_path: Path, suffix: str) -> None:
+    found = explain(classifier_of("softmax"), TEXTS, target="all", quantity="log_probability")
+    found.save(tmp_path / f"a.{suffix}")
+    assert load(tmp_path / f"a.{suffix}") == found
+    assert set(found.to_pandas()["quantity"]) == {"log_probability"}
+    old = found[0].to_dict()
+    del old["quantity"]
+    assert Explanation.from_dict(old).quantity == "logit"
+
+
+def test_what_people_see() -> None:
+    classifier = classifier_of("softmax")
+    for quantity, said in (
+        ("probability", "target probability of red"),
+        ("log_probability", "target log-probability of red"),
+        ("margin", "target margin of red"),
+        ("entropy", "target entropy"),
+    ):
+        [found] = explain(classifier, TEXTS[0], "cp_lrp", "red", quantity=quantity)
+        assert said in repr(found).replace("='", " ")
+        assert said in plain_text(terminal(found), 200)
+        assert said.replace("-", "{-}") in found.to_latex()
+        assert said in found.to_html()
+    assert "makes it less sure" in found.to_html()
+    contrast = explain(classifier, TEXTS[0], AgainstBaseline(), ("red", "blue"), quantity="probability")[0]
+    assert "= probability difference " in plain_text(terminal(contrast), 200)
+    rows = explain(classifier, TEXTS[0], target="all")
+    shown = plain_text(comparison(rows), 200)
+    for row in rows:
+        label = row.target.label
+        assert f"attnlrp for {label}" in shown
+        assert f"probability {row.probabilities[row.target.index]:.3f}" in shown
+    page = rows.to_html()
+    assert page.count("<section>") == 1
+    assert page.count("<figure") == 3
+    mixed = [*rows, *explain(classifier, TEXTS[0], target="all", quantity="margin")]
+    assert "attnlrp for margin of" in plain_text(comparison(mixed), 200)
+
+
+def test_at_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [each.value for each in QuantityOption] == list(QUANTITIES)
+    classifier = classifier_of("sigmoid")
+    model = str(tiny.save(tmp_path / "model", classifier.model.float(), classifier.tokenizer))
+    run = caller(monkeypatch, capsys)
+    line = ["explain", *TEXTS[:2], "--model", model, "--target", "all", "--method", "attnlrp,gi"]
+    records = run(*line, "--quantity", "probability", "--format", "json").records
+    expected = [(i, m, label) for i in (0, 1) for m in ("attnlrp", "gi") for label in classifier.labels]
+    assert [(each["index"], each["method"], each["target"]["label"]) for each in records] == expected
+    assert {each["quantity"] for each in records} == {"probability"}
+    assert "gi for probability of" in run(*line, "--quantity", "probability").out
+    assert "its labels do not exclude one another" in run(*line, "--quantity", "margin").err

@@ -254,14 +254,15 @@ def test_one_table_for_pandas_and_csv(tmp_path: Path) -> None:
     listed = Explanations([example(classifier="m", truth="negative", tokens=tokens), example(method="gi")])
     found = listed.to_pandas()
     assert list(found.columns) == [
-        "index", "classifier", "method", "options", "target", "prediction", "truth", "probability", "logit",
-        "sequence", "start", "end", "word", "unknown", "score",
+        "index", "classifier", "method", "options", "target", "quantity", "prediction", "truth",
+        "probability", "logit", "sequence", "start", "end", "word", "unknown", "score",
     ]  # fmt: skip
     assert list(found["index"]) == [0, 0, 0, 1, 1, 1]
     assert found.iloc[2].to_dict() == {
         "index": 0, "classifier": "m", "method": "attnlrp", "options": "gamma=0.25,rule=None",
-        "target": "positive", "prediction": "positive", "truth": "negative", "probability": 0.998,
-        "logit": 3.5, "sequence": 0, "start": 11, "end": 15, "word": "film", "unknown": True, "score": -2.0,
+        "target": "positive", "quantity": "logit", "prediction": "positive", "truth": "negative",
+        "probability": 0.998, "logit": 3.5, "sequence": 0, "start": 11, "end": 15, "word": "film",
+        "unknown": True, "score": -2.0,
     }  # fmt: skip
     listed.save(tmp_path / "a.csv")
     with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
@@ -270,7 +271,7 @@ def test_one_table_for_pandas_and_csv(tmp_path: Path) -> None:
         zip(found["word"], found["score"], strict=True)
     )
     assert list(example().to_pandas("token")["token"]) == ["a", "charm", "##ing", "film"]
-    assert listed.to_pandas("token").shape == (8, 15)
+    assert listed.to_pandas("token").shape == (8, 16)
     empty = Explanations().to_pandas()
     assert list(empty.columns) == list(found.columns)
     assert list(empty.dtypes) == list(found.dtypes)

@@ -101,7 +101,7 @@ class Comparison:
         kinds = [
             (self.first.classifier, self.second.classifier),
             methods if methods[0] != methods[1] else options,
-            (f"why {self.first.target.name}", f"why {self.second.target.name}"),
+            (f"why {self.first.explained}", f"why {self.second.explained}"),
         ]
         told = [kind for kind in kinds if kind[0] != kind[1]]
         one, other = (

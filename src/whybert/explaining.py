@@ -11,7 +11,7 @@ from typing import Any, cast, overload
 from torch import Tensor
 
 from whybert.anatomy import check_model
-from whybert.attribution import Attribution, attribute_all
+from whybert.attribution import Attribution, attribute_each
 from whybert.classifier import (
     BATCH_SIZE,
     Classifier,
@@ -21,12 +21,12 @@ from whybert.classifier import (
     most_together,
     probabilities_of,
 )
-from whybert.encoding import EncodedText, Text
+from whybert.encoding import EncodedText, Encoding, Text
 from whybert.errors import NonFiniteError, PaddingWarning
 from whybert.explanation import Completeness, Explanation, Explanations, Window
 from whybert.methods import Method, create_all
 from whybert.progress import Progress, reported, silent
-from whybert.targets import TargetLike, per_row
+from whybert.targets import TargetLike, check_quantity, is_all, per_row
 from whybert.texts import check_rows, normalise_texts
 from whybert.windows import Reading, Readings
 
@@ -44,6 +44,7 @@ def explain(
     long: str = "truncate",
     stride: int | None = None,
     progress: bool = False,
+    quantity: str = "logit",
     **options: Any,
 ) -> Explanations: ...
 
@@ -59,6 +60,7 @@ def explain(
     long: str = "truncate",
     stride: int | None = None,
     progress: bool = False,
+    quantity: str = "logit",
     **options: Any,
 ) -> dict[str, Explanations]: ...
 
@@ -73,6 +75,7 @@ def explain(
     long: str = "truncate",
     stride: int | None = None,
     progress: bool = False,
+    quantity: str = "logit",
     **options: Any,
 ) -> Explanations | dict[str, Explanations]:
     """Say which tokens and words made the classifier decide as it did.
@@ -84,19 +87,22 @@ def explain(
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share each forward pass.
         target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
-            logit[a] - logit[b], or a list with one of these for each text.  Series of pandas must have the
-            index of the texts, if these have one.
+            logit[a] - logit[b], or a list with one of these for each text; Series of pandas must have the
+            index of the texts, if these have one.  "all" explains every class of each text, unless a label
+            is called so.
         batch_size: texts, or windows of them, in one forward pass.
         long: how texts are read that are longer than the classifier's `max_length`: "truncate" reads their
             beginning; "windows" all of them, cut into windows.  The logits, scores and books of the whole are
             the weighted sums of the windows', see `whybert.windows`, and so is what None explains.
         stride: of windows, the tokens that two share at most; None for a quarter of a window.
         progress: whether a bar on stderr shows how many texts are done.
+        quantity: what of the target is explained, see `attribute`.
         options: of the method, see `attribute`.
 
     Returns:
-        `Explanations`, a list of one `Explanation` a text, in order; for several methods a dict of such lists
-        by spec, see `attribute`.
+        `Explanations`, a list of one `Explanation` a text, in order, and for the target "all" of one for each
+        class of the first text, then of the second; for several methods a dict of such lists by spec, see
+        `attribute`.
 
     Raises:
         InputError: a text that cannot be encoded.
@@ -106,7 +112,7 @@ def explain(
     listed, _ = normalise_texts(texts)
     check_rows(texts, target, "the texts and their targets")
     methods = create_all(method, options)
-    found: dict[str, dict[int, Explanation]] = {each.spec: {} for each in methods}
+    found: dict[str, dict[int, list[Explanation]]] = {each.spec: {} for each in methods}
     done = 0
     with reported(progress) as report:
         for indices, explanations in explain_batches(
@@ -118,12 +124,17 @@ def explain(
             long=long,
             stride=stride,
             progress=report,
+            quantity=quantity,
         ):
             for spec, rows in explanations.items():
-                found[spec].update(zip(indices, rows, strict=True))
-            done += len(indices)
+                for index, row in zip(indices, rows, strict=True):
+                    found[spec].setdefault(index, []).append(row)
+            done += len(set(indices))
             report("texts", done, len(listed))
-    ordered = {spec: Explanations(rows[i] for i in range(len(listed))) for spec, rows in found.items()}
+    ordered = {
+        spec: Explanations(row for index in range(len(listed)) for row in rows[index])
+        for spec, rows in found.items()
+    }
     return next(iter(ordered.values())) if isinstance(method, str | Method) else ordered
 
 
@@ -137,14 +148,20 @@ def explain_batches(
     long: str = "truncate",
     stride: int | None = None,
     progress: Progress = silent,
+    quantity: str = "logit",
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
     """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
+
+    For the target "all" the index of a text is there once for each class, in the order of the labels.
 
     Batches hold texts of like length, so they come out of order.  Where the target of a text in windows is
     the predicted class, its windows are one batch; if they are more than a batch holds, they have a forward
     pass of their own first, which tells that class.
     """
     check_model(classifier.model)
+    check_quantity(quantity, target, classifier.labels, classifier.link)
+    every_class = is_all(target, classifier.labels)
+    classes = len(classifier.labels) if every_class else 1
     targets = per_row(target, len(texts), "texts") or [target] * len(texts)
     readings = classifier.read(texts, long, stride)
     most = most_together(classifier, batch_size)
@@ -152,14 +169,21 @@ def explain_batches(
     for indices, logits in readings.gathered(logits_of(classifier, readings, batch_size, unknown)):
         for index, found in zip(indices, logits, strict=True):
             targets[index] = readings.texts[index].predicted(found)
-    answers = _answers(classifier, readings, methods, targets, batch_size)
+    answers = _answers(classifier, readings, methods, targets, every_class, batch_size, quantity)
     for indices, parts in readings.gathered(answers, progress):
-        read = [readings.texts[index] for index in indices]
+        rows = [
+            (index, c, found) for index, found in zip(indices, parts, strict=True) for c in range(classes)
+        ]
+        read = [readings.texts[index] for index, _, _ in rows]
         yield (
-            indices,
+            tuple(index for index, _, _ in rows),
             {
                 each.spec: _explanations(
-                    classifier, read, each, [[p[each.spec] for p in part] for part in parts]
+                    classifier,
+                    read,
+                    each,
+                    [[p[each.spec][c] for p in found] for _, c, found in rows],
+                    quantity,
                 )
                 for each in methods
             },
@@ -184,9 +208,14 @@ def _answers(
     readings: Readings,
     methods: Sequence[Method],
     targets: Sequence[Any],
+    every_class: bool,
     batch_size: int,
-) -> Iterator[tuple[tuple[int, ...], list[dict[str, _Answer]]]]:
-    """What the methods find, by spec, for the parts of the texts, by their indices in `Readings.rows`."""
+    quantity: str,
+) -> Iterator[tuple[tuple[int, ...], list[dict[str, list[_Answer]]]]]:
+    """What the methods find for the parts of the texts, by their indices in `Readings.rows`: by spec a list.
+
+    every_class: whether the list has an answer for each class, or one for the text's target.
+    """
     units: list[tuple[int, ...]] = []
     for _, group in groupby(range(len(readings.places)), lambda index: readings.places[index][0]):
         parts = tuple(group)
@@ -203,31 +232,47 @@ def _answers(
                 for text in texts
             ]
 
+        def numbers(
+            found: dict[str, Attribution], batch: Encoding = batch
+        ) -> tuple[bool, dict[str, list[_Answer]]]:
+            mask = batch.inputs.get("attention_mask")
+            reads_padding = mask is not None and any(_reads_padding(each, mask) for each in found.values())
+            return reads_padding, {
+                spec: _numbers(classifier, batch.rows, each) for spec, each in found.items()
+            }
+
         try:
-            attributions = attribute_all(
+            found = attribute_each(
                 classifier.model,
                 batch.inputs,
                 methods,
-                wanted,
+                "all" if every_class else wanted,
+                numbers,
+                quantity=quantity,
                 tokenizer=classifier.tokenizer,
                 rows=batch.rows,
                 labels=classifier.labels,
+                problem_type=classifier.problem_type,
             )
         except NonFiniteError as error:
             if error.index is None:
                 raise
             text = texts[error.index]
             raise error.at(f"text {text}", text) from error
-        mask = batch.inputs.get("attention_mask")
-        if mask is not None and any(_reads_padding(each, mask) for each in attributions.values()):
+        if any(reads_padding for reads_padding, _ in found):
             warnings.warn(
                 f"{classifier.name} reads padding, so its answer to a text depends on the texts beside it; "
                 "explain its texts one by one, with batch_size=1",
                 PaddingWarning,
                 stacklevel=5,
             )
-        found = {spec: _numbers(classifier, batch.rows, each) for spec, each in attributions.items()}
-        yield indices, [{spec: rows[i] for spec, rows in found.items()} for i in range(len(indices))]
+        yield (
+            indices,
+            [
+                {each.spec: [answers[each.spec][i] for _, answers in found] for each in methods}
+                for i in range(len(indices))
+            ],
+        )
 
 
 def _reads_padding(attribution: Attribution, mask: Tensor) -> bool:
@@ -260,7 +305,11 @@ def _classes(target: int | list[int]) -> tuple[int, int | None]:
 
 
 def _explanations(
-    classifier: Classifier, readings: Sequence[Reading], method: Method, answers: Sequence[Sequence[_Answer]]
+    classifier: Classifier,
+    readings: Sequence[Reading],
+    method: Method,
+    answers: Sequence[Sequence[_Answer]],
+    quantity: str,
 ) -> list[Explanation]:
     """The answers to the parts of each text as one frozen value."""
     logits = [
@@ -294,6 +343,7 @@ def _explanations(
                 signed=method.is_signed,
                 completeness=_account(method, *books),
                 windows=windows if len(windows) > 1 else (),
+                quantity=quantity,
             )
         )
     return explanations

@@ -252,9 +252,9 @@ class _Shown:
     def to_pandas(self: Any, level: Level = "word") -> DataFrame:
         """A table with a row for each word, token or sentence of each text.
 
-        Its columns: index (of the explanation in its list), classifier, method, options, target, prediction,
-        truth, probability, logit (of the prediction), sequence (0 for the text, 1 for its pair), start and
-        end (in characters), the text of the unit under the name of the level, unknown, score.
+        Its columns: index (of the explanation in its list), classifier, method, options, target, quantity,
+        prediction, truth, probability, logit (of the prediction), sequence (0 for the text, 1 for its pair),
+        start and end (in characters), the text of the unit under the name of the level, unknown, score.
 
         Args:
             level: "word", "token" or "sentence".
@@ -335,6 +335,9 @@ class Explanation(_Shown):
             logits, scores and books are then the weighted sums over the windows.
         classifier: the name of the model; empty where it is not known.
         truth: the label that the text has in its data; None where it is not known.
+        quantity: what of the target is explained: "logit", "probability", "log_probability", "margin" (the
+            logit less the largest other one) or "entropy" (of no class).  Of a text in windows it is the
+            weighted mean of the windows' own, which but for the logit is not that of the mean logits.
 
     Raises:
         InputError: the fields contradict each other.
@@ -358,6 +361,7 @@ class Explanation(_Shown):
     windows: tuple[Window, ...] = ()
     classifier: str = ""
     truth: str | None = None
+    quantity: str = "logit"
 
     def __post_init__(self) -> None:
         for name in ("tokens", "probabilities", "logits", "labels", "windows"):
@@ -468,8 +472,8 @@ class Explanation(_Shown):
             if top:
                 words.append(" ".join(([sign] if sign else []) + top))
         parts = [f"<Explanation {prediction} ({self.answer:.3f})"]
-        if not self.explains_prediction:
-            parts.append(f"target={quoted(self.target.name)}")
+        if not self.explains_prediction or self.quantity != "logit":
+            parts.append(f"target={quoted(self.explained)}")
         if words:
             parts.append("because " + " ".join(words))
         parts.append(f"method={quoted(self.method)[1:-1]}>")
@@ -494,6 +498,17 @@ class Explanation(_Shown):
     def explains_prediction(self) -> bool:
         """Whether the target is the class that the model chose."""
         return (self.target.index, self.target.against) == (self.predicted, None)
+
+    @property
+    def explained(self) -> str:
+        """What is: "positive", "positive - negative", "probability of positive", "entropy".
+
+        A label that is not the only one of its name is there with its index.
+        """
+        index, against = self.target.index, self.target.against
+        name = label(self, index) + ("" if against is None else f" - {label(self, against)}")
+        quantity = self.quantity.replace("_", "-")
+        return {"logit": name, "entropy": quantity}.get(self.quantity, f"{quantity} of {name}")
 
     def words(self) -> tuple[Word, ...]:
         """The words of the original text that have tokens, in order; special tokens are left out.
@@ -611,6 +626,7 @@ class Explanation(_Shown):
         completeness: Completeness | None = None,
         windows: Sequence[Window] = (),
         classifier: str = "",
+        quantity: str = "logit",
     ) -> Explanation:
         """The explanation of a text as the model reads it; the prediction is the class of the highest logit.
 
@@ -619,7 +635,7 @@ class Explanation(_Shown):
             scores: one for each of its tokens, special ones included.
             labels, logits, probabilities: as the fields of these names.
             target: the class that is explained, and the one that it is held against, or None.
-            method, options, signed, completeness, windows, classifier: as the fields of these names.
+            method, options, signed, completeness, windows, classifier, quantity: as these fields.
 
         Raises:
             InputError: there is not one score for each token, or what else contradicts itself.
@@ -654,6 +670,7 @@ class Explanation(_Shown):
             predicted=predicted,
             windows=tuple(windows),
             classifier=classifier,
+            quantity=quantity,
         )
 
     def plot(self, kind: str = "heat", level: Level = "word") -> Figure:
@@ -777,6 +794,12 @@ def each_of(given: Any) -> Iterator[Explanation]:
                 f"expected explanations, got {type(each).__name__}; pass what explain() returned"
             )
         yield each
+
+
+def label(explanation: Explanation, index: int) -> str:
+    """The name of a label, with its index where another has the same name."""
+    name = explanation.labels[index]
+    return f"{name} ({index})" if explanation.labels.count(name) > 1 else name
 
 
 def options_line(explanation: Explanation, between: str = ",") -> str:

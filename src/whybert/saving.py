@@ -367,7 +367,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _columns(level: Level) -> dict[str, str]:
     """The columns of the table and their types for pandas."""
-    texts = dict.fromkeys(("classifier", "method", "options", "target", "prediction", "truth"), "object")
+    texts = dict.fromkeys(
+        ("classifier", "method", "options", "target", "quantity", "prediction", "truth"), "object"
+    )
     answer = dict.fromkeys(("probability", "logit"), "float64")
     place = dict.fromkeys(("sequence", "start", "end"), "int64")
     unit = {level: "object", "unknown": "bool", "score": "float64"}
@@ -377,7 +379,7 @@ def _columns(level: Level) -> dict[str, str]:
 def _rows(entries: Iterable[Entry], level: Level) -> Iterator[tuple[Any, ...]]:
     for index, columns, each in entries:
         method = (each.classifier, each.method, options_line(each))
-        names = (*method, each.target.name, each.prediction, each.truth)
+        names = (*method, each.target.name, each.quantity, each.prediction, each.truth)
         answer = (each.probability, each.logits[each.predicted])
         for unit in units_of(each, level):
             unknown = not isinstance(unit, Sentence) and unit.unknown

@@ -225,8 +225,6 @@ def resolve(
         check_quantity(quantity, row, labels, link)
     predicted = logits.argmax(-1).tolist()
     pairs = [_resolve_row(row, predicted[i], count, labels) for i, row in enumerate(rows)]
-    if quantity == "entropy":
-        pairs = [(each, None) for each in predicted]
     index = torch.tensor([a for a, _ in pairs], device=logits.device)
     if all(b is None for _, b in pairs):
         return ResolvedTarget(index, None, quantity, link)
@@ -416,6 +414,10 @@ def _resolve_class(name: Any, count: int, labels: Sequence[str]) -> int:
             if found:
                 listed = ", ".join(f"{index} ({labels[index]!r})" for index in found)
                 raise TargetError(f"{name!r} names {len(found)} labels: {listed}; give the index of one")
+        if name.casefold() == ALL:
+            raise TargetError(
+                f"expected one class, found {name!r}, which asks `explain` for all of each text"
+            )
         raise UnknownNameError("label", name, labels)
     if isinstance(name, bool) or not hasattr(name, "__index__"):
         way = "; a contrast of two classes is a tuple (a, b)" if isinstance(name, list) else ""

@@ -10,6 +10,8 @@ windows hold it, an equal part of it goes to each; the share of a window's votes
 What is explained, a logit or a difference of two, is the same weighted sum, with weights that do not depend
 on the model.  So whatever is linear in the explained output, as gradients and relevance are, is of the whole
 exactly this sum, and what adds up in each window (tokens and biases to the logit) adds up in the whole.
+Of a quantity that is not linear in the logits, such as a probability, the weighted mean of the windows' own
+is explained, which is not quite that of the mean logits.
 """
 
 from __future__ import annotations

@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 DEFAULT_METHOD = "attnlrp"
 
 
+class QuantityOption(StrEnum):
+    LOGIT = "logit"
+    PROBABILITY = "probability"
+    LOG_PROBABILITY = "log_probability"
+    MARGIN = "margin"
+    ENTROPY = "entropy"
+
+
 class LevelOption(StrEnum):
     WORD = "word"
     TOKEN = "token"  # noqa: S105 - no password
@@ -40,9 +48,12 @@ def explain_command(
     batch_size: options.BatchSizeOption = 32,
     method: options.MethodOption = None,
     target: str | None = told(
-        METHOD_PANEL, "The label to explain, instead of the predicted one.", "LABEL|INDEX"
+        METHOD_PANEL, "The label to explain, instead of the predicted one; all: each.", "LABEL|INDEX|all"
     ),
     contrast: tuple[str, str] | None = told(METHOD_PANEL, "Why label A rather than B.", "A B"),
+    quantity: QuantityOption = told(
+        METHOD_PANEL, "What of the label is explained.", default=QuantityOption.LOGIT
+    ),
     format: Annotated[str | None, options.format_option(sinks.EXPLANATIONS)] = None,
     output: options.OutputOption = None,
     level: LevelOption = told(OUTPUT_PANEL, "Whole words, tokens, or sentences.", default=LevelOption.WORD),
@@ -70,13 +81,17 @@ def explain_command(
         chosen = create_all([DEFAULT_METHOD] if method is None else options.methods(method))
         classifier = model.load()
         match(source, classifier, mapping)
-        wanted = find_target(classifier, target, contrast)
+        wanted = find_target(classifier, target, contrast, quantity.value)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, list[Explanation]]]:
             for indices, rows in explain_batches(
-                classifier, batch, chosen, wanted, batch_size=batch_size, **how
+                classifier, batch, chosen, wanted, batch_size=batch_size, quantity=quantity.value, **how
             ):
-                yield from ((index, [rows[m.spec][i] for m in chosen]) for i, index in enumerate(indices))
+                found: dict[int, list[Explanation]] = {}
+                for listed in (rows[method.spec] for method in chosen):
+                    for index, row in zip(indices, listed, strict=True):
+                        found.setdefault(index, []).append(row)
+                yield from found.items()
 
         answering = Answering(source, classifier, batch_size, not stream.isatty())
         write = _show if sink is None else sink.write
@@ -85,15 +100,15 @@ def explain_command(
 
 
 def find_target(
-    classifier: Classifier, target: str | None, contrast: tuple[str, str] | None
+    classifier: Classifier, target: str | None, contrast: tuple[str, str] | None, quantity: str = "logit"
 ) -> int | str | tuple[int | str, int | str] | None:
-    """The options --target and --contrast as a target, once it is known to fit the classifier.
+    """The options --target and --contrast as a target, once it is known to fit the classifier and quantity.
 
     What looks like a number is a label if there is such a label, and else an index.
     """
     import torch
 
-    from whybert.targets import resolve
+    from whybert.targets import resolve_each
 
     def one(name: str) -> int | str:
         return int(name) if name not in classifier.labels and re.fullmatch(r"[+-]?[0-9]{1,9}", name) else name
@@ -102,7 +117,8 @@ def find_target(
     found = None if target is None else one(target)
     if contrast is not None:
         found = (one(contrast[0]), one(contrast[1]))
-    resolve(found, torch.zeros(1, len(classifier.labels)), classifier.labels)
+    logits = torch.zeros(1, len(classifier.labels))
+    resolve_each(found, logits, classifier.labels, quantity, classifier.link)
     return found
 
 

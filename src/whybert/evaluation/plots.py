@@ -308,7 +308,7 @@ class _Words:
         said.append(
             f"the {len(self.scores)} strongest of {self.often:,} words that occur {self.minimum_count}+ times"
         )
-        targets = Counter(row.target.name for row in self.explanations)
+        targets = Counter(row.explained for row in self.explanations)
         if len(targets) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in targets.most_common(4))
             said.append(f"explained classes differ ({listed}{', …' if len(targets) > 4 else ''})")

@@ -47,14 +47,14 @@ def subjects(
                 f"expected labels from 0 to {len(classifier.labels) - 1}, found {label} for text {place}",
                 place,
             )
-    rows = classifier.tokenize(texts)
-    predictions = classifier.predict(list(texts), batch_size)  # type: ignore[arg-type]
     wanted = None
     if target is not None:
         resolved = resolve(target, torch.zeros(1, len(classifier.labels)), classifier.labels)
         if resolved.against is not None:
             raise TargetError(f"expected one class whose explanations are judged, found {target!r}")
         wanted = int(resolved.index[0])
+    rows = classifier.tokenize(texts)
+    predictions = classifier.predict(list(texts), batch_size)  # type: ignore[arg-type]
     found = []
     for place, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
         own = max(range(len(prediction.logits)), key=prediction.logits.__getitem__)  # labels can share a name

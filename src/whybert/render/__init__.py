@@ -25,6 +25,7 @@ from whybert.explanation import (
     Unit,
     Word,
     each_of,
+    label,
     options_line,
 )
 
@@ -172,12 +173,6 @@ def prediction_line(explanation: Explanation) -> str:
     return f"{name} {answer:.3f}" if explanation.probabilities else f"{name} {number(answer, False)}"
 
 
-def label(explanation: Explanation, index: int) -> str:
-    """The name of a label, with its index where another has the same name."""
-    name = explanation.labels[index]
-    return f"{name} ({index})" if explanation.labels.count(name) > 1 else name
-
-
 def method_line(explanation: Explanation) -> str:
     """The method and its options."""
     options = options_line(explanation, ", ")
@@ -185,12 +180,28 @@ def method_line(explanation: Explanation) -> str:
 
 
 def target_line(explanation: Explanation) -> str | None:
-    """The target, where it is not just the prediction."""
-    if explanation.explains_prediction:
+    """The target, where it is not just the prediction's logit."""
+    if explanation.explains_prediction and explanation.quantity == "logit":
         return None
-    target = explanation.target
-    against = "" if target.against is None else f" - {label(explanation, target.against)}"
-    return f"target {label(explanation, target.index)}{against}"
+    return f"target {explanation.explained}"
+
+
+def own_name(row: Explanation, rows: Sequence[Explanation]) -> str:
+    """What tells a row from the others: its method, with options or target where they differ."""
+    same = [other for other in rows if other.method == row.method]
+    parts = [method_line(row) if len({other.options for other in same}) > 1 else row.method]
+    if len({other.explained for other in rows}) > 1:
+        parts.append(f"for {row.explained}")
+    return " ".join(parts)
+
+
+def output_name(explanation: Explanation) -> str:
+    """What the explained number is: "logit", "logit difference", "probability", "output" of a regression."""
+    name = explanation.quantity.replace("_", "-")
+    name = name if explanation.probabilities else "output"
+    name += "" if explanation.target.against is None else " difference"
+    is_mean = explanation.windows and explanation.quantity != "logit"
+    return f"mean {name} of the windows" if is_mean else name
 
 
 def notes(explanation: Explanation) -> tuple[str, ...]:
@@ -246,11 +257,9 @@ def windows_line(explanation: Explanation) -> str:
 
 def _account(explanation: Explanation, found: Completeness) -> str:
     """What the explained output is made of: "tokens 2.10 + biases 1.30 = logit 3.40"."""
-    output = "logit" if explanation.probabilities else "output"
-    output += "" if explanation.target.against is None else " difference"
     named = {"tokens": found.relevance_sum, found.rest: found.biases, "other positions": found.elsewhere}
     parts = [f"{name} {number(part, False, 2)}" for name, part in named.items() if part is not None]
-    whole = f"{output} {number(found.logit, False, 2)}"
+    whole = f"{output_name(explanation)} {number(found.logit, False, 2)}"
     if found.biases is None:
         return f"{', '.join(parts)}, {whole} (the rest is not accounted for)"
     if not found.is_exact:
@@ -266,6 +275,8 @@ def ends(explanation: Explanation) -> tuple[str, str]:
         return "0", "more relevant"
     target = explanation.target
     name = label(explanation, target.index)
+    if explanation.quantity == "entropy":
+        return "makes it surer", "makes it less sure"
     if target.against is not None:
         return f"supports {label(explanation, target.against)}", f"supports {name}"
     if not explanation.probabilities:
@@ -347,7 +358,7 @@ def by_text(explanations: Iterable[Explanation]) -> list[list[Explanation]]:
     counts: Counter[tuple[object, ...]] = Counter()
     for each in explanations:
         text = (each.text, each.pair)
-        own = (*text, each.classifier, each.method, each.options, each.target)
+        own = (*text, each.classifier, each.method, each.options, each.target, each.quantity)
         groups.setdefault((*text, counts[own]), []).append(each)
         counts[own] += 1
     return list(groups.values())

@@ -315,7 +315,7 @@ def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Unit, ...]], 
         for heading, units in top
         if units
     ]
-    name = f"{explanation.method} on {explanation.target.name}"
+    name = f"{explanation.method} on {explanation.explained}"
     return "; ".join([name, *said] if said else [name, "no score differs from 0"])
 
 

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
 
-from whybert.explanation import Explanation, Level
+from whybert.explanation import Explanation, Level, label
 from whybert.render import (
     Piece,
     is_right,
-    label,
     method_line,
     notes,
     number,

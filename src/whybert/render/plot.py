@@ -21,6 +21,8 @@ from whybert.render import (
     ends,
     method_line,
     number,
+    output_name,
+    own_name,
     pieces,
     prediction_line,
     remarks,
@@ -308,9 +310,7 @@ def unit(explanation: Explanation) -> str:
     """What a score is measured in, in brackets."""
     if explanation.completeness is None:  # it adds up to nothing
         return f"(raw, of {visible(explanation.method)})"
-    output = "logit" if explanation.probabilities else "output"
-    output += "" if explanation.target.against is None else " difference"
-    return f"(part of the {output})"
+    return f"(part of the {output_name(explanation)})"
 
 
 def _bars(explanation: Explanation, level: Level) -> Figure:
@@ -445,19 +445,10 @@ def _named(
         rows = as_sequence(explanations)
         named = {}
         for row in rows:
-            name = _own_name(row, rows)
+            name = own_name(row, rows)
             named[name if name not in named else f"{name} ({len(named) + 1})"] = row
     check_one_text(named.values())
     return named
-
-
-def _own_name(row: Explanation, rows: Sequence[Explanation]) -> str:
-    """What tells a row from the others: its method, with options, prediction or target where they differ."""
-    same = [other for other in rows if other.method == row.method]
-    parts = [method_line(row) if len({other.options for other in same}) > 1 else row.method]
-    if len({other.target for other in rows}) > 1:
-        parts.append(f"for {row.target.name}")
-    return " ".join(parts)
 
 
 def _shared_heading(named: Mapping[str, Explanation]) -> str:

@@ -32,6 +32,7 @@ from whybert.render import (
     method_line,
     notes,
     number,
+    own_name,
     pieces,
     prediction_line,
     short_name,
@@ -131,14 +132,14 @@ def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Pa
     prediction = prediction_line(first) if shared_prediction else "predictions differ"
     facts = [target_line(first) if shared_target else None]
     facts += ["each row is scaled to its own maximum"] if len(rows) > 1 else []
-    repeated = len({row.method for row in rows}) < len(rows)
 
     def draw(coloured: bool, width: int) -> RenderableType:
-        names = [method_line(row) if repeated else row.method for row in rows]
+        names = [own_name(row, rows) for row in rows]
         details = []
         for row in rows:
             own = [] if shared_prediction else [prediction_line(row)]
-            own += [] if shared_target else [target_line(row) or f"target {row.target.name}"]
+            if not shared_target and row.probabilities and row.target.against is None:
+                own.append(f"probability {row.probabilities[row.target.index]:.3f}")
             details.append([*own, *notes(row)])
         table = _side_by_side(rows, names, details, level, coloured, width)
         return Group(
