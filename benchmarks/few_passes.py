@@ -34,7 +34,7 @@ from whybert.evaluation.metrics import resolve_metrics
 from whybert.evaluation.statistics import bootstrap, mean
 from whybert.evaluation.subjects import subjects as make_subjects
 from whybert.evaluation.walks import run
-from whybert.methods import create, create_all
+from whybert.methods import Method, create, create_all
 
 METRICS = ("aopc", "abpc@mask", "abpc", "comprehensiveness", "sufficiency")
 SPECS = (
@@ -62,7 +62,9 @@ def read(folder: Path) -> Found:
             except ValueError:  # the end of a run that was stopped
                 continue
             key = record["data"], record["number"], record["method"]
-            record["values"] = {**found.get(key, {}).get("values", {}), **record["values"]}
+            before = found.get(key, {})
+            if before.get("options") == record.setdefault("options", {}):
+                record["values"] = {**before["values"], **record["values"]}
             found[key] = record
     return found
 
@@ -77,6 +79,15 @@ def measure(args: argparse.Namespace, first: int, last: int) -> None:
     methods = create_all(args.methods)
     metrics = [m for m in resolve_metrics(args.metrics) if isinstance(m, FaithfulnessMetric)]
     known = read(args.out)
+
+    def is_known(record: dict[str, Any] | None, method: Method) -> bool:
+        """A default may have been another when it was written."""
+        return (
+            record is not None
+            and record["options"] == method.options
+            and record["values"].keys() >= {metric.name for metric in metrics}
+        )
+
     path = args.out / f"{name}.{first}-{last}.jsonl"
     explain(classifier, "a first text, so that none is timed that warms up", methods)
     spent = {method.spec: 0.0 for method in methods}
@@ -84,10 +95,7 @@ def measure(args: argparse.Namespace, first: int, last: int) -> None:
         part = numbers[start : start + args.part]
         missing = {
             method: [
-                number
-                for number in part
-                if not known.get((name, number, method.spec), {}).get("values", {}).keys()
-                >= {metric.name for metric in metrics}
+                number for number in part if not is_known(known.get((name, number, method.spec)), method)
             ]
             for method in methods
         }
@@ -105,8 +113,8 @@ def measure(args: argparse.Namespace, first: int, last: int) -> None:
                 [explanation] = explain(classifier, [texts[number]], method)
                 seconds = time.perf_counter() - started
                 spent[method.spec] += seconds
-                record = {"data": name, "number": number, "method": method.spec, "seconds": seconds}
-                records.append({**record, "tokens": len(explanation.tokens), "row": order[number]})
+                record = {"data": name, "number": number, "method": method.spec, "options": method.options}
+                records.append({**record, "seconds": seconds, "tokens": len(explanation.tokens)})
                 jobs += [metric.job(judged[number], explanation) for metric in metrics]
         started = time.perf_counter()
         scores = iter(run(classifier, jobs))

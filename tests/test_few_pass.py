@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Sequence
@@ -38,9 +39,9 @@ def classifier() -> Classifier:
 
 
 def scores_of(
-    classifier: Classifier, ids: Sequence[int], target: Any = 1, rules: str = "attnlrp"
+    classifier: Classifier, ids: Sequence[int], target: Any = 1, rules: str = "attnlrp", **how: Any
 ) -> list[float]:
-    found = attribute(classifier.model, {"input_ids": torch.tensor([ids])}, rules, target)
+    found = attribute(classifier.model, {"input_ids": torch.tensor([ids])}, rules, target, **how)
     return found.scores[0].tolist()
 
 
@@ -65,6 +66,11 @@ def words_of(classifier: Classifier, text: str) -> tuple[list[int], list[list[in
         if token.word is not None:
             words.setdefault(token.word, []).append(place)
     return classifier.tokenizer(text)["input_ids"], list(words.values())
+
+
+def generator_of(ids: Sequence[int], seed: int) -> torch.Generator:
+    digest = hashlib.blake2b(repr([seed, *ids]).encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 def assert_close(found: Sequence[float], expected: Sequence[float]) -> None:
@@ -130,7 +136,7 @@ def test_parts_without_a_token_are_refused(classifier: Classifier) -> None:
 @pytest.mark.parametrize("units", [2, 3, 4, 7, 40])
 @pytest.mark.parametrize("samples", [1, 2, 4, 7, 8, 16])
 def test_draws_are_pairs_by_strata_of_sizes(units: int, samples: int) -> None:
-    kept, weights = draw(units, samples, np.random.default_rng(0))
+    kept, weights = draw(units, samples, torch.Generator().manual_seed(0))
     held = kept.numpy()
     assert weights.sum().item() == pytest.approx(samples)
     assert held.any(1).all()
@@ -150,7 +156,7 @@ def test_draws_are_pairs_by_strata_of_sizes(units: int, samples: int) -> None:
 def test_each_size_is_drawn_as_often_and_each_set_of_it() -> None:
     counts: dict[tuple[bool, ...], int] = {}
     for seed in range(3000):
-        for kept in draw(4, 4, np.random.default_rng(seed))[0].tolist():
+        for kept in draw(4, 4, torch.Generator().manual_seed(seed))[0].tolist():
             counts[tuple(kept)] = counts.get(tuple(kept), 0) + 1
     expected = {
         kept: 12_000 / (3 * math.comb(4, sum(kept)))
@@ -184,10 +190,10 @@ def test_sampled_is_its_literal_version(classifier: Classifier, spec: str) -> No
         if method.unit == "sentence":  # only the last of the texts has several: one ends with "?"
             parts = [words[:4], words[4:]] if text == TEXTS[4] else [words]
             units = [list(itertools.chain(*part)) for part in parts]
-        generator = np.random.default_rng([method.seed, *ids])
+        generator = generator_of(ids, method.seed)
         pairs = [ways[number % len(ways)] for number in range((method.samples + 1) // 2)]
         whole = scores_of(classifier, ids, rules=method.rules)
-        weight = method.samples / 2 if method.whole is None else method.whole
+        weight = method.samples / 4 if method.whole is None else method.whole
         total, held = [weight * score for score in whole], [weight] * len(ids)
         left = method.samples
         for by in ways:
@@ -238,6 +244,38 @@ def test_draws_are_a_rows_own(classifier: Classifier) -> None:
     assert_close(beside[-2].scores, alone)
     other = explain(classifier, TEXTS[0], "sampled_attnlrp", seed=1)[0].scores
     assert not np.allclose(alone, other)
+
+
+@pytest.mark.parametrize("quantity", ["probability", "log_probability", "margin", "entropy"])
+def test_other_quantities_are_those_of_each_part(classifier: Classifier, quantity: str) -> None:
+    """A probability's gradient is another in each part, though its class is that of the whole text."""
+    text = "a bad film"
+    ids, words = words_of(classifier, text)
+    for target in (0, 1):
+        sums, counts = np.zeros(len(ids)), np.zeros(len(ids))
+        for size in (1, 2):
+            for kept in itertools.combinations(range(3), size):
+                gone = {place for word in range(3) if word not in kept for place in words[word]}
+                for place, score in scores_of_part(
+                    classifier, ids, gone, "delete", target=target, quantity=quantity
+                ).items():
+                    sums[place] += score
+                    counts[place] += 1
+        method = SampledAttnLRP(samples=6, removal="delete", whole=0, unit="token")
+        batch, how = {"input_ids": torch.tensor([ids])}, {"tokenizer": classifier.tokenizer}
+        found = attribute(classifier.model, batch, method, target, quantity=quantity, **how)
+        assert_close(found.scores[0].tolist(), sums / counts)
+
+
+def test_every_class_has_its_own(classifier: Classifier) -> None:
+    batch = classifier.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    methods = [f"{name}:unit=token" if name != "integrated_attnlrp" else name for name in METHODS]
+    found = attribute(classifier.model, batch, methods, "all", tokenizer=classifier.tokenizer)
+    for target in (0, 1):
+        alone = attribute(classifier.model, batch, methods, target, tokenizer=classifier.tokenizer)
+        for spec, expected in alone.items():
+            own = found[spec].scores[target::2]
+            torch.testing.assert_close(own, expected.scores, rtol=1e-9, atol=1e-11)
 
 
 # --- integrated ---------------------------------------------------------------------------------------------
@@ -303,7 +341,7 @@ def drawn_outputs(
     classifier: Classifier, ids: list[int], words: list[list[int]], method: Any
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Of each way of removal z and y, the whole text last."""
-    generator = np.random.default_rng([method.seed, *ids])
+    generator = generator_of(ids, method.seed)
     ways = {"both": ["mask", "delete"]}.get(method.by, [method.by])
     pairs = [ways[number % len(ways)] for number in range((method.samples + 1) // 2)]
     sets, outputs, left = [], [], method.samples
@@ -415,7 +453,7 @@ def test_without_a_mask_token_there_is_deletion(classifier: Classifier) -> None:
     bare = Classifier(classifier.model, tokenizer)
     for spec, way in zip(
         METHODS,
-        ("use 'delete'", "use sampled_attnlrp with removal='delete'", "use 'delete'", "use 'delete'"),
+        ("use 'delete'", "use baseline=zero", "use 'delete'", "use 'delete'"),
         strict=True,
     ):
         with pytest.raises(

@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import combinations
 from types import MappingProxyType
 from typing import ClassVar, Final, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from whybert.errors import UsageError
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, Composite
 from whybert.methods.base import Method, reduce_hidden
+from whybert.methods.baselines import check_baseline, start
+from whybert.methods.path import along, quadrature
 from whybert.methods.question import Question, Unit
 
 Rules = Literal["attnlrp", "cp_lrp"]
@@ -64,7 +61,7 @@ class SampledAttnLRP(FewPasses):
 
     samples: the number of parts, half of them masked and half deleted with `removal` "both".
     removal: "both", or "mask" or "delete" alone.
-    whole: the weight of the whole text, in parts; None for half as many as there are samples.
+    whole: the weight of the whole text, in parts; None for a quarter as many as there are samples.
     unit: what is kept or taken away as one.
     Source: whybert, after Achtibat et al. 2024 (arXiv 2402.05602) and RISE, Petsiuk et al. 2018
     (arXiv 1806.07421).
@@ -74,7 +71,7 @@ class SampledAttnLRP(FewPasses):
     summary: ClassVar[str] = "AttnLRP averaged over random parts of the text, masked and deleted"
     source: ClassVar[str] = "whybert; after Achtibat et al. 2024"
     needs: ClassVar[str] = "a mask token, unless removal=delete"
-    place: ClassVar[int] = 10
+    place: ClassVar[int] = 7
 
     samples: int = field(default=8, metadata={"least": 1})
     removal: Literal["both", "mask", "delete"] = "both"
@@ -87,7 +84,7 @@ class SampledAttnLRP(FewPasses):
         return f"{self.samples + 1} forward, {self.samples + 1} backward"
 
     def attribute(self, question: Question) -> tuple[Tensor, None]:
-        weight = self.samples / 2 if self.whole is None else self.whole
+        weight = self.samples / 4 if self.whole is None else self.whole
         scores = self.of_the_whole(question)
         total, held = weight * scores, torch.full_like(scores, weight)
         units = question.units(self.unit)
@@ -106,15 +103,8 @@ class SampledAttnLRP(FewPasses):
 def drawn(
     question: Question, units: Sequence[int], samples: int, ways: Sequence[str], seed: int
 ) -> Iterator[tuple[str, list[Tensor], list[Tensor]]]:
-    """For each way of removal what `draw` draws for each row: pairs of parts go to the ways by turns.
-
-    It depends on the seed and the row's own ids, not on the texts beside it.
-    """
-    ids = question.inputs["input_ids"]
-    attended = question.inputs.get("attention_mask", torch.ones_like(ids)).bool()
-    generators = [
-        np.random.default_rng([seed, *row[own].tolist()]) for row, own in zip(ids, attended, strict=True)
-    ]
+    """For each way of removal what `draw` draws for each row: pairs of parts go to the ways by turns."""
+    generators = question.generators(seed)
     pairs, left = math.ceil(samples / 2), samples
     for place, by in enumerate(ways):
         count = min(left, 2 * len(range(place, pairs, len(ways))))
@@ -123,7 +113,7 @@ def drawn(
         yield by, [kept for kept, _ in found], [weights for _, weights in found]
 
 
-def draw(units: int, samples: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+def draw(units: int, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Parts of a text of so many units: which of them each holds, (parts, units), and the parts' weights.
 
     A part holds k units with probability 1 / (units - 1) for each k from 1 to units - 1, and every set of k
@@ -132,32 +122,29 @@ def draw(units: int, samples: int, generator: np.random.Generator) -> tuple[Tens
     different parts, each comes once, weighted by its probability; a single unit has none.  The weights,
     float64, sum to `samples`.
     """
-    every = np.arange(units)
-    parts: list[NDArray[np.bool_]] = []
-    weights: list[float] = []
-    if 1 < units < 32 and 2**units - 2 <= samples:
-        for size in range(1, units):
-            parts += [np.isin(every, kept) for kept in combinations(every, size)]
-            weights += [samples / ((units - 1) * math.comb(units, size))] * math.comb(units, size)
-    elif units > 1:
-        pairs = math.ceil(samples / 2)
-        for stratum in range(pairs):
-            share = (stratum + generator.random()) / (2 * pairs)
-            smaller = np.isin(every, generator.permutation(units)[: 1 + int(share * (units - 1))])
-            parts += [~smaller, smaller]
-        parts, weights = parts[:samples], [1.0] * samples
-    kept = np.array(parts, dtype=bool).reshape(len(parts), units)
-    return torch.from_numpy(kept), torch.tensor(weights, dtype=torch.float64)
+    if units < 2:
+        return torch.zeros(0, units, dtype=torch.bool), torch.zeros(0, dtype=torch.float64)
+    if 2 ** min(units, 64) - 2 <= samples:
+        kept = (torch.arange(1, 2**units - 1)[:, None] >> torch.arange(units)) % 2 == 1
+        chances = [1 / ((units - 1) * math.comb(units, size)) for size in kept.sum(1).tolist()]
+        return kept, samples * torch.tensor(chances, dtype=torch.float64)
+    pairs = math.ceil(samples / 2)
+    shares = (torch.arange(pairs) + torch.rand(pairs, generator=generator, dtype=torch.float64)) / (2 * pairs)
+    ranks = torch.rand(pairs, units, generator=generator, dtype=torch.float64).argsort(1).argsort(1)
+    smaller = ranks < 1 + (shares * (units - 1)).long()[:, None]
+    kept = torch.stack([~smaller, smaller], 1).flatten(0, 1)[:samples]
+    return kept, torch.ones(len(kept), dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class IntegratedAttnLRP(FewPasses):
-    """`integrated_attnlrp`: E * the mean of AttnLRP's g over the line from the masked embedding to E.
+    """`integrated_attnlrp`: E * the mean of AttnLRP's g on the straight way from a baseline B to E.
 
-    relevance = E * 1/n sum_k g(B + (k - 1/2) / n (E - B)), k = 1 to n; B is the embedding of the text whose
-    tokens, but for the special ones, are masked.  Unlike integrated gradients the factor is E, not E - B.
+    relevance = E * 1/n sum_k g(B + (k - 1/2) / n (E - B)), k = 1 to n, summed over hidden.  B is the
+    embedding of the text whose words are masked; unlike integrated gradients the factor is E, not E - B.
 
-    n_steps: the midpoints of the line, swept together.
+    n_steps: the points on the way.
+    baseline: what the words become, see `integrated_gradients`.
     Source: whybert, after Achtibat et al. 2024 (arXiv 2402.05602) and Sundararajan et al. 2017
     (arXiv 1703.01365).
     """
@@ -165,49 +152,25 @@ class IntegratedAttnLRP(FewPasses):
     name: ClassVar[str] = "integrated_attnlrp"
     summary: ClassVar[str] = "AttnLRP averaged between the masked and the real embedding"
     source: ClassVar[str] = "whybert; after Achtibat et al. 2024"
-    needs: ClassVar[str] = "a mask token"
-    place: ClassVar[int] = 11
+    needs: ClassVar[str] = "a mask token, or another baseline"
+    place: ClassVar[int] = 7
 
     n_steps: int = field(default=8, metadata={"least": 1})
+    baseline: str = "mask"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_baseline(self.baseline)
 
     @property
     def passes(self) -> str:
         return f"{self.n_steps + 2} forward, {self.n_steps} backward"
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
-        embedding = question.forward(self.composites()).embedding.detach()
-        base = question.forward(inputs=masked(question)).embedding.detach()
-        rows, seq = question.inputs["input_ids"].shape
-        shares = embedding.new_tensor([(step + 0.5) / self.n_steps for step in range(self.n_steps)])
-        copies = torch.arange(self.n_steps * rows, device=embedding.device)
-        mean = torch.zeros_like(embedding, dtype=torch.promote_types(embedding.dtype, torch.float32))
-        for chunk in torch.split(copies, max(1, 32 * 64 // seq)):
-            row = chunk % rows
-            points = base[row] + shares[chunk // rows, None, None] * (embedding[row] - base[row])
-            inputs = {name: tensor[row] for name, tensor in question.inputs.items()}
-            forward = question.forward(self.composites(), inputs=inputs, at=partial(_instead, points))
-            gradient = forward.gradient(self.composite, question.target.select(row))
-            mean.index_add_(0, row, gradient.to(mean.dtype) / self.n_steps)
-        relevance = embedding * mean
+        begin = start(question, self.baseline).embedding
+        mean = along(question, begin, *quadrature("midpoint", self.n_steps), self.composite)
+        relevance = question.shared.forward.embedding.detach() * mean
         return reduce_hidden(relevance, "sum"), relevance
-
-
-def _instead(points: Tensor, embedding: Tensor) -> Tensor:
-    return points
-
-
-def masked(question: Question) -> dict[str, Tensor]:
-    """The inputs with every token masked but the special ones."""
-    mask = getattr(question.tokenizer, "mask_token_id", None)
-    if mask is None:
-        raise UsageError(
-            "integrated_attnlrp needs a tokenizer with a mask token, and there is none; use "
-            "sampled_attnlrp with removal='delete'"
-        )
-    ids = question.inputs["input_ids"].clone()
-    for row, units in zip(ids, question.units("token"), strict=True):
-        row[[place for unit in units for place in unit]] = mask
-    return {**question.inputs, "input_ids": ids}
 
 
 @dataclass(frozen=True)
@@ -227,7 +190,7 @@ class IterativeAttnLRP(FewPasses):
     summary: ClassVar[str] = "an order: AttnLRP again after each tenth of the words is taken away"
     source: ClassVar[str] = "whybert; after Achtibat et al. 2024"
     needs: ClassVar[str] = "a mask token, unless by=delete"
-    place: ClassVar[int] = 12
+    place: ClassVar[int] = 7
     signed: ClassVar[bool] = False
 
     steps: int = field(default=10, metadata={"least": 1})

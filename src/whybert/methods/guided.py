@@ -37,7 +37,7 @@ class GuidedSHAP(FewPasses):
     source: ClassVar[str] = "whybert; after MacKay 1992"
     needs: ClassVar[str] = "a mask token, unless by=delete"
     kind: ClassVar[str] = "perturbation"
-    place: ClassVar[int] = 13
+    place: ClassVar[int] = 7
 
     samples: int = field(default=256, metadata={"least": 1})
     by: Literal["both", "mask", "delete"] = "both"

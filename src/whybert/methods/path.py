@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from whybert.lrp.composites import GRADIENT, Composite
 from whybert.methods.base import Method, reduce_hidden
 from whybert.methods.baselines import BASELINES, Start, at_tokens, check_baseline, start, vocabulary
 from whybert.methods.question import Question, Unit
@@ -24,22 +25,29 @@ def quadrature(rule: Rule, count: int) -> tuple[Tensor, Tensor]:
     squares of the first entries of its eigenvectors, both for (-1, 1) (Golub and Welsch 1969).
     """
     if rule == "midpoint":
-        return (torch.arange(count).double() + 0.5) / count, torch.full((count,), 1.0 / count).double()
+        nodes = (torch.arange(count).double() + 0.5) / count
+        return nodes, torch.full_like(nodes, 1.0 / count)
     order = torch.arange(1, count).double()
     beside = order / (4 * order**2 - 1).sqrt()
     nodes, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
     return (nodes + 1) / 2, vectors[0] ** 2
 
 
-def summed(question: Question, rows: Tensor, points: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
+def summed(
+    question: Question,
+    rows: Tensor,
+    points: Callable[[Tensor], Tensor],
+    weights: Tensor,
+    composite: Composite = GRADIENT,
+) -> Tensor:
     """The weighted sum of the gradients at the points of each row, (batch, positions, hidden).
 
     Args:
-        rows, points: see `Question.gradients`.
+        rows, points, composite: see `Question.gradients`.
         weights: (points,), or (points, positions) where they differ within a point.
     """
     total = torch.zeros_like(question.shared.forward.embedding, dtype=weights.dtype)
-    for places, gradient in question.gradients(rows, points):
+    for places, gradient in question.gradients(rows, points, composite):
         weighted = gradient.to(weights.dtype) * weights[places].view(len(places), -1, 1)
         # a product of matrices, since a sum by index has no order of its own on a GPU
         owners = F.one_hot(rows[places], len(total)).to(weights.dtype)
@@ -48,7 +56,15 @@ def summed(question: Question, rows: Tensor, points: Callable[[Tensor], Tensor],
 
 
 def integral(question: Question, begin: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
-    """(E - B) * sum_s w_s dy/dE (B + a_s (E - B)), (batch, positions, hidden).
+    """(E - B) * sum_s w_s dy/dE (B + a_s (E - B)), (batch, positions, hidden); as for `along`."""
+    mean = along(question, begin, shares, weights)
+    return (question.shared.forward.embedding.detach() - begin).to(mean.dtype) * mean
+
+
+def along(
+    question: Question, begin: Tensor, shares: Tensor, weights: Tensor, composite: Composite = GRADIENT
+) -> Tensor:
+    """sum_s w_s dy/dE (B + a_s (E - B)), (batch, positions, hidden), by the rules of a composite.
 
     Args:
         begin: B, (batch, positions, hidden).
@@ -67,7 +83,7 @@ def integral(question: Question, begin: Tensor, shares: Tensor, weights: Tensor)
         chosen = rows[places]
         return (begin[chosen] + flat[0][places].view(-1, 1, 1) * way[chosen]).to(end.dtype)
 
-    return way * summed(question, rows, points, flat[1])
+    return summed(question, rows, points, flat[1], composite)
 
 
 @dataclass(frozen=True)
