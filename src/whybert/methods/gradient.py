@@ -92,7 +92,7 @@ class Saliency(Method):
     summary: ClassVar[str] = "saliency: the size of the gradient at each token"
     source: ClassVar[str] = "Simonyan et al. 2013"
     kind: ClassVar[str] = "gradient"
-    place: ClassVar[int] = 10
+    place: ClassVar[int] = 20
     signed: ClassVar[bool] = False
 
     reduction: Literal["norm", "absolute"] = "norm"
@@ -117,7 +117,7 @@ class InputTimesGradient(Method):
     summary: ClassVar[str] = "input x gradient, signed"
     source: ClassVar[str] = "Shrikumar et al. 2016"
     kind: ClassVar[str] = "gradient"
-    place: ClassVar[int] = 11
+    place: ClassVar[int] = 21
 
     @property
     def gradient_form(self) -> Composite:

@@ -72,7 +72,7 @@ class SmoothGrad(Shaken):
     name: ClassVar[str] = "smoothgrad"
     summary: ClassVar[str] = "SmoothGrad: the mean gradient of a text that is shaken"
     source: ClassVar[str] = "Smilkov et al. 2017"
-    place: ClassVar[int] = 15
+    place: ClassVar[int] = 25
 
     reduction: Literal["norm", "absolute", "input"] = "norm"
 
@@ -107,7 +107,7 @@ class VarGrad(Shaken):
     name: ClassVar[str] = "vargrad"
     summary: ClassVar[str] = "VarGrad: the variance of the gradients of a text that is shaken"
     source: ClassVar[str] = "Adebayo et al. 2018"
-    place: ClassVar[int] = 16
+    place: ClassVar[int] = 26
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         embedding = question.shared.forward.embedding.detach()

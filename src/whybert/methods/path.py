@@ -107,7 +107,7 @@ class IntegratedGradients(Method):
     source: ClassVar[str] = "Sundararajan et al. 2017"
     kind: ClassVar[str] = "gradient"
     needs: ClassVar[str] = "a mask token, or another baseline"
-    place: ClassVar[int] = 12
+    place: ClassVar[int] = 22
     complete: ClassVar[bool] = True
     rest: ClassVar[str] = "baseline"
 
@@ -155,7 +155,7 @@ class GradientShap(Method):
     source: ClassVar[str] = "Erion et al. 2021"
     kind: ClassVar[str] = "gradient"
     needs: ClassVar[str] = "a tokenizer"
-    place: ClassVar[int] = 14
+    place: ClassVar[int] = 24
     complete: ClassVar[bool] = True
     rest: ClassVar[str] = "baseline"
 
@@ -187,7 +187,7 @@ class GradientShap(Method):
                 [torch.rand(count, generator=each, dtype=torch.float64) for each in generators], 1
             )
             shares = (torch.arange(count)[:, None] + drawn) / count
-            weights = torch.full((count,), 1.0 / count / self._starts)
+            weights = torch.full((count,), 1.0 / count / self._starts, dtype=torch.float64)
             relevance = relevance + integral(question, begin.embedding, shares, weights)
             outputs.append(begin.logits)
         question.found[self] = torch.stack(outputs)
@@ -227,7 +227,7 @@ class SequentialIntegratedGradients(Method):
     source: ClassVar[str] = "Enguehard 2023"
     kind: ClassVar[str] = "gradient"
     needs: ClassVar[str] = "a mask token, or another baseline"
-    place: ClassVar[int] = 13
+    place: ClassVar[int] = 23
 
     n_steps: int = field(default=10, metadata={"least": 1})
     baseline: str = "mask"
