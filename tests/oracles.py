@@ -470,6 +470,100 @@ class Bert:
             R = R + (gradient * A).clamp(min=0).mean(0) @ R
         return R[0]
 
+    def value_zeroing(self, trace: Trace) -> Tensor:
+        """Mohebbi et al. 2023, section 3, and their rollout, which adds no identity."""
+        length = len(trace.embedding)
+        joint = torch.eye(length, dtype=torch.float64)
+        for i, layer in enumerate(trace.layers):
+            C = torch.zeros(length, length, dtype=torch.float64)
+            for j in range(length):
+                v = layer.v.clone()
+                v[j] = 0.0
+                context = torch.cat(
+                    [A @ part for A, part in zip(layer.weights, self._heads(v), strict=True)], 1
+                )
+                y = self._behind_attention(f"bert.encoder.layer.{i}", layer.x, context)
+                for row in range(length):
+                    a, b = layer.y[row], y[row]
+                    C[row, j] = 1.0 - (a @ b) / (a.norm() * b.norm())
+            joint = (C / C.sum(-1, keepdim=True)) @ joint
+        return joint[0]
+
+    def _behind_attention(self, at: str, x: Tensor, context: Tensor) -> Tensor:
+        dense = self._linear(f"{at}.attention.output.dense", context)
+        middle = self._norm(f"{at}.attention.output.LayerNorm", dense + x)
+        active = gelu(self._linear(f"{at}.intermediate.dense", middle))
+        return self._norm(f"{at}.output.LayerNorm", self._linear(f"{at}.output.dense", active) + middle)
+
+    def _centred(self, norm: str, z: Tensor, whole: Tensor) -> Tensor:
+        """What LayerNorm makes of a part z of `whole`, whose deviation it has, without its bias."""
+        deviation = torch.sqrt(((whole - whole.mean()) ** 2).mean() + self.eps)
+        return (z - z.mean(-1, keepdim=True)) / deviation * self._w(norm)[0]
+
+    def alti(self, trace: Trace) -> Tensor:
+        """Ferrando et al. 2022, equations 5 to 10."""
+        length = len(trace.embedding)
+        joint = torch.eye(length, dtype=torch.float64)
+        for i, layer in enumerate(trace.layers):
+            at = f"bert.encoder.layer.{i}.attention.output"
+            W_o = self._w(f"{at}.dense")[0]
+            C = torch.zeros(length, length, dtype=torch.float64)
+            for row in range(length):
+                y = layer.middle[row]
+                for j in range(length):
+                    heads = [
+                        A[row, j] * part[j]
+                        for A, part in zip(layer.weights, self._heads(layer.v), strict=True)
+                    ]
+                    T = W_o @ torch.cat(heads) + (layer.x[j] if row == j else 0.0)
+                    T = self._centred(f"{at}.LayerNorm", T, layer.middle_sum[row])
+                    C[row, j] = max(0.0, float(y.abs().sum() - (y - T).abs().sum()))
+            joint = (C / C.sum(-1, keepdim=True)) @ joint
+        return joint[0]
+
+    def decompx(self, trace: Trace, biases: bool) -> Tensor:
+        """Modarressi et al. 2023, section 3: the logits (labels,) of each token, (seq, labels).
+
+        x[i][k] is the part of token k at position i.  Activations through the origin, "AbsDot" biases.
+        """
+        length = len(trace.embedding)
+
+        def shared(b: Tensor, z: Tensor) -> Tensor:
+            """z: (parts, width)."""
+            if not biases:
+                return z
+            weights = (z @ b).abs()
+            return z + (weights / weights.sum())[:, None] * b
+
+        def rows(function: Callable[[int], Tensor]) -> Tensor:
+            return torch.stack([function(row) for row in range(length)])
+
+        x = torch.eye(length, dtype=torch.float64)[:, :, None] * trace.embedding
+        for i, layer in enumerate(trace.layers):
+            at = f"bert.encoder.layer.{i}"
+            (W_v, b_v), (W_o, b_o) = (self._w(f"{at}.attention.{n}") for n in ("self.value", "output.dense"))
+            moved = torch.zeros_like(x)
+            for h, A in enumerate(layer.weights):
+                width = len(b_v) // self.heads
+                part = slice(h * width, (h + 1) * width)
+                for row, source in itertools.product(range(length), range(length)):
+                    moved[row] += A[row, source] * (x[source] @ W_v[part].T) @ W_o[:, part].T
+            x = rows(lambda row, x=x, m=moved, W=W_o, b=b_v, c=b_o: shared(W @ b + c, m[row] + x[row]))
+            norm = f"{at}.attention.output.LayerNorm"
+            x = rows(lambda row, x=x, n=norm, s=layer.middle_sum: shared(
+                self._w(n)[1], self._centred(n, x[row], s[row])))  # fmt: skip
+            (W, b), (W_2, b_2) = (self._w(f"{at}.{n}.dense") for n in ("intermediate", "output"))
+            slope = layer.active / layer.inner
+            inner = rows(lambda row, x=x, W=W, b=b, s=slope: shared(b, x[row] @ W.T) * s[row])
+            x = x + rows(lambda row, a=inner, W=W_2, b=b_2: shared(b, a[row] @ W.T))
+            norm = f"{at}.output.LayerNorm"
+            x = rows(lambda row, x=x, n=norm, s=layer.out_sum: shared(
+                self._w(n)[1], self._centred(n, x[row], s[row])))  # fmt: skip
+        W, b = self._w("bert.pooler.dense")
+        pooled = shared(b, x[0] @ W.T) * (trace.pooled_active / trace.pooled)
+        W, b = self._w("classifier")
+        return shared(b, pooled @ W.T)
+
 
 # --- Shapley values -------------------------------------------------------------------------------------
 

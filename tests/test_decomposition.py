@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,10 @@ from torch import Tensor, nn
 import oracles
 from models import CASES, Toy, inputs, make, shared_model, working_dtype
 from whybert import METHODS, UnsupportedModelError, UsageError, attribute
+from whybert.interception import run
+from whybert.interception.parts import Parts, run_copies
 
-NAMES = ("attention", "rollout", "gradient_attention")
+NAMES = ("attention", "rollout", "gradient_attention", "value_zeroing", "alti", "decompx")
 TARGET = [0, (1, 2), 2]
 SEEDS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 LENGTHS = (9, 6, 4)
@@ -73,18 +77,67 @@ def test_gradient_attention(attention: str, bert: oracles.Bert, traces: list[ora
     check(found["gradient_attention"].scores, twins)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_value_zeroing(attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -> None:
+    model = shared_model("bert", attention)
+    found = attribute(model, inputs(model, LENGTHS), "value_zeroing")
+    check(found.scores, [bert.value_zeroing(trace) for trace in traces])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_alti(attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -> None:
+    model = shared_model("bert", attention)
+    found = attribute(model, inputs(model, LENGTHS), "alti")
+    check(found.scores, [bert.alti(trace) for trace in traces])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("biases", [True, False])
+def test_decompx(biases: bool, attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -> None:
+    model = shared_model("bert", attention)
+    found = attribute(model, inputs(model, LENGTHS), "decompx", TARGET, include_biases=biases)
+    twins = [bert.decompx(trace, biases) @ seed for trace, seed in zip(traces, SEEDS, strict=True)]
+    check(found.scores, twins)
+    if biases:
+        torch.testing.assert_close(found.scores.sum(1), found.output, rtol=1e-10, atol=1e-12)
+        assert found.biases is None
+
+
+@pytest.mark.parametrize("name", ["value_zeroing", "alti"])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_few_parts_at_a_time(name: str, batch_size: int, model: nn.Module) -> None:
+    """A batch of one text of 64 tokens holds 7 copies of 9 tokens, and that of 2 a text and its copies."""
+    batch = inputs(model, LENGTHS)
+    few, all_at_once = (attribute(model, batch, name, batch_size=size) for size in (batch_size, 1000))
+    torch.testing.assert_close(few.scores, all_at_once.scores, rtol=1e-11, atol=1e-13)
+
+
 # --- what holds of all of them ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("family", "attention"), CASES)
 def test_every_family(family: str, attention: str) -> None:
-    """Batch and single texts agree, padding has nothing, and fused attention is the same as written out."""
+    """Batch and single texts agree, padding has nothing; parts sent through the model are CP-LRP, forward."""
     model = shared_model(family, attention, working_dtype(family, attention))
     narrow = family == "deberta" or next(model.parameters()).dtype == torch.float32
     close = {"rtol": 1e-3, "atol": 1e-5} if narrow else {"rtol": 1e-8, "atol": 1e-10}
     batch = inputs(model, LENGTHS)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    together = attribute(model, batch, NAMES, TARGET)
+    names = [name for name in NAMES if (name, family) != ("alti", "deberta")]  # its LayerNorm is written out
+    together = attribute(model, batch, [*names, "decompx:include_biases=false", "cp_lrp"], TARGET)
+    without, cp_lrp = (together.pop(name) for name in ("decompx:include_biases=false", "cp_lrp"))
+    assert torch.equal(without.relevance, cp_lrp.relevance)
+    assert torch.equal(without.biases, cp_lrp.biases)
+    forward = run(model, batch, ())
+    shares = torch.eye(11, 9).roll(2, 0).to(forward.embedding)
+    shares[0] = 1.0
+    parts = (shares[:, None, :, None] * forward.embedding).flatten(0, 1)
+    logits = run_copies(model, batch, parts, partial(Parts, copies=11), (), lambda seen: seen)[1]
+    whole, rest, *sources = logits.view(11, 3, -1)
+    seed = SEEDS.to(logits)
+    torch.testing.assert_close(whole, cp_lrp.logits, **close)
+    torch.testing.assert_close((torch.stack(sources) * seed).sum(-1).T, cp_lrp.scores, **close)
+    torch.testing.assert_close((rest * seed).sum(-1), cp_lrp.biases, **close)
     for name, found in together.items():
         assert found.signed == METHODS[name]().is_signed
         for row, length in enumerate(LENGTHS):

@@ -321,35 +321,36 @@ class Interception(TorchFunctionMode):
         alive until the cycle collector comes by.
         """
         used: dict[Any, Handler] = {}
+        kind = type(self)
 
         def use(functions: Iterable[Any], handler: Handler) -> None:
             used.update(dict.fromkeys(functions, handler))
 
-        use(ops.DROPOUTS, Interception._dropout)
-        use([linear_layer], Interception._quantised_layer)
+        use(ops.DROPOUTS, kind._dropout)
+        use([linear_layer], kind._quantised_layer)
         if self.trace.wanted or self.sites.wanted or self._closed is not None:
-            use(ops.SOFTMAXES, Interception._softmax)
-            use(ops.STRUCTURAL, Interception._structural)
-            use(ops.LINEAR, Interception._structural)
-            use(ops.CONTRACTIONS, Interception._contraction)
-            use(ops.ADDED_PRODUCTS, Interception._added_product)
-            use(ops.FUSED_ATTENTION, Interception._fused_attention)
-            use(ops.PRODUCTS, Interception._product)
-            use(ops.QUOTIENTS, Interception._quotient)
-            use(ops.SUMS, Interception._sum)
-            use(ops.IN_PLACE_SUMS, Interception._in_place_sum)
+            use(ops.SOFTMAXES, kind._softmax)
+            use(ops.STRUCTURAL, kind._structural)
+            use(ops.LINEAR, kind._structural)
+            use(ops.CONTRACTIONS, kind._contraction)
+            use(ops.ADDED_PRODUCTS, kind._added_product)
+            use(ops.FUSED_ATTENTION, kind._fused_attention)
+            use(ops.PRODUCTS, kind._product)
+            use(ops.QUOTIENTS, kind._quotient)
+            use(ops.SUMS, kind._sum)
+            use(ops.IN_PLACE_SUMS, kind._in_place_sum)
         if self._closed is not None:
-            use(ops.LINEAR_LAYERS, Interception._linear)
-            use(ops.CONVOLUTIONS, Interception._convolution)
-            use(ops.LAYER_NORMS, Interception._layer_norm)
-            use(ops.RMS_NORMS, Interception._rms_norm)
-            use(ops.GELU_FUNCTIONS, Interception._gelu)
-            use(ops.ELEMENTWISE, Interception._activation)
-            use(ops.POWERS, Interception._power)
-            use(ops.ROOTS, Interception._root)
-            use(ops.INNER_FUNCTIONS, Interception._inner_function)
-            use(ops.RECIPROCALS, Interception._reciprocal)
-            use(ops.IN_PLACE_PRODUCTS, Interception._in_place_product)
+            use(ops.LINEAR_LAYERS, kind._linear)
+            use(ops.CONVOLUTIONS, kind._convolution)
+            use(ops.LAYER_NORMS, kind._layer_norm)
+            use(ops.RMS_NORMS, kind._rms_norm)
+            use(ops.GELU_FUNCTIONS, kind._gelu)
+            use(ops.ELEMENTWISE, kind._activation)
+            use(ops.POWERS, kind._power)
+            use(ops.ROOTS, kind._root)
+            use(ops.INNER_FUNCTIONS, kind._inner_function)
+            use(ops.RECIPROCALS, kind._reciprocal)
+            use(ops.IN_PLACE_PRODUCTS, kind._in_place_product)
         return used
 
     def _has_rule(self, kind: str) -> bool:
@@ -409,7 +410,13 @@ class Interception(TorchFunctionMode):
         """y, to which the constant was added, with the constant in the books."""
         if self.books is None or constant is None or not y.requires_grad or not constant.is_floating_point():
             return y
-        return applied(lrp.Offset, y, constant.detach(), y.clone, 1.0, self.books, self.sweep)
+        return self._entered(y, constant.detach(), y.clone)
+
+    def _entered(
+        self, x: Tensor, constant: Tensor, compute: Callable[[], Tensor], slope: float = 1.0
+    ) -> Tensor:
+        """slope * x + constant, as `compute` says it, with the constant in the books."""
+        return applied(lrp.Offset, x, constant, compute, slope, self.books, self.sweep)
 
     def _contraction(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A sum of products: a linear layer if one operand is a constant, else a product of activations."""
@@ -613,9 +620,12 @@ class Interception(TorchFunctionMode):
         if x is x_b and (scale_a is not None or scale_b is not None) and self._closed is not None:
             if scale_a is None:
                 a, b, scale_a = b, a, scale_b
-            y = applied(lrp.ComposedActivation, a, b, x, scale_a, self.sweep)
-            return note_elementwise(y, x, None)
+            return note_elementwise(self._composed(a, b, x, scale_a), x, None)
         return self._activations_product(func, a, b, torch.mul, None)
+
+    def _composed(self, a: Tensor, b: Tensor, x: Tensor, scale: float | None) -> Tensor:
+        """a * b, where a = scale * x and b = g(x): an activation written out."""
+        return applied(lrp.ComposedActivation, a, b, x, scale, self.sweep)
 
     def _quotient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         a, b = bind(args, kwargs, ("input", "other"))
@@ -692,7 +702,7 @@ class Interception(TorchFunctionMode):
         slope = (
             1.0 if func not in ops.DIFFERENCES and not kwargs else float((of(zero + 1) - offset).flatten()[0])
         )
-        return applied(lrp.Offset, x, offset, lambda: of(x.detach()), slope, self.books, self.sweep)
+        return self._entered(x, offset, lambda: of(x.detach()), slope)
 
     def _with_bias(
         self,
@@ -793,15 +803,7 @@ class Interception(TorchFunctionMode):
             )
             # A mask of attention scores is a number beyond all others; no relevance is meant to stay with it.
             if bool(((fill != 0) & (fill.abs() < _MASK)).any()):
-                y = applied(
-                    lrp.Offset,
-                    y,
-                    fill.masked_fill(fill.abs() >= _MASK, 0.0),
-                    y.clone,
-                    1.0,
-                    self.books,
-                    self.sweep,
-                )
+                y = self._entered(y, fill.masked_fill(fill.abs() >= _MASK, 0.0), y.clone)
         layer: _Layer | None = next(filter(None, (noted(x, LINEAR) for x in tracked)), None)
         if layer is not None:
             found = list(tensors_in(y))
@@ -835,7 +837,7 @@ class Interception(TorchFunctionMode):
 
     def _booked(self, constant: Tensor) -> Tensor:
         """A constant among operands that are joined or added, which takes its share of the relevance."""
-        return applied(lrp.Offset, constant, constant, constant.clone, 1.0, self.books, self.sweep)
+        return self._entered(constant, constant, constant.clone)
 
     def _all_attention(self, operands: Sequence[Tensor]) -> bool:
         return bool(operands) and all(noted(operand, ATTENTION) is not None for operand in operands)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -34,6 +34,8 @@ def run(
     sub_layers: bool = False,
     inside: bool = False,
     at: Callable[[Tensor], Tensor] | None = None,
+    kind: Callable[..., Interception] = Interception,
+    within: Callable[[Interception], AbstractContextManager[Any]] = nullcontext,
 ) -> ForwardPass:
     """Run `model(**inputs)` under an `Interception` and return what its sweeps need.
 
@@ -43,6 +45,8 @@ def run(
     attention, sub_layers, inside: what is kept besides, see `Interception`.
     at: a change of the embedding (batch, positions, hidden) at the cut, such as noise or a point on the way
         to a baseline; the leaf is what it returns.
+    kind: of the mode, made with what an `Interception` is made with.
+    within: from the mode to what the pass is to run in, such as hooks that ask it.
 
     A function of texts (`TextModel`) is only asked: it has no embedding.
 
@@ -55,7 +59,7 @@ def run(
             logits = logits_of(model(**inputs), model, len(inputs["input_ids"]))
         return ForwardPass(cast(Tensor, Absent(model.name)), logits, Sweep())
     words = getattr(word_embeddings(model), "weight", None)
-    mode = Interception(
+    mode = kind(
         listed,
         attention=attention,
         sub_layers=sub_layers,
@@ -68,6 +72,7 @@ def run(
         torch.set_grad_enabled(mode.needs_graph),
         _cut_at_embedding(model, mode, at),
         _quantised_as_linear(model, mode),
+        within(mode),
         mode,
     ):
         output = model(**inputs)

@@ -1,0 +1,161 @@
+"""The layers of a model, told by its forward pass: modules that take hidden states through one attention."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from whybert.errors import UnsupportedModelError
+from whybert.foreign import bare, kind_of
+from whybert.interception.calls import mapped, tensors_in
+from whybert.interception.forward import ForwardPass
+from whybert.interception.mode import Interception
+from whybert.interception.running import run
+from whybert.lrp.composites import Composite
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer.  hidden: what it reads, (batch, positions, hidden).  at: where its gradient arrives."""
+
+    module: nn.Module
+    hidden: Tensor
+    at: GradientEdge
+
+
+@dataclass(eq=False)
+class _Call:
+    """A call of a module.  attentions: kept before it."""
+
+    module: nn.Module
+    attentions: int
+    hidden: Tensor | None
+    output: Tensor | None = None
+    inner: list[_Call] = field(default_factory=list)
+
+
+def run_by_layers(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    composites: Iterable[Composite] = (),
+    at: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[ForwardPass, tuple[Layer, ...]]:
+    """Run the model as `run` does with attention, and tell its layers.
+
+    They are the largest modules that take hidden states (batch, positions, hidden) through exactly one
+    attention; each reads what the one before returns.
+
+    Raises UnsupportedModelError where they cannot be told.
+    """
+    top = _Call(model, 0, None)
+    open_calls = [top]
+
+    @contextmanager
+    def within(mode: Interception) -> Iterator[None]:
+        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+            hidden = next(_hidden_in(mode, (args, kwargs)), None)
+            open_calls.append(_Call(module, len(mode.trace.kept), hidden))
+
+        def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            call, found = open_calls.pop(), None
+            if call.hidden is not None and len(mode.trace.kept) == call.attentions + 1:
+                found = next((y for y in _hidden_in(mode, output) if y.shape == call.hidden.shape), None)
+            call.output = found
+            open_calls[-1].inner += call.inner if found is None else [call]
+
+        with hooked(bare(model).modules(), before, after):
+            yield
+
+    forward = run(model, inputs, composites, attention=True, at=at, within=within)
+    calls = top.inner
+    reason = forward.untraceable
+    if reason is None and (not calls or len(calls) != len(forward.attention)):
+        reason = "its attention does not stand in modules that take and return hidden states, one in each"
+    for call, following in pairwise(calls):
+        if reason is None and not same(call.output, following.hidden):
+            reason = f"what a {type(following.module).__name__} reads is not what the one before it returns"
+    if reason is not None:
+        raise UnsupportedModelError(
+            f"the layers of {kind_of(model)} cannot be told apart: {reason}; use another method, such as "
+            "attnlrp"
+        )
+    return forward, tuple(
+        Layer(call.module, call.hidden.detach(), get_gradient_edge(call.hidden))
+        for call in calls
+        if call.hidden is not None
+    )
+
+
+def same(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether the two are one tensor or hold the same numbers."""
+    return a is b or (a is not None and b is not None and torch.equal(a.detach(), b.detach()))
+
+
+def _hidden_in(mode: Interception, value: Any) -> Iterator[Tensor]:
+    """The tensors (batch, positions, hidden) among a module's arguments or results that are tracked."""
+    for tensor in tensors_in(value):
+        if tensor.dim() == 3 and tuple(tensor.shape[:2]) == mode.trace.size and mode.tracked(tensor):
+            yield tensor
+
+
+@contextmanager
+def at_layers(
+    mode: Interception,
+    layers: Sequence[Layer],
+    before: Callable[[Tensor], Tensor],
+    after: Callable[[Tensor], None],
+) -> Iterator[None]:
+    """Change what each layer reads, and look at what it returns.
+
+    before: from the hidden states that a layer is handed to those that it reads instead.
+    after: is told the hidden states that a layer returns.
+    """
+
+    def change(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        hidden = next(_hidden_in(mode, (args, kwargs)))
+        changed = before(hidden)
+        return mapped((args, kwargs), lambda tensor: changed if tensor is hidden else tensor)
+
+    def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        after(next(_hidden_in(mode, output)))
+
+    with hooked({layer.module for layer in layers}, change, look):
+        yield
+
+
+@contextmanager
+def hooked(
+    modules: Iterable[nn.Module], before: Callable[..., Any], after: Callable[..., Any]
+) -> Iterator[None]:
+    """Hooks in this thread alone, which go with the block, also after an error.
+
+    What they compute is not seen by a function mode.
+    """
+    owner = threading.get_ident()
+
+    def here(hook: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*given: Any) -> Any:
+            if threading.get_ident() != owner:
+                return None
+            with torch._C.DisableTorchFunction():
+                return hook(*given)
+
+        return called
+
+    handles = []
+    try:
+        for module in modules:
+            handles.append(module.register_forward_pre_hook(here(before), with_kwargs=True))
+            handles.append(module.register_forward_hook(here(after), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
