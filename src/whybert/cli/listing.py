@@ -84,6 +84,7 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
 
     from whybert.methods.base import KINDS
     from whybert.render.tables import TextTable
+    from whybert.typed import written
 
     room = max(len(row["name"]) for row in rows)
     parts: list[RenderableType] = []
@@ -98,11 +99,12 @@ def _methods_table(rows: list[dict[str, Any]]) -> RenderableType:
             needs = f"needs {row['needs']}" if row["needs"] else ""
             facts = ("; ".join(signed), row["passes"], needs, row["source"])
             what.append(f"\n{' · '.join(filter(None, facts))}", "dim")
+            options = []
             for option in row["options"]:
                 others = [choice for choice in option["choices"] if choice != option["default"]]
-                values = " | ".join(map(str, [option["default"], *others]))
-                told = "" if others else f" ({option['what']})"
-                what.append(f"\n{option['name']}={values}{told}")
+                values = " | ".join(map(written, [option["default"], *others]))
+                options.append(f"{option['name']}={values}" + ("" if others else f" ({option['what']})"))
+            what.append("\n" + "; ".join(options) if options else "")
             cells.append([row["name"].ljust(room), what])
         if cells:
             parts += [TextTable((kind, "what it shows"), cells), RichText()]
