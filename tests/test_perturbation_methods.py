@@ -18,9 +18,12 @@ from torch import Tensor
 
 import oracles
 import tiny
-from whybert import METHODS, Classifier, UnknownNameError, UsageError, attribute, explain
-from whybert.methods import Method, Question
-from whybert.methods.game import GameMethod
+from whybert import METHODS, Classifier, UnknownNameError, UsageError, attribute, evaluate, explain
+from whybert.evaluation.bench import EvaluationData
+from whybert.evaluation.given import random_explanations
+from whybert.evaluation.subjects import subjects
+from whybert.methods import GROUPS, Method, Question
+from whybert.methods.game import GameMethod, all_subsets
 
 TEXT = "the film was good, and the actors were great. a bad film"
 SHORT = "don't you? good film"
@@ -65,7 +68,12 @@ def played(
 
     ids = torch.arange(players)[None] + 5
     units = {"word": [tuple((place,) for place in range(players))]}
-    question = SimpleNamespace(inputs={"input_ids": ids}, rows=None, units=units.__getitem__)
+    question = SimpleNamespace(
+        inputs={"input_ids": ids},
+        rows=None,
+        units=units.__getitem__,
+        generators=lambda seed: [torch.Generator().manual_seed(seed)],
+    )
     found = Played(**method.options).values(question)
     return [float(value) for value in found[0]], asked, sets
 
@@ -148,6 +156,44 @@ def test_orders_add_up_and_are_exact_for_sums(antithetic: bool, samples: int) ->
         if samples % 2 == 0:
             found, _, _ = played(method, game_of_pairs, 6)
             assert found == pytest.approx(oracles.shapley(game_of_pairs, 6), rel=1e-10, abs=1e-10)
+
+
+def total_indices(game: Game, players: int) -> list[float]:
+    """The mean variance in a player over all sets of the others, as a share of the variance over all sets."""
+    sets = [
+        frozenset(kept)
+        for size in range(players + 1)
+        for kept in itertools.combinations(range(players), size)
+    ]
+    variance = float(numpy.var([game(kept) for kept in sets]))
+    return [
+        float(numpy.mean([numpy.var([game(kept | {player}), game(kept - {player})]) for kept in sets]))
+        / variance
+        for player in range(players)
+    ]
+
+
+def test_sobol_indices_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all sets as designs exactly, with many drawn ones nearly."""
+    game = random_game(6)
+    exact = total_indices(game, 6)
+    drawn, asked, _ = played(METHODS["sobol"](samples=512), game, 6)
+    assert asked == [64]
+    assert drawn == pytest.approx(exact, rel=0.15)
+    kind = METHODS["sobol"]
+    monkeypatch.setattr(kind, "_designs", lambda *_: all_subsets(6))
+    assert played(kind(), game, 6)[0] == pytest.approx(exact, rel=1e-12)
+    assert played(kind(), lambda kept: 3.0, 6)[0] == [0.0] * 6
+
+
+def test_sobol_indices_of_a_sum_are_the_squares() -> None:
+    method = METHODS["sobol"]()
+    found, asked, _ = played(method, additive(WORTHS), 14)
+    assert asked[0] <= 32 * 15
+    expected = numpy.square(WORTHS)
+    assert numpy.array(found) / sum(found) == pytest.approx(expected / expected.sum(), rel=1e-9)
+    assert sum(found) == pytest.approx(1.0, rel=0.3)  # the variance is that of 32 sets
+    assert played(method, additive([]), 0)[0] == []
 
 
 # --- a hierarchy --------------------------------------------------------------------------------------------
@@ -373,7 +419,7 @@ def test_each_way_of_each_unit_in_a_batch_and_alone(name: str, by: str) -> None:
 
 
 def test_draws_are_those_of_the_seed_and_the_text() -> None:
-    for name in ("lime", "kernel_shap", "shapley_sampling"):
+    for name in ("lime", "kernel_shap", "shapley_sampling", "sobol", "random"):
         found = [
             explain(classifier(), TEXT, small(name, seed=seed), target=1)[0].scores for seed in (0, 0, 1)
         ]
@@ -421,3 +467,23 @@ def test_a_long_call_can_be_interrupted() -> None:
     assert not own.model.training
     assert all(not module._forward_hooks for module in own.model.modules())
     assert torch.is_grad_enabled()
+
+
+def test_the_random_method_is_the_control_of_the_bench() -> None:
+    texts = [TEXT, "a bad film"]
+    for seed in (0, 3):
+        own = explain(classifier(), texts, METHODS["random"](seed=seed))
+        control = random_explanations(subjects(classifier(), texts, seed=seed), classifier().labels)
+        assert [each.scores for each in own] == [each.scores for each in control]
+    found = evaluate(
+        classifier(),
+        EvaluationData("two", texts, [None, None]),
+        methods=["attnlrp", "random"],
+        metrics=["aopc"],
+    )
+    assert found.methods == ("attnlrp", "random")
+
+
+def test_all_leaves_out_what_refuses_long_texts() -> None:
+    assert {"lime", "random", "partition_shap"} <= set(GROUPS["all"])
+    assert "exact_shapley" not in GROUPS["all"]

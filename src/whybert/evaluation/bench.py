@@ -259,7 +259,7 @@ def evaluate(
         target: the class to explain; None takes what the model predicts for each text.
         options: of methods that have them and are given by name.
         given: explanations of other tools: for each name the file that `read_explanations` reads.
-        control: whether random scores are judged too.
+        control: whether random scores are judged too, those of the method `random` with the seed.
         folder: where parts are kept, so that the same call goes on after a stop; None keeps nothing.
         overwrite: begin anew in the folder of a run with other settings.
         batch_size: texts of 64 tokens that a batch is as large as.
@@ -280,6 +280,7 @@ def evaluate(
         data = EvaluationData.of_dataset(data, None, classifier)
     wanted = STANDARD if methods is None else methods
     own = create_all(wanted, options) if wanted else []
+    control = control and RANDOM not in [each.spec for each in own]  # else it is asked for already
     names = (*(each.spec for each in own), *given, *([RANDOM] if control else []))
     if len(set(names)) < len(names) or not names:
         raise UsageError(f"expected each method once and at least one, found {', '.join(names) or 'none'}")

@@ -7,16 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from whybert.datasets.base import DatasetError
 from whybert.datasets.tabular import json_objects, read_bytes
 from whybert.errors import InputError
 from whybert.evaluation.metric import Subject, check_explanation
 from whybert.explanation import Explanation
+from whybert.methods.control import Random, random_scores
 
-RANDOM: Final = "random"
-"""The name of the control: uniform random scores, drawn by the seed and the text."""
+RANDOM: Final = Random.name
+"""The control: uniform random scores, drawn by the seed and the text, those of the method of that name."""
 
 _PIECE_MARKS: Final = (
     "##",
@@ -43,12 +42,12 @@ def explanation_of(
 
 
 def random_explanations(subjects: Sequence[Subject], labels: Sequence[str]) -> list[Explanation]:
-    """Scores that know nothing: uniform from -1 to 1, the same in each run with the same seed."""
+    """Scores that know nothing, those of the method `random` with the same seed."""
     found = []
     for subject in subjects:
-        # Another stream than the one that breaks ties.
-        scores = np.random.default_rng([subject.tie_seed, 1]).uniform(-1.0, 1.0, subject.row.token_count)
-        found.append(explanation_of(subject, labels, scores.tolist(), RANDOM))
+        row = subject.row
+        scores = random_scores(subject.seed, row.text, row.pair, row.token_count)
+        found.append(explanation_of(subject, labels, scores, RANDOM))
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -15,6 +14,7 @@ from whybert.encoding import EncodedText, Text
 from whybert.errors import PLACE, InputError
 from whybert.explanation import Explanation, Level
 from whybert.methods import Method, create_all
+from whybert.methods.control import seed_of_text
 from whybert.sentences import words_of_sentences
 from whybert.words import tokens_of_words
 
@@ -120,8 +120,7 @@ class Subject:
     @cached_property
     def tie_seed(self) -> int:
         """The seed that breaks ties in this text; the same for each method, and in each run with one seed."""
-        words = f"{self.seed}\x00{self.row.text}\x00{self.row.pair}"
-        return zlib.crc32(words.encode("utf-8", "surrogatepass"))
+        return seed_of_text(self.seed, self.row.text, self.row.pair)
 
     def units(self, level: Level) -> tuple[tuple[int, ...], ...]:
         """The tokens of each word or sentence, or each token by itself; special tokens are in none."""

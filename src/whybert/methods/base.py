@@ -30,6 +30,7 @@ class Method(ABC):
         kind: the family of methods that it is one of, an entry of `KINDS`.
         needs: what it asks for beside a model and its inputs, such as "a mask token"; empty for nothing.
         given: the option that it is nothing without, such as a masked language model; empty for none.
+        short: whether it refuses texts of more than a few words, so that it is not one of "all".
         place: where lists have it; those of one place are ordered by name.
         signed: scores below 0 speak against the target; else scores are magnitudes.
         complete: the relevance, or the scores where there is none, are meant to sum to the explained output,
@@ -43,6 +44,7 @@ class Method(ABC):
     kind: ClassVar[str]
     needs: ClassVar[str] = ""
     given: ClassVar[str] = ""
+    short: ClassVar[bool] = False
     place: ClassVar[int] = 100
     signed: ClassVar[bool] = True
     complete: ClassVar[bool] = False

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import ClassVar, Literal
 
 import torch
@@ -56,16 +55,6 @@ class GameMethod(Method):
     def worth(self, question: Question, kept: Sequence[Tensor]) -> list[Tensor]:
         """The output (sets,) of each row when only the units of each set are left: bool (sets, units)."""
         return question.worth(kept, self.unit, self.by)
-
-
-def generators(question: Question, seed: int) -> Iterator[torch.Generator]:
-    """A source of random numbers for each row, told by its tokens and the seed: no other row matters."""
-    ids = question.inputs["input_ids"]
-    mask = question.inputs.get("attention_mask", torch.ones_like(ids)).bool()
-    for row, is_read in zip(ids, mask, strict=True):
-        own = repr((seed, row[is_read].tolist())).encode()
-        number = int.from_bytes(blake2b(own, digest_size=7).digest(), "big")
-        yield torch.Generator().manual_seed(number)
 
 
 def subsets(sizes: Tensor, players: int, generator: torch.Generator) -> Tensor:

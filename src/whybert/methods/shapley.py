@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from whybert.errors import UsageError, quoted
-from whybert.methods.game import GameMethod, all_subsets, generators
+from whybert.methods.game import GameMethod, all_subsets
 from whybert.methods.question import Question, Unit
 
 MOST: Final = 12  # units whose 4096 sets are asked by `exact_shapley`
@@ -33,6 +33,7 @@ class ExactShapley(GameMethod):
     summary: ClassVar[str] = f"Shapley values by asking all sets of words, for at most {MOST} words"
     source: ClassVar[str] = "Shapley 1953"
     needs: ClassVar[str] = f"a mask token, unless by=delete; at most {MOST} words a text"
+    short: ClassVar[bool] = True
     complete: ClassVar[bool] = True
 
     @property
@@ -97,7 +98,7 @@ class ShapleySampling(GameMethod):
     def values(self, question: Question) -> list[Tensor]:
         orders = [
             self._orders(count, generator)
-            for count, generator in zip(self.players(question), generators(question, self.seed), strict=True)
+            for count, generator in zip(self.players(question), question.generators(self.seed), strict=True)
         ]
         kept = []
         for own in orders:

@@ -38,9 +38,13 @@ STANDARD: Final = ("gs", "gi", "lrp", "lat", "attnlrp", "cp_lrp")
 """What is compared where no method is named: the four of Wu and Ong 2020 and the two modern rules."""
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"standard": STANDARD, "all": tuple(name for name, kind in METHODS.items() if not kind.given)}
+    {
+        "standard": STANDARD,
+        "all": tuple(name for name, kind in METHODS.items() if not (kind.given or kind.short)),
+    }
 )
-"""Names that stand for several methods: all those that nothing has to be given for, and the standard ones."""
+"""Names that stand for several methods: the standard ones, and all those that explain any text with nothing
+given for it."""
 
 
 def options_of(method: type[Method]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from whybert.methods.game import GameMethod, all_subsets, generators, subsets
+from whybert.methods.game import GameMethod, all_subsets, subsets
 from whybert.methods.question import Question
 
 
@@ -45,7 +45,7 @@ class LIME(GameMethod):
 
     def values(self, question: Question) -> list[Tensor]:
         kept = []
-        for count, generator in zip(self.players(question), generators(question, self.seed), strict=True):
+        for count, generator in zip(self.players(question), question.generators(self.seed), strict=True):
             sizes = torch.randint(1, count + 1, (self.samples - 1,), generator=generator) if count else None
             sets = torch.ones(self.samples, count, dtype=torch.bool)
             if sizes is not None:
@@ -98,7 +98,7 @@ class KernelSHAP(GameMethod):
     def values(self, question: Question) -> list[Tensor]:
         drawn = [
             _by_kernel(count, self.samples - 2, generator)
-            for count, generator in zip(self.players(question), generators(question, self.seed), strict=True)
+            for count, generator in zip(self.players(question), question.generators(self.seed), strict=True)
         ]
         ends = [
             torch.stack([torch.zeros(sets.shape[1]), torch.ones(sets.shape[1])]).bool() for sets, _ in drawn
