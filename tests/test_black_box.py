@@ -18,6 +18,7 @@ from whybert import (
     METHODS,
     BlackBox,
     Classifier,
+    TargetError,
     UnknownNameError,
     UnsupportedModelError,
     UsageError,
@@ -249,6 +250,26 @@ def test_evaluate_judges_it(classifier: Classifier) -> None:
     assert other.settings["model_digest"] != found.settings["model_digest"]
     timed = evaluate(black_box, data, methods=[Left()], metrics=["cost"], limit=1)
     assert timed.cell("left", "seconds")[0].value > 0
+
+
+def test_the_probability_is_explained_and_no_logit(classifier: Classifier) -> None:
+    black_box = BlackBox(probabilities(classifier), ["n", "p"])
+    by_default, named = (explain(black_box, TEXTS, Left(), quantity=each) for each in (None, "probability"))
+    assert by_default == named
+    assert {each.quantity for each in by_default} == {"probability"}
+    for quantity in ("log_probability", "margin", "entropy"):
+        black = explain(black_box, TEXTS, Left(), quantity=quantity)
+        white = explain(classifier, TEXTS, Left(), quantity=quantity)
+        for one, other in zip(black, white, strict=True):
+            expected = [word.score for word in other.words()]
+            assert [word.score for word in one.words()] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+            assert one.quantity == quantity
+    with pytest.raises(TargetError, match="answers probabilities, and has no logits; use quantity='prob"):
+        explain(black_box, TEXTS, Left(), quantity="logit")
+    numbers = BlackBox(lambda texts: [[len(text)] for text in texts], problem_type="regression")
+    [found] = explain(numbers, "a bad film", Left(by="delete"))
+    assert [(word.text, word.score) for word in found.words()] == [("a", 2), ("bad", 4), ("film", 5)]
+    assert found.quantity == "logit"
 
 
 # --- what is refused ---------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def attribute_each(
     target: TargetLike | Callable[[Tensor], TargetLike],
     keep: Callable[[dict[str, Attribution]], Kept],
     *,
-    quantity: str = "logit",
+    quantity: str | None = None,
     at: Change | None = None,
     tokenizer: Any = None,
     rows: Sequence[EncodedText] | None = None,
@@ -203,7 +203,7 @@ def attribute_each(
     Args:
         target: as for `attribute`, or a function that tells it from the logits (batch, labels).
         keep: from attributions by spec to what is kept.
-        quantity: as for `attribute`.
+        quantity: as for `attribute`; None is that of `explain`.
         at, tokenizer, rows: see `Question`.
         labels: their names in the order of the logits; None asks the model's configuration.
         problem_type: as of a `Classifier`; None asks the model's configuration.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whybert.errors import InputError, UnsupportedModelError, UsageError, one_line, quoted
+from whybert.errors import InputError, TargetError, UnsupportedModelError, UsageError, one_line, quoted
 from whybert.tokenizers import Row
 from whybert.words import split_words
 
@@ -329,10 +329,19 @@ def _rounded(numbers: np.ndarray[Any, np.dtype[np.float64]]) -> str:
     return "(" + ", ".join(f"{number:.4g}" for number in numbers[:8]) + ", ..." * (len(numbers) > 8) + ")"
 
 
-def quantity_of(model: nn.Module, quantity: str) -> str:
-    """What of a target is explained: of a function of texts, which has no logits, the probability."""
-    has_logits = not isinstance(model, TextModel) or model.answered == "identity"
-    return quantity if has_logits or quantity != "logit" else "probability"
+def quantity_of(model: nn.Module, quantity: str | None) -> str:
+    """What of a target is explained where None says it: the logit, or the probability of a function of texts.
+
+    Raises TargetError where the logit of such a function is asked for, which has none.
+    """
+    if not isinstance(model, TextModel) or model.answered == "identity":
+        return quantity or "logit"
+    if quantity == "logit":
+        raise TargetError(
+            f"{model.name} answers probabilities, and has no logits; use quantity='probability' or "
+            "'log_probability'"
+        )
+    return quantity or "probability"
 
 
 def check_has_inside(model: nn.Module, needs: Mapping[str, bool]) -> None:

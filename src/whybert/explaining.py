@@ -12,6 +12,7 @@ from torch import Tensor
 
 from whybert.anatomy import check_model
 from whybert.attribution import Attribution, attribute_each
+from whybert.black_box import quantity_of
 from whybert.classifier import (
     BATCH_SIZE,
     Classifier,
@@ -44,7 +45,7 @@ def explain(
     long: str = "truncate",
     stride: int | None = None,
     progress: bool = False,
-    quantity: str = "logit",
+    quantity: str | None = None,
     **options: Any,
 ) -> Explanations: ...
 
@@ -60,7 +61,7 @@ def explain(
     long: str = "truncate",
     stride: int | None = None,
     progress: bool = False,
-    quantity: str = "logit",
+    quantity: str | None = None,
     **options: Any,
 ) -> dict[str, Explanations]: ...
 
@@ -75,7 +76,7 @@ def explain(
     long: str = "truncate",
     stride: int | None = None,
     progress: bool = False,
-    quantity: str = "logit",
+    quantity: str | None = None,
     **options: Any,
 ) -> Explanations | dict[str, Explanations]:
     """Say which tokens and words made the classifier decide as it did.
@@ -96,7 +97,8 @@ def explain(
             the weighted sums of the windows', see `whybert.windows`, and so is what None explains.
         stride: of windows, the tokens that two share at most; None for a quarter of a window.
         progress: whether a bar on stderr shows how many texts are done.
-        quantity: what of the target is explained, see `attribute`.
+        quantity: what of the target is explained, see `attribute`; None is the logit, and of a function of
+            texts (`BlackBox`) the probability.
         options: of the method, see `attribute`.
 
     Returns:
@@ -148,7 +150,7 @@ def explain_batches(
     long: str = "truncate",
     stride: int | None = None,
     progress: Progress = silent,
-    quantity: str = "logit",
+    quantity: str | None = None,
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
     """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
 
@@ -159,6 +161,7 @@ def explain_batches(
     pass of their own first, which tells that class.
     """
     check_model(classifier.model)
+    quantity = quantity_of(classifier.model, quantity)
     check_quantity(quantity, target, classifier.labels, classifier.link)
     every_class = is_all(target, classifier.labels)
     classes = len(classifier.labels) if every_class else 1

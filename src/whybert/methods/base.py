@@ -111,7 +111,7 @@ class Method(ABC):
     @property
     def looks_inside(self) -> bool:
         """Whether it is known to need more of a model than its answers."""
-        asks_only = getattr(self, "kind", "") in ("perturbation", "control")
+        asks_only = getattr(self, "kind", "control") in ("perturbation", "control")
         return bool(self.composites() or self.needs_attention or self.needs_sub_layers) or not asks_only
 
     def biases(self, question: Question) -> Tensor | None:
