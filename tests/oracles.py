@@ -266,11 +266,12 @@ class Bert:
         width = x.shape[1] // self.heads
         return [x[:, h * width : (h + 1) * width] for h in range(self.heads)]
 
-    def forward(self, embedding: Tensor, given: Mapping[int, Tensor] | None = None) -> Trace:
-        """given: of a layer the weights (heads, seq, seq) that its attention has instead of its own."""
+    def forward(self, embedding: Tensor, given: Mapping[int, Tensor] | None = None, first: int = 0) -> Trace:
+        """given: of a layer the weights (heads, seq, seq) that its attention has instead of its own.
+        first: the layer that reads what is given as the embedding."""
         layers = []
         x = embedding
-        for i in range(self.depth):
+        for i in range(first, self.depth):
             at = f"bert.encoder.layer.{i}"
             q, k, v = (self._linear(f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
             scores, weights, context = self._attend(q, k, v)
@@ -469,6 +470,16 @@ class Bert:
             gradient = through(lambda A, i=i: self.forward(trace.embedding, {i: A}).logits, A, seed)
             R = R + (gradient * A).clamp(min=0).mean(0) @ R
         return R[0]
+
+    def attcat(self, trace: Trace, seed: Tensor, reference: Trace | None = None) -> Tensor:
+        """Qiang et al. 2022 and, with a reference, Han et al. 2025, as their code has it, unscaled."""
+        total = torch.zeros(len(trace.embedding), dtype=torch.float64)
+        for i, layer in enumerate(trace.layers):
+            gradient = through(lambda x, i=i: self.forward(x, first=i).logits, layer.x, seed)
+            attention = torch.stack(layer.weights).mean(0).mean(0)
+            state = layer.x if reference is None else layer.x - reference.layers[i].x
+            total += attention * (gradient * state).sum(-1)
+        return total
 
     def value_zeroing(self, trace: Trace) -> Tensor:
         """Mohebbi et al. 2023, section 3, and their rollout, which adds no identity."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,11 +12,11 @@ from torch import Tensor, nn
 
 import oracles
 from models import CASES, Toy, inputs, make, shared_model, working_dtype
-from whybert import METHODS, UnsupportedModelError, UsageError, attribute
+from whybert import METHODS, UnknownNameError, UnsupportedModelError, UsageError, attribute
 from whybert.interception import run
 from whybert.interception.parts import Parts, run_copies
 
-NAMES = ("attention", "rollout", "gradient_attention", "value_zeroing", "alti", "decompx")
+NAMES = ("attention", "rollout", "gradient_attention", "attcat", "value_zeroing", "alti", "decompx")
 TARGET = [0, (1, 2), 2]
 SEEDS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 LENGTHS = (9, 6, 4)
@@ -75,6 +77,29 @@ def test_gradient_attention(attention: str, bert: oracles.Bert, traces: list[ora
     found = attribute(model, inputs(model, LENGTHS), ["gradient_attention", "cp_lrp", "attnlrp"], TARGET)
     twins = [bert.gradient_attention(trace, seed) for trace, seed in zip(traces, SEEDS, strict=True)]
     check(found["gradient_attention"].scores, twins)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attcat(attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -> None:
+    model = shared_model("bert", attention)
+    found = attribute(model, inputs(model, LENGTHS), "attcat", TARGET)
+    check(found.scores, [bert.attcat(trace, seed) for trace, seed in zip(traces, SEEDS, strict=True)])
+
+
+def test_contrast_cat(bert: oracles.Bert, traces: list[oracles.Trace], model: nn.Module) -> None:
+    """The reference: all tokens masked, or others in their place; at the level of tensors all are words."""
+    batch, twins = inputs(model, LENGTHS), {}
+    tokenizer = SimpleNamespace(mask_token_id=3, all_special_ids=[])
+    found = attribute(model, batch, "contrast_cat", TARGET, tokenizer=tokenizer)
+    for trace, seed in zip(traces, SEEDS, strict=True):
+        masked = torch.full((len(trace.embedding),), 3)
+        reference = bert.forward(bert.embed(masked))
+        twins[len(masked)] = bert.attcat(trace, seed, reference)
+    check(found.scores, [twins[length] for length in LENGTHS])
+    with pytest.raises(UsageError, match="needs a tokenizer with a mask token"):
+        attribute(model, batch, "contrast_cat")
+    with pytest.raises(UnknownNameError, match="unknown baseline 'maks'; did you mean 'mask'"):
+        attribute(model, batch, "contrast_cat", baseline="maks")
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -168,3 +193,28 @@ def test_models_without_attention_are_refused(name: str) -> None:
     toy = Toy()
     with pytest.raises(UnsupportedModelError, match=f"{name} traces .*no attention was found; use another"):
         attribute(toy, {"input_ids": torch.tensor([[5, 6]])}, name)
+
+
+def test_threads_do_not_meet(model: nn.Module) -> None:
+    """The hooks of one thread are not the other's, on one model."""
+    batch = inputs(model, LENGTHS)
+    names = ["value_zeroing", "alti", "decompx", "attcat"]
+    expected = attribute(model, batch, names, TARGET)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(attribute, model, batch, names, TARGET) for _ in range(8)]
+        for call in calls:
+            for name, found in call.result().items():
+                torch.testing.assert_close(found.scores, expected[name].scores, rtol=1e-12, atol=1e-14)
+
+
+def test_parts_are_made_once_for_all_classes(model: nn.Module) -> None:
+    batch = inputs(model, LENGTHS)
+    counts = []
+    for target in (0, "all"):
+        passes = []
+        block = model.base_model.embeddings
+        handle = block.register_forward_hook(lambda *call, passes=passes: passes.append(len(call[-1])))
+        attribute(model, batch, "decompx", target)
+        handle.remove()
+        counts.append(passes)
+    assert counts[0] == counts[1] == [3, 1, 33]

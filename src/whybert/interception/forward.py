@@ -88,17 +88,19 @@ class ForwardPass:
 
         Raises UnsupportedModelError where they cannot be told.
         """
+        values = self.state_values()
+        found = self._gradient(composite, target)
+        gradients = map(found.scaled, found.inside[: len(values) - 1])
+        return [*zip(values, (found.embedding, *gradients), strict=True)]
+
+    def state_values(self) -> list[Tensor]:
+        """The states of `states` alone, without a sweep."""
         inside = self._inside()
         if inside.no_states:
             raise UnsupportedModelError(
                 f"the layers of the model cannot be told apart: {inside.no_states}; leave layers out"
             )
-        found = self._gradient(composite, target)
-        gradients = map(found.scaled, found.inside[: len(inside.states)])
-        return [
-            (self.embedding.detach(), found.embedding),
-            *zip((site.value for site in inside.states), gradients, strict=True),
-        ]
+        return [self.embedding.detach(), *(site.value for site in inside.states)]
 
     def heads(self, composite: Composite, target: ResolvedTarget) -> list[tuple[Tensor, Tensor]]:
         """(batch, heads, queries, width): what the heads of each attention hand on, and what arrives there.
@@ -189,11 +191,23 @@ class ForwardPass:
         It takes a pass that was run for `GRADIENT` and for attention; zero where nothing arrives.
         """
         edges = [layer.at for layer in self.attention if layer.at is not None]
-        found = self.swept(GRADIENT, self.logits, target.seed(self.logits.detach()), edges)
-        return [
-            torch.zeros_like(layer.weights()) if passed is None else layer.gradient(passed)
-            for layer, passed in zip(self.attention, found, strict=True)
-        ]
+        seed, scale = self._seed(target)
+        found = []
+        for layer, passed in zip(self.attention, self.swept(GRADIENT, self.logits, seed, edges), strict=True):
+            gradient = torch.zeros_like(layer.weights()) if passed is None else layer.gradient(passed)
+            found.append(gradient if scale is None else gradient * scale[:, None, None, None])
+        return found
+
+    def _seed(self, target: ResolvedTarget) -> tuple[Tensor, Tensor | None]:
+        """dy/dlogits in the type of the logits, and what each row is to be multiplied by, if anything.
+
+        Smaller than half precision holds, it is swept as if it were 1.
+        """
+        seed, scale = target.seed(self.logits.detach()), None
+        if seed.dtype != self.logits.dtype:
+            scale = seed.abs().amax(1).clamp_min(torch.finfo(seed.dtype).tiny)
+            seed = seed / scale[:, None]
+        return seed.to(self.logits.dtype), scale
 
     def _by_position(self, at: GradientEdge) -> Tensor | None:
         """How the logits, in a sum that none of them is likely to cancel, depend on an inner tensor."""
@@ -213,11 +227,8 @@ class ForwardPass:
                 *([] if books is None else [books]),
                 *(site.edge for site in sites),
             ]
-            seed, scale = target.seed(self.logits.detach()), None
-            if seed.dtype != self.logits.dtype:  # smaller than half precision holds: swept as if it were 1
-                scale = seed.abs().amax(1).clamp_min(torch.finfo(seed.dtype).tiny)
-                seed = seed / scale[:, None]
-            passed, *rest = self.swept(composite, self.logits, seed.to(self.logits.dtype), to)
+            seed, scale = self._seed(target)
+            passed, *rest = self.swept(composite, self.logits, seed, to)
             if passed is None:
                 raise UnsupportedModelError(
                     "no gradient arrives at the embedding: the model's logits do not depend on it, or an "

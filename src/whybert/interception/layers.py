@@ -11,24 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import saved_tensors_hooks
 
 from whybert.errors import UnsupportedModelError
 from whybert.foreign import bare, kind_of
 from whybert.interception.calls import mapped, tensors_in
-from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
 from whybert.interception.running import run
-from whybert.lrp.composites import Composite
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer.  hidden: what it reads, (batch, positions, hidden).  at: where its gradient arrives."""
-
-    module: nn.Module
-    hidden: Tensor
-    at: GradientEdge
 
 
 @dataclass(eq=False)
@@ -42,16 +31,13 @@ class _Call:
     inner: list[_Call] = field(default_factory=list)
 
 
-def run_by_layers(
-    model: nn.Module,
-    inputs: Mapping[str, Tensor],
-    composites: Iterable[Composite] = (),
-    at: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[ForwardPass, tuple[Layer, ...]]:
-    """Run the model as `run` does with attention, and tell its layers.
+def find_layers(
+    model: nn.Module, inputs: Mapping[str, Tensor], at: Callable[[Tensor], Tensor] | None = None
+) -> tuple[nn.Module, ...]:
+    """Run the model, and tell its layers in the order in which they are called.
 
     They are the largest modules that take hidden states (batch, positions, hidden) through exactly one
-    attention; each reads what the one before returns.
+    attention; each reads what the one before returns.  One that is called again is there again.
 
     Raises UnsupportedModelError where they cannot be told.
     """
@@ -71,10 +57,10 @@ def run_by_layers(
             call.output = found
             open_calls[-1].inner += call.inner if found is None else [call]
 
-        with hooked(bare(model).modules(), before, after):
+        with nothing_saved(), hooked(bare(model).modules(), before, after):
             yield
 
-    forward = run(model, inputs, composites, attention=True, at=at, within=within)
+    forward = run(model, inputs, (), attention=True, at=at, within=within)
     calls = top.inner
     reason = forward.untraceable
     if reason is None and (not calls or len(calls) != len(forward.attention)):
@@ -87,11 +73,12 @@ def run_by_layers(
             f"the layers of {kind_of(model)} cannot be told apart: {reason}; use another method, such as "
             "attnlrp"
         )
-    return forward, tuple(
-        Layer(call.module, call.hidden.detach(), get_gradient_edge(call.hidden))
-        for call in calls
-        if call.hidden is not None
-    )
+    return tuple(call.module for call in calls)
+
+
+def nothing_saved() -> saved_tensors_hooks:
+    """Autograd's graph tells what descends from what; in this block it keeps no numbers for a sweep."""
+    return saved_tensors_hooks(lambda tensor: None, lambda kept: kept)
 
 
 def same(a: Tensor | None, b: Tensor | None) -> bool:
@@ -109,7 +96,7 @@ def _hidden_in(mode: Interception, value: Any) -> Iterator[Tensor]:
 @contextmanager
 def at_layers(
     mode: Interception,
-    layers: Sequence[Layer],
+    layers: Sequence[nn.Module],
     before: Callable[[Tensor], Tensor],
     after: Callable[[Tensor], None],
 ) -> Iterator[None]:
@@ -127,7 +114,7 @@ def at_layers(
     def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         after(next(_hidden_in(mode, output)))
 
-    with hooked({layer.module for layer in layers}, change, look):
+    with hooked(set(layers), change, look):
         yield
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from whybert.errors import UnsupportedModelError, UnsupportedOperationError
 from whybert.interception.calls import bind, name_of
-from whybert.interception.layers import Layer, at_layers, same
+from whybert.interception.layers import at_layers, nothing_saved, same
 from whybert.interception.mode import Interception
 from whybert.interception.notes import ATTENTION, note, note_elementwise, noted, origin
 from whybert.interception.running import run
@@ -374,7 +374,7 @@ def run_copies(
     inputs: Mapping[str, Tensor],
     embedding: Tensor,
     mode: Callable[..., Copies],
-    layers: Sequence[Layer],
+    layers: Sequence[nn.Module],
     look: Callable[[Tensor], Tensor],
 ) -> tuple[Copies, Tensor, list[Tensor]]:
     """Run copies of the inputs in one pass, of which no numbers are kept for a backward pass.
@@ -404,9 +404,8 @@ def run_copies(
     @contextmanager
     def within(entered: Any) -> Iterator[None]:
         made.append(entered)
-        # The graph tells what descends from what; its numbers are not needed.
         with (
-            torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda kept: kept),
+            nothing_saved(),
             at_layers(
                 entered, layers, entered.enter, lambda hidden: seen.append(look(entered.leave(hidden)))
             ),

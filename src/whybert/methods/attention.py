@@ -14,6 +14,7 @@ from whybert.errors import UnsupportedModelError, UsageError
 from whybert.interception import Attention, ForwardPass
 from whybert.lrp.composites import GRADIENT, Composite
 from whybert.methods.base import Method
+from whybert.methods.baselines import check_baseline, start
 from whybert.methods.question import Question
 
 
@@ -31,7 +32,7 @@ class AttentionMethod(Method):
 
     def traced(self, question: Question) -> ForwardPass:
         """The forward pass, whose attention is known whole.  Raises UnsupportedModelError."""
-        forward = question.forward(self.composites(), attention=True)
+        forward = question.forward(self.composites(), attention=True, inside=self.needs_inside)
         if forward.untraceable is not None or not forward.attention:
             raise UnsupportedModelError(
                 f"{self.name} traces attention weights over the positions of the text, from layer to layer, "
@@ -160,3 +161,86 @@ class GradientAttention(AttentionMethod):
             relevance = (gradient.to(wide) * weights.to(wide)).clamp_min(0.0).mean(1)
             mixed.append(relevance + torch.eye(relevance.shape[-1]).to(relevance))
         return handed_down(forward.read_positions(self.name), mixed), None
+
+
+@dataclass(frozen=True)
+class AttCAT(AttentionMethod):
+    """`attcat`: sum_l a_l * (h_l . dy/dh_l) of each token, with h_l what layer l reads.
+
+    a_l is the attention that the token gets in layer l, the mean over heads and queries (padding does not
+    ask).  The released code scales the scores of a text to 0 to 1; here they keep their signs.
+    Source: Qiang et al., "AttCAT", NeurIPS 2022, equations 6 to 8, and the code released with it.
+    """
+
+    name: ClassVar[str] = "attcat"
+    summary: ClassVar[str] = (
+        "AttCAT: gradient x state in each layer, weighted by the attention that a token gets"
+    )
+    source: ClassVar[str] = "Qiang et al. 2022"
+    place: ClassVar[int] = 43
+    signed: ClassVar[bool] = True
+
+    @property
+    def passes(self) -> str:
+        return "1 forward, 1 backward"
+
+    @property
+    def needs_inside(self) -> bool:
+        return True
+
+    def composites(self) -> tuple[Composite, ...]:
+        return (GRADIENT,)
+
+    def reference(self, question: Question) -> list[Tensor | float]:
+        """What is taken from h_l in each layer, the first one first."""
+        return [0.0] * len(question.forward(self.composites(), attention=True, inside=True).attention)
+
+    def attribute(self, question: Question) -> tuple[Tensor, None]:
+        forward = self.traced(question)
+        states = forward.states(GRADIENT, question.target)
+        asking = torch.ones_like(forward.embedding[..., 0])
+        if "attention_mask" in question.inputs:
+            own = slice(None) if forward.own is None else forward.own
+            asking[:, own] = question.inputs["attention_mask"].to(asking)
+        total = torch.zeros_like(asking, dtype=torch.promote_types(asking.dtype, torch.float32))
+        layers = zip(states, forward.attention, self.reference(question), strict=False)
+        for (state, gradient), layer, reference in layers:
+            got = mean_of_heads(layer)
+            got = handed_down(asking / asking.sum(1, keepdim=True).to(got), [got])
+            activation = (state - reference).to(total.dtype) * gradient.to(total.dtype)
+            total += got * activation.sum(-1)
+        return total, None
+
+
+@dataclass(frozen=True)
+class ContrastCAT(AttCAT):
+    """`contrast_cat`: AttCAT of h_l - r_l, with r_l what layer l reads of a reference text.
+
+    baseline: the reference, as of `integrated_gradients`: a name of `BASELINES`, which changes the words of
+    the text and keeps its length, or a text whose tokens stand in for those of the words.
+    The paper takes the states of up to 30 training texts that the model gives another class, scales each map
+    to 0 to 1 and averages those which do best in a deletion test on the text itself.  Here nothing is chosen
+    by the metric that methods are judged by, and a reference needs no training set: unscaled maps are linear
+    in r_l, so that one mean reference stands for many.
+    Source: Han et al., "Contrast-CAT", UAI 2025 (arXiv 2507.21186).
+    """
+
+    name: ClassVar[str] = "contrast_cat"
+    summary: ClassVar[str] = "Contrast-CAT: AttCAT of what differs from the states of a reference text"
+    source: ClassVar[str] = "Han et al. 2025"
+    needs: ClassVar[str] = "a mask token, unless baseline is another"
+
+    baseline: str = "mask"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_baseline(self.baseline)
+
+    @property
+    def passes(self) -> str:
+        return "3 forward, 1 backward"
+
+    def reference(self, question: Question) -> list[Tensor | float]:
+        begin = start(question, self.baseline).embedding
+        forward = question.forward(self.composites(), inside=True, at=lambda _: begin)
+        return [*forward.state_values()]

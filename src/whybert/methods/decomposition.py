@@ -8,10 +8,10 @@ from functools import partial
 from typing import ClassVar, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from whybert.errors import UsageError
-from whybert.interception.layers import Layer, run_by_layers
+from whybert.interception.layers import find_layers
 from whybert.interception.parts import ByValues, Mixing, Parts, ZeroedValues, run_copies
 from whybert.lrp.composites import CP_LRP, Composite
 from whybert.methods.attention import AttentionMethod, handed_down
@@ -24,10 +24,18 @@ _MOST: Final = 2**17
 """Tokens of a text and all its parts that are held at once, at a few numbers of each feature of a layer."""
 
 
-def layers_of(question: Question) -> tuple[Layer, ...]:
-    """Raises UnsupportedModelError where they cannot be told."""
-    embedding = question.shared.forward.embedding.detach()
-    return run_by_layers(question.model, question.inputs, at=lambda _: embedding)[1]
+def layers_of(question: Question) -> tuple[nn.Module, ...]:
+    """Told from the first text, once for all methods and targets of a call.
+
+    Raises UnsupportedModelError where they cannot be told.
+    """
+    if "layers" not in question.found:
+        first = slice(0, 1)
+        embedding = question.shared.forward.embedding.detach()[first]
+        inputs = _texts(question.inputs, first)
+        question.found["layers"] = find_layers(question.model, inputs, lambda _: embedding)
+    layers: tuple[nn.Module, ...] = question.found["layers"]
+    return layers
 
 
 def _texts(inputs: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
@@ -188,6 +196,14 @@ class DecompX(Method):
     def attribute(self, question: Question) -> tuple[Tensor, Tensor | None]:
         if not self.include_biases:
             return CPLRP().attribute(question)
+        if self.name not in question.found:
+            question.found[self.name] = self._parts(question)
+        logits: Tensor = question.found[self.name]
+        seed = question.target.seed(question.logits).to(logits)
+        return (logits * seed[:, None]).sum(-1), None
+
+    def _parts(self, question: Question) -> Tensor:
+        """The logits of each token's part, (batch, positions, labels)."""
         embedding = question.forward(self.composites()).embedding.detach()
         texts, length, _ = embedding.shape
         copies = length + 2
@@ -208,8 +224,5 @@ class DecompX(Method):
             inputs, made = _texts(question.inputs, rows), partial(Parts, copies=copies, shared=True)
             mode, logits, _ = run_copies(question.model, inputs, parts, made, layers, lambda rows: rows[:0])
             assert isinstance(mode, Parts)
-            whole, _, *sources = mode.check_sum(logits, self.name)
-            chosen = torch.arange(texts, device=embedding.device)[rows]
-            seed = question.target.select(chosen).seed(question.logits[rows]).to(whole)
-            found.append((torch.stack(sources) * seed).sum(-1).T)
-        return torch.cat(found), None
+            found.append(mode.check_sum(logits, self.name)[2:].transpose(0, 1))
+        return torch.cat(found)
