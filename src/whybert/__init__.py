@@ -31,6 +31,7 @@ _PUBLIC = {
     "Explanations": "explanation",
     "FileError": "errors",
     "InputError": "errors",
+    "Interactions": "interacting",
     "METHODS": "methods",
     "STANDARD": "methods",
     "METRICS": "evaluation.metrics",
@@ -57,6 +58,7 @@ _PUBLIC = {
     "evaluate": "evaluation.bench",
     "explain": "explaining",
     "html": "saving",
+    "interactions": "interacting",
     "load": "saving",
     "load_data": "datasets:load",
     "plot_deletion": "evaluation.plots",
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
         Window,
         Word,
     )
+    from whybert.interacting import Interactions, interactions
     from whybert.methods import METHODS, STANDARD
     from whybert.render.plot import plot_methods
     from whybert.saving import html, load, save
@@ -120,6 +123,7 @@ __all__ = [
     "Explanations",
     "FileError",
     "InputError",
+    "Interactions",
     "MissingExtraError",
     "ModelError",
     "ModelLoadError",
@@ -144,6 +148,7 @@ __all__ = [
     "evaluate",
     "explain",
     "html",
+    "interactions",
     "load",
     "load_data",
     "plot_deletion",
