@@ -144,6 +144,11 @@ class Interactions:
         from whybert.render import number, shorten, visible
         from whybert.render.tables import NumberTable
 
+        least = 1e-9 * max((abs(value) for row in self.matrix() for value in row), default=0.0)
+
+        def said(value: float, sign: bool, digits: int = 3) -> str:
+            return number(value if abs(value) > least else 0.0, sign, digits)  # no rounding of sums
+
         names = [shorten(" ".join(part.text.split()), 20) for part in self.parts]
         if len(set(names)) < len(names):
             names = [f"{name} {place}" for place, name in enumerate(names, 1)]
@@ -154,7 +159,7 @@ class Interactions:
         shown: list[RenderableType] = [head]
         if 1 < len(names) <= _SHOWN:
             rows = [
-                (name, [number(value, digits=2) for value in values])
+                (name, [said(value, True, 2) for value in values])
                 for name, values in zip(names, self.matrix(), strict=True)
             ]
             shown += [RichText(), NumberTable("alone / together", names, rows)]
@@ -163,8 +168,8 @@ class Interactions:
                 (
                     f"{names[each.first]} + {names[each.second]}",
                     [
-                        number(each.strength, self.signed),
-                        f"+-{number(each.error, False)}" if each.error else "",
+                        said(each.strength, self.signed),
+                        f"±{said(each.error, False)}" if each.error > least else "",
                     ],
                 )
                 for each in self.top()
