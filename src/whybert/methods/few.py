@@ -177,9 +177,10 @@ class IntegratedAttnLRP(FewPasses):
 class IterativeAttnLRP(FewPasses):
     """`iterative_attnlrp`: an order of the words, re-explained after each tenth of them is taken away.
 
-    Of the units that are left those of the highest scores in the text without the others are next.  The score
-    of the r-th of n units is (n - r + 1) / n, divided equally among its tokens: an order, which says nothing
-    of how much a word counts or whether it speaks for or against.
+    Of the units that are left those of the highest scores in the text without the others are next.  A unit's
+    score is the one that it has when its turn comes, in a text in which those before it are missing.  Where
+    these scores rise along the order they are levelled (`levelled`), so that the scores tell the order; what
+    a unit gains or loses by it is shared equally by its tokens.  Special tokens have none.
 
     steps: how many times it is explained; a text of fewer units is once for each.
     by: how units are taken away.
@@ -191,7 +192,6 @@ class IterativeAttnLRP(FewPasses):
     source: ClassVar[str] = "whybert; after Achtibat et al. 2024"
     needs: ClassVar[str] = "a mask token, unless by=delete"
     place: ClassVar[int] = 7
-    signed: ClassVar[bool] = False
 
     steps: int = field(default=10, metadata={"least": 1})
     by: Literal["mask", "delete"] = "mask"
@@ -207,8 +207,9 @@ class IterativeAttnLRP(FewPasses):
             sorted({math.ceil(step * len(row) / self.steps) for step in range(self.steps + 1)})
             for row in units
         ]
-        orders: list[list[int]] = [[] for _ in units]
         found = list(self.of_the_whole(question)[:, None])
+        scores = torch.zeros(len(found), found[0].shape[1], dtype=torch.float64)
+        orders: list[dict[int, float]] = [{} for _ in units]  # units with their values, as they are taken
         for turn in range(1, self.steps + 1):
             for row, order in enumerate(orders):
                 if turn < len(stops[row]):
@@ -218,7 +219,9 @@ class IterativeAttnLRP(FewPasses):
                         if unit not in order
                     }
                     ranked = sorted(value, key=value.__getitem__, reverse=True)
-                    order += ranked[: stops[row][turn] - len(order)]
+                    for unit in ranked[: stops[row][turn] - len(order)]:
+                        order[unit] = value[unit]
+                        scores[row, list(units[row][unit])] = found[row][0, list(units[row][unit])]
             left = [
                 torch.tensor([[unit not in order for unit in range(len(units[row]))]], dtype=torch.bool)
                 for row, order in enumerate(orders)
@@ -227,5 +230,26 @@ class IterativeAttnLRP(FewPasses):
             if not any(map(len, kept)):
                 break
             found = question.parts(kept, self.unit, self.by, self.composite)
-        values = [[1 - order.index(unit) / len(order) for unit in range(len(order))] for order in orders]
-        return question.spread(values, self.unit), None
+        for row, order in enumerate(orders):
+            levels = levelled(list(order.values()))
+            for (unit, own), level in zip(order.items(), levels, strict=True):
+                members = list(units[row][unit])
+                scores[row, members] += (level - own) / len(members)
+        return as_scores(scores, question), None
+
+
+def levelled(values: Sequence[float]) -> list[float]:
+    """The nearest values that never rise, by least squares, less a 1e-5th of the largest at each step.
+
+    Pool adjacent violators: a run that rises is its mean; the steps keep the places in it apart.
+    """
+    pools: list[list[float]] = []
+    for value in values:
+        pools.append([value])
+        while len(pools) > 1 and math.fsum(pools[-2]) * len(pools[-1]) < math.fsum(pools[-1]) * len(
+            pools[-2]
+        ):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    step = 1e-5 * max(map(abs, values), default=0.0)
+    means = (math.fsum(pool) / len(pool) for pool in pools for _ in pool)
+    return [mean - place * step for place, mean in enumerate(means)]
