@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -481,6 +482,22 @@ def test_files_know_the_quantity(tmp_path: Path, suffix: str) -> None:
     old = found[0].to_dict()
     del old["quantity"]
     assert Explanation.from_dict(old).quantity == "logit"
+
+
+def test_a_function_of_texts_has_probabilities_and_no_logits() -> None:
+    def function(texts: list[str]) -> list[list[float]]:
+        return [[0.9, 0.1] if "bad" in text else [0.3, 0.7] for text in texts]
+
+    classifier = Classifier.of(function)
+    for quantity, change in (
+        ("logit", 0.6),
+        ("probability", 0.6),
+        ("log_probability", math.log(3)),
+        ("margin", math.log(9) - math.log(3 / 7)),
+    ):
+        first, second = explain(classifier, "a bad film", "occlusion", "all", quantity=quantity)
+        assert first.words()[1].score == pytest.approx(change)
+        assert first.quantity == second.quantity == (quantity if quantity != "logit" else "probability")
 
 
 def test_what_people_see() -> None:

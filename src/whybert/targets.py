@@ -189,7 +189,7 @@ def check_quantity(quantity: str, target: TargetLike, labels: Sequence[str], lin
         UnknownNameError: there is no such quantity.
         TargetError: the model does not have it, or it is of no class, or of no two.
     """
-    if quantity not in QUANTITIES:
+    if not isinstance(quantity, str) or quantity not in QUANTITIES:
         raise UnknownNameError("quantity", quantity, QUANTITIES)
     found = QUANTITIES[quantity]
     if link not in found.links:
