@@ -740,7 +740,7 @@ PYTHON: list[Python] = [
         ("torch.tensor([0.5, 1.0])", ""), ("torch.zeros(2, 2, 2, dtype=int)", ""), ("[[0, 1]]", ""), ("[[0, 1], [1, 0]]", ""), ("float('nan')", ""), ("object()", ""), ("pd.Series([0.0, 1.0])", ""), ("pd.Series([0, None])", ""),
     )),
     *(Python(f"quantity {value}", f"explain(C, ['a', 'b'], quantity={value})", "UsageError", words) for value, words in (
-        ("'odds'", "unknown quantity 'odds'"), ("None", "None"), ("3", "3"), ("['logit']", "unknown quantity"), ("''", "unknown quantity"), ("'Logit'", "did you mean 'logit'"),
+        ("'odds'", "unknown quantity 'odds'"), ("3", "3"), ("['logit']", "unknown quantity"), ("''", "unknown quantity"), ("'Logit'", "did you mean 'logit'"),
         ("'margin', target=(0, 1)", "no margin"), ("'entropy', target=[0, (1, 0)]", "no entropy"), ("'entropy', target='all'", "all"), ("'logit', target=['all', 0]", "expected one class"), ("'logit', target=('all', 0)", "expected one class"),
     )),
     Python("every class of no text", "explain(C, [], target='all', quantity='probability')", gives=[]),

@@ -490,14 +490,14 @@ def test_a_function_of_texts_has_probabilities_and_no_logits() -> None:
 
     classifier = Classifier.of(function)
     for quantity, change in (
-        ("logit", 0.6),
+        (None, 0.6),
         ("probability", 0.6),
         ("log_probability", math.log(3)),
         ("margin", math.log(9) - math.log(3 / 7)),
     ):
         first, second = explain(classifier, "a bad film", "occlusion", "all", quantity=quantity)
         assert first.words()[1].score == pytest.approx(change)
-        assert first.quantity == second.quantity == (quantity if quantity != "logit" else "probability")
+        assert first.quantity == second.quantity == (quantity or "probability")
 
 
 def test_what_people_see() -> None:

@@ -335,13 +335,13 @@ def quantity_of(model: nn.Module, quantity: str | None) -> str:
     Raises TargetError where the logit of such a function is asked for, which has none.
     """
     if not isinstance(model, TextModel) or model.answered == "identity":
-        return quantity or "logit"
+        return "logit" if quantity is None else quantity
     if quantity == "logit":
         raise TargetError(
             f"{model.name} answers probabilities, and has no logits; use quantity='probability' or "
             "'log_probability'"
         )
-    return quantity or "probability"
+    return "probability" if quantity is None else quantity
 
 
 def check_has_inside(model: nn.Module, needs: Mapping[str, bool]) -> None:
