@@ -309,7 +309,7 @@ class Bert:
         seed: Tensor,
         *,
         attention_constant: bool | Sequence[bool],
-        linear: Rule | None = None,
+        linear: Rule | Mapping[str, Rule] | None = None,
         gelu: Unary = lambda R, x, y: R,
         tanh: Unary = lambda R, x, y: R,
         softmax: Unary = softmax,
@@ -319,13 +319,16 @@ class Bert:
 
         attention_constant: AttnLRP, or CP-LRP where the attention weights are constants; or which of the two
             in each layer.
-        linear: the rule of linear layers; None is `epsilon`, in which nothing is stabilised.
+        linear: the rule of linear layers, or of those whose name begins so; for others and for None it is
+            `epsilon`, in which nothing is stabilised.
         gelu, tanh, softmax: what these hand on.  f(x) / x as a derivative is R handed on as it is.
         """
 
         def layer_rule(name: str, R: Tensor, x: Tensor, y: Tensor) -> Tensor:
             W, b = self._w(name)
-            return epsilon(R, x, W, y) if linear is None else linear(R, x, W, b)
+            rules = linear if isinstance(linear, Mapping) else {"": linear}
+            rule = next((rule for start, rule in rules.items() if rule and name.startswith(start)), None)
+            return epsilon(R, x, W, y) if rule is None else rule(R, x, W, b)
 
         if isinstance(attention_constant, bool):
             attention_constant = [attention_constant] * self.depth

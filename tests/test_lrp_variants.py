@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,9 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import oracles
-from models import CASES, inputs, make, shared_model, working_dtype
-from whybert import UsageError, attribute
+from models import CASES, Toy, inputs, make, shared_model, working_dtype
+from whybert import UnknownNameError, UnsupportedModelError, UsageError, attribute
+from whybert.interception import run
 from whybert.lrp import rules
+from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite, Mixed, linear_lrp, released_lrp
+from whybert.methods.relevance import ModifiedGradient
 
 Linear = Callable[[Tensor, rules.SavedLinear], Tensor]
 RULES: dict[str, tuple[Linear, oracles.Rule]] = {
@@ -120,8 +125,16 @@ def test_a_weight_for_each_head_is_a_layer_for_each(name: str) -> None:
 
 
 @cache
-def written_out(biases: bool = True) -> tuple[nn.Module, oracles.Bert, oracles.Trace, dict[str, Tensor]]:
-    model = make("bert", "sdpa", biases=biases, hidden_size=16, intermediate_size=20, num_attention_heads=2)
+def written_out(
+    layers: int = 2, attention: str = "sdpa"
+) -> tuple[nn.Module, oracles.Bert, Any, dict[str, Tensor]]:
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 20,
+        "num_attention_heads": 2,
+        "num_hidden_layers": layers,
+    }
+    model = make("bert", attention, **sizes)
     batch = inputs(model, (5,))
     twin = oracles.Bert(model.state_dict(), 2, model.config.layer_norm_eps)
     return model, twin, twin.forward(twin.embed(batch["input_ids"][0])), batch
@@ -160,9 +173,155 @@ def test_small_options_are_near_to_none() -> None:
         assert not torch.equal(found, expected)
 
 
+def through_gelu(R: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """By its derivative: R_in = x f'(x) R / f(x)."""
+    slope = 0.5 * (1 + torch.erf(x / 2**0.5)) + x * torch.exp(-x * x / 2) / (2 * torch.pi) ** 0.5
+    return x * slope * R / y
+
+
+def through_tanh(R: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return x * (1 - y * y) * R / y
+
+
+def tempered(R: Tensor, x: Tensor, s: Tensor, temperature: float) -> Tensor:
+    soft = torch.exp(x / temperature) / torch.exp(x / temperature).sum(-1, keepdim=True)
+    g = R / s
+    return x * soft * (g - (soft * g).sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.5])
+def test_gim_is_its_literal_version(temperature: float, attention: str) -> None:
+    model, twin, trace, batch = written_out(2, attention)
+    found = attribute(model, batch, "gim", 2, temperature=temperature)
+    expected = twin.modern(
+        trace,
+        torch.tensor([0.0, 0.0, 1.0]).double(),
+        attention_constant=False,
+        gelu=through_gelu,
+        tanh=through_tanh,
+        softmax=partial(tempered, temperature=temperature),
+    )
+    assert_same(found.relevance[0], expected)
+    assert found.relevance_sum is None  # it claims nothing
+    assert found.biases is None
+
+
+def test_libragrad_is_cp_lrp_but_for_the_tanh_of_the_pooler() -> None:
+    model, twin, trace, batch = written_out()
+    found = attribute(model, batch, "libragrad", 0)
+    seed = torch.tensor([1.0, 0.0, 0.0]).double()
+    assert_same(found.relevance[0], twin.modern(trace, seed, attention_constant=True, tanh=through_tanh))
+    for family in ("distilbert", "modernbert", "albert"):
+        other = shared_model(family, "sdpa")
+        both = attribute(other, inputs(other), ["libragrad", "cp_lrp"])
+        is_same = torch.equal(both["libragrad"].scores, both["cp_lrp"].scores)
+        assert is_same == (family != "albert")  # which has a pooler with a tanh
+
+
+# --- tables mixed by depth and by name ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("below", "constant"),
+    [
+        (0.0, [True, True, True]),
+        (1.0, [False, True, True]),
+        (0.5, [False, False, True]),
+        (2.0, [False, False, True]),
+        (0.99, [False, False, False]),
+        (7.0, [False, False, False]),
+    ],
+)
+def test_lower_layers_follow_attnlrp_and_upper_ones_cp_lrp(below: float, constant: list[bool]) -> None:
+    model, twin, trace, batch = written_out(3)
+    seed = torch.tensor([0.0, 1.0, 0.0]).double()
+    found = attribute(model, batch, "mixed_lrp", 1, below=below)
+    assert_same(found.relevance[0], twin.modern(trace, seed, attention_constant=constant))
+    turned = attribute(model, batch, "mixed_lrp", 1, below=below, lower="cp_lrp", upper="attnlrp")
+    expected = twin.modern(trace, seed, attention_constant=[not each for each in constant])
+    assert_same(turned.relevance[0], expected)
+
+
+@dataclass(frozen=True)
+class OfTable(ModifiedGradient):
+    """A method of one's own: a table."""
+
+    name: ClassVar[str] = "own"
+    summary: ClassVar[str] = "a table of one's own"
+    source: ClassVar[str] = "here"
+
+    table: Composite = CP_LRP
+
+    @property
+    def composite(self) -> Composite:
+        return self.table
+
+
+GAMMA = linear_lrp("gamma 0.5", rules.Gamma(0.5), "attnlrp")
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(
+    ("modules", "constant", "linear"),
+    [
+        ({"bert.encoder.layer.1": ATTN_LRP}, [True, False, True], ()),
+        ({"*.layer.[02].attention.self": ATTN_LRP}, [False, True, False], ()),
+        ({"*.layer.1": ATTN_LRP, "*.layer.1.attention": CP_LRP}, [True, True, True], ()),
+        ({"*.layer.0": GAMMA}, [False, True, True], ("bert.encoder.layer.0.",)),
+        ({"*.layer.2.intermediate": GAMMA}, [True] * 3, ("bert.encoder.layer.2.intermediate",)),
+        ({"*.intermediate.dense": GAMMA, "*.pooler": GAMMA, "classifier": GAMMA}, [True] * 3,
+         (*(f"bert.encoder.layer.{i}.intermediate" for i in range(3)), "bert.pooler", "classifier")),
+    ],
+)  # fmt: skip
+def test_a_module_is_named(
+    modules: dict[str, Composite], constant: list[bool], linear: tuple[str, ...], attention: str
+) -> None:
+    model, twin, trace, batch = written_out(3, attention)
+    found = attribute(model, batch, OfTable(Mixed("own", below=0, modules=modules)), 1)
+    twins = dict.fromkeys(linear, partial(oracles.favouring, gamma=0.5))
+    seed = torch.tensor([0.0, 1.0, 0.0]).double()
+    assert_same(found.relevance[0], twin.modern(trace, seed, attention_constant=constant, linear=twins))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(("family", "attention"), CASES)
+def test_a_mixed_sweep_is_two_sweeps_one_behind_the_other(family: str, attention: str) -> None:
+    """Down to the end of the first layer by one table, and on by the other: layers that share weights too."""
+    model = shared_model(family, attention, working_dtype(family, attention))
+    batch = inputs(model)
+    found = attribute(model, batch, ["attnlrp", "mixed_lrp:below=1", "cp_lrp"], 1)
+    forward = run(model, batch, [ATTN_LRP, CP_LRP], inside=True)
+    seed = F.one_hot(torch.ones(3, dtype=torch.long), 3).to(forward.logits)
+    edge = forward.inside.states[0].edge
+    (above,) = forward.swept(CP_LRP, forward.logits, seed, [edge])
+    expected = forward.embedding * forward.backward(ATTN_LRP, edge, above, forward.embedding)
+    narrow = family == "deberta" or forward.logits.dtype == torch.float32
+    bound = (1e-5 if narrow else 1e-12) * float(expected.detach().abs().max())
+    mixed = found["mixed_lrp:below=1"]
+    torch.testing.assert_close(mixed.relevance, expected.detach(), rtol=0, atol=bound)
+    for other in ("attnlrp", "cp_lrp"):
+        assert float((mixed.relevance - found[other].relevance).abs().max()) > 1e3 * bound
+
+
+def test_mixed_tables_are_checked() -> None:
+    model, *_, batch = written_out()
+    with pytest.raises(UnknownNameError, match=r"unknown module of the model for own '\*.layers.0'"):
+        attribute(model, batch, OfTable(Mixed("own", modules={"*.layers.0": CP_LRP})))
+    for part in (released_lrp(0.5), GRADIENT, Mixed("inner")):
+        with pytest.raises(UsageError, match=f"that are changed gradients.*found {part.name}"):
+            Mixed("own", upper=part)
+    with pytest.raises(UsageError, match=r"a number of layers, or a share of them below 1, found 1\.5"):
+        attribute(model, batch, "mixed_lrp:below=1.5")
+    toy = Toy()
+    with pytest.raises(UnsupportedModelError, match=r"cannot be told apart: it has no attention.*attnlrp"):
+        attribute(toy, {"input_ids": torch.arange(6).view(2, 3)}, "mixed_lrp")
+    assert attribute(toy, {"input_ids": torch.arange(6).view(2, 3)}, "mixed_lrp", below=0).scores.any()
+
+
 # --- every family ---------------------------------------------------------------------------------
 
-SPECS = ["epsilon", "gamma", "alpha_beta", "alpha_beta:alpha=2.0"]
+SPECS = ["epsilon", "gamma", "alpha_beta", "alpha_beta:alpha=2.0", "mixed_lrp", "libragrad", "gim"]
 
 
 @pytest.mark.parametrize(("family", "attention"), CASES)
@@ -173,7 +332,7 @@ def test_families(family: str, attention: str) -> None:
     with torch.no_grad():
         logits = model(**batch).logits
     narrow = family == "deberta" or logits.dtype == torch.float32
-    specs = [f"{spec}{',' if ':' in spec else ':'}attention=cp_lrp" for spec in SPECS]
+    specs = [f"{spec}{',' if ':' in spec else ':'}attention=cp_lrp" for spec in SPECS[:4]]
     together = attribute(model, batch, [*SPECS, *specs], 1)
     alone = {key: value[1:2, :6] for key, value in batch.items()}
     for name, found in together.items():
@@ -205,7 +364,7 @@ def test_without_biases_gamma_and_alpha_beta_hand_on_all(family: str, attention:
 def test_half_precision(dtype: torch.dtype) -> None:
     for family in ("bert", "modernbert", "albert"):
         model = shared_model(family, "sdpa", dtype)
-        for name, found in attribute(model, inputs(model), SPECS[:3]).items():
+        for name, found in attribute(model, inputs(model), [*SPECS[:3], *SPECS[4:]]).items():
             assert torch.isfinite(found.scores).all(), name
             assert found.scores.dtype == torch.float32, name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, Final
 
 from torch import Tensor
@@ -17,26 +17,30 @@ KNOWN_NODES: Final = frozenset(
     Convolution View UnsafeView ViewAs Reshape ReshapeAlias AsStrided Alias Transpose Permute Expand Repeat
     Clone Copy CopySlices ToCopy To Contiguous Squeeze Unsqueeze Unflatten Flatten Slice Select Narrow Index
     IndexSelect IndexPut Gather Chunk Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack
-    MaskedFill Where Softmax SafeSoftmax Detach ConstantPadNd
+    MaskedFill Where Detach ConstantPadNd
     """.split()  # noqa: SIM905 - a list literal would be one name a line
 )
+# Fused attention goes by its kernel, such as "ScaledDotProductFlashAttentionForCpu": its name begins so.
+FUSED_ATTENTION: Final = ("ScaledDotProduct",)
 # These are an operation's ordinary derivative: right only where no method of the call has a rule for it.
 NODES_BY_KIND: Final = {
     "layer_norm": ("NativeLayerNorm", "FusedLayerNorm"),
+    "softmax": ("Softmax", "SafeSoftmax", *FUSED_ATTENTION),
+    "activation": ("Gelu", "Relu", "Silu", "Tanh"),
     "power": ("Pow", "Sqrt", "Square"),
 }
 # What autograd leaves where a kernel has no derivative: backward it hands on nothing, with a warning.
 NODES_WITHOUT_DERIVATIVE: Final = frozenset({"WarnNotImplemented", "NotImplemented", "Error", "DelayedError"})
 
 
-def nodes_of(root: Any) -> Iterator[Any]:
-    """Every node of autograd's graph below `root`, once, the nearest first."""
-    waiting, seen = deque([root]), {root}
+def nodes_of(root: Any, known: Container[Any] = ()) -> Iterator[Any]:
+    """Every node of autograd's graph below `root`, once, the nearest first; what is known is passed over."""
+    waiting, seen = deque([] if root in known else [root]), {root}
     while waiting:
         node = waiting.popleft()
         yield node
         for following, _ in node.next_functions:
-            if following is not None and following not in seen:
+            if following is not None and following not in seen and following not in known:
                 seen.add(following)
                 waiting.append(following)
 

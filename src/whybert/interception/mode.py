@@ -25,6 +25,7 @@ from whybert.interception.calls import (
     tensors_in,
 )
 from whybert.interception.graph import (
+    FUSED_ATTENTION,
     KNOWN_NODES,
     NODES_BY_KIND,
     NODES_WITHOUT_DERIVATIVE,
@@ -48,11 +49,11 @@ from whybert.interception.notes import (
 )
 from whybert.interception.sites import Sites
 from whybert.interception.sub_layers import SubLayers
-from whybert.interception.trace import AttentionTrace
+from whybert.interception.trace import AttentionInputs, AttentionTrace
 from whybert.lrp import contractions
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
-from whybert.lrp.composites import REFUSED, Composite
+from whybert.lrp.composites import REFUSED, Composite, Mixed
 from whybert.quantised import linear_layer
 
 Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -114,7 +115,8 @@ class Interception(TorchFunctionMode):
         self.books: Tensor | None = None
         self.trace = AttentionTrace(attention)
         self.sub_layers = SubLayers(sub_layers)
-        self.sites = Sites(inside)
+        self._tables = tuple(part for composite in self.composites for part in composite.parts)
+        self.sites = Sites(inside or any(isinstance(c, Mixed) and c.by_depth for c in self.composites))
         self._loses = False
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
@@ -354,7 +356,7 @@ class Interception(TorchFunctionMode):
         return used
 
     def _has_rule(self, kind: str) -> bool:
-        return any(composite.rule(kind) is not None for composite in self.composites)
+        return any(table.rule(kind) is not None for table in self._tables)
 
     def check_graph(self, logits: Tensor) -> None:
         """Refuse what the mode cannot see: scripted functions, `autograd.Function`s of the model, vmap.
@@ -376,7 +378,7 @@ class Interception(TorchFunctionMode):
                 )
             if self._closed is None or getattr(node, "_forward_cls", None) in lrp.FUNCTIONS:
                 continue
-            if name not in allowed and not name.startswith("ScaledDotProduct"):
+            if name not in allowed and not name.startswith(tuple(allowed.intersection(FUSED_ATTENTION))):
                 raise UnsupportedOperationError(node.name(), self._name())
 
     # --- linear layers, LayerNorm, convolutions ------------------------------------------------------
@@ -524,7 +526,7 @@ class Interception(TorchFunctionMode):
                 x.transpose(1, 2), weight[..., 0], bias, lambda: func(x, weight, bias).transpose(1, 2)
             )
             return y.transpose(1, 2)
-        refusing = next((c for c in self.composites if c.rule("convolution") is REFUSED), None)
+        refusing = next((table for table in self._tables if table.rule("convolution") is REFUSED), None)
         if refusing is not None:
             raise UnsupportedOperationError(name_of(func), refusing.name)
         y = func(*args, **kwargs)
@@ -780,8 +782,14 @@ class Interception(TorchFunctionMode):
 
     def _softmax(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self.trace.closed_by(bind(args, kwargs, ("input",))[0])
-        y = self.trace.opened(func(*args, **kwargs), "a softmax")
-        axis = bind(args, kwargs, ("input", "dim"))[1]
+        x, axis = bind(args, kwargs, ("input", "dim"))
+        if self._has_rule("softmax"):
+            if axis is None:
+                return cast(Tensor, self._refuse(func, args, kwargs))
+            y = applied(lrp.Softmax, x, lambda: func(*args, **kwargs), axis, self.sweep)
+        else:
+            y = func(*args, **kwargs)
+        self.trace.opened(y, "a softmax")
         # not y itself: that would be a reference cycle
         is_last = axis in (-1, y.dim() - 1) and y.requires_grad
         return note(y, ATTENTION, ((y.detach(), get_gradient_edge(y)),) if is_last else ())
@@ -869,15 +877,27 @@ class Interception(TorchFunctionMode):
         query = self._share(query, *through_scores, *((("product", 0),) if k else ()))
         key = self._share(key, *through_scores, *((("product", 1),) if q else ()))
         value = self._share(value, *((("attention_values", 1),) if q or k else ()))
+        written_out = self._has_rule("softmax") and (q or k)
         output: Tensor = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
+            *(each.detach() if written_out else each for each in (query, key, value)),
             attn_mask=mask,
             is_causal=bool(is_causal),
             scale=scale,
             enable_gqa=bool(grouped),
         )
+        if written_out and query.dim() < 3:
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        if written_out:
+            size = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
+            scores = AttentionInputs(query, key, mask, bool(is_causal), size).scores()
+
+            def weights() -> Tensor:  # of a padding token that may see no key: zeros, as SDPA has them
+                return torch.softmax(scores, -1).nan_to_num(0.0)
+
+            heads = scores.shape[-3] // value.shape[-3]
+            values = value if heads == 1 else value.repeat_interleave(heads, -3)
+            attended = torch.matmul(applied(lrp.Softmax, scores, weights, -1, self.sweep), values)
+            output = applied(lrp.Valued, attended, output)
         self.trace.keep_fused(*given, output)
         self.trace.attended(output, output.dim() - 2)
         self.sites.attended_fused(output)
@@ -896,7 +916,7 @@ class Interception(TorchFunctionMode):
         """`operand`, whose backward pass will be multiplied by its share in each sweep."""
         if not operand.requires_grad:
             return operand
-        shares = {lrp.total_share(composite, positions) for composite in self.composites}
+        shares = {lrp.total_share(table, positions) for table in self._tables}
         if shares <= {1.0}:
             return operand
         if shares == {None}:  # a constant in every sweep: cut here, so that nothing is kept for it
@@ -910,7 +930,7 @@ class Interception(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _rule_owner(self, kind: str) -> str:
-        return next(composite.name for composite in self.composites if composite.rule(kind) is not None)
+        return next(table.name for table in self._tables if table.rule(kind) is not None)
 
     def _name(self) -> str:
         return self._closed.name if self._closed is not None else "lat"

@@ -19,6 +19,7 @@ from whybert.foreign import bare, kind_of
 from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
 from whybert.interception.notes import LOST, noted
+from whybert.interception.places import check_layers, modules_watched, told_apart
 from whybert.lrp.composites import Composite
 from whybert.lrp.functions import Sweep
 from whybert.positions import own_positions
@@ -68,6 +69,7 @@ def run(
         words=words,
     )
     with (
+        modules_watched(model, mode.composites) as calls,
         failures(model, inputs),
         torch.set_grad_enabled(mode.needs_graph),
         _cut_at_embedding(model, mode, at),
@@ -89,6 +91,11 @@ def run(
     mode.check_graph(logits)
     if sub_layers:
         mode.sub_layers.check_depth(logits)
+    found = mode.sites.found(mode.embedding, logits)
+    if any(len(composite.parts) > 1 for composite in mode.composites):
+        check_layers(mode.composites, found.no_states if found else "")
+        states = [site.edge for site in found.states] if found else []
+        told_apart(logits, mode.sweep, states, found.layers if found else None, calls)
     own = None
     if "input_ids" in inputs:
         own = own_positions(model, inputs, tuple(mode.embedding.shape[:2]), words)
@@ -106,7 +113,7 @@ def run(
         not_post_norm,
         mode.books,
         mode.trace.last,
-        mode.sites.found(mode.embedding, logits),
+        found if inside else None,
     )
 
 

@@ -40,6 +40,7 @@ class Inside:
     states: (batch, positions, width), what each layer but the first reads, and what comes out of the last.
     heads: what the heads of each attention hand on, see `by_head`.
     axes: of batch and heads in each of these.
+    layers: how many there are; None if that cannot be told.
     no_states, no_heads: why these cannot be told; empty if they can.
     is_ambiguous: whether there are as many heads or positions as texts, so that only the dependence of the
         logits tells which axis is the batch's.
@@ -49,6 +50,7 @@ class Inside:
     states: tuple[Site, ...] = ()
     heads: tuple[Site, ...] = ()
     axes: tuple[tuple[int, int], ...] = ()
+    layers: int | None = None
     no_states: str = ""
     no_heads: str = ""
     is_ambiguous: bool = False
@@ -151,9 +153,9 @@ class Sites:
         if not self.wanted or logits.grad_fn is None:
             return None
         batch, positions = self.size
-        states, no_states = [], ""
+        states, layers, no_states = [], None, ""
         try:
-            states = self._layers(logits.grad_fn, embedding)
+            states, layers = self._layers(logits.grad_fn, embedding)
         except _UnknownError as error:
             no_states = str(error)
         heads, no_heads = [], ""
@@ -180,19 +182,21 @@ class Sites:
             tuple(states),
             () if no_heads else tuple(heads),
             known,
+            layers,
             no_states,
             no_heads,
             is_ambiguous,
         )
 
-    def _layers(self, root: Any, embedding: Tensor) -> list[Site]:
-        """The states at which one layer ends and the next begins, and the last that the logits are made of.
+    def _layers(self, root: Any, embedding: Tensor) -> tuple[list[Site], int]:
+        """The states at which one layer ends and the next begins, the last that the logits are made of, and
+        how many layers there are.
 
         Raises _UnknownError.
         """
         attentions = {each.kept.edge.node for each in self._attended}
         nodes = list(_cuts(root, embedding))
-        below = sum(node in attentions for node, _ in nodes)
+        below = layers = sum(node in attentions for node, _ in nodes)
         if not below:
             raise _UnknownError("it has no attention, by which they are told apart")
         cuts: dict[int, list[_Kept]] = {}  # those that are states, from the top down, by attentions below
@@ -217,7 +221,7 @@ class Sites:
                 )
         if self._is_swapped and any(site.value.shape[1] == site.value.shape[2] > 1 for site in sites):
             raise _UnknownError("there are as many positions as the states are wide, and it swaps the two")
-        return sites
+        return sites, layers
 
 
 def _cuts(root: Any, leaf: Tensor) -> Iterator[tuple[Any, set[int] | None]]:

@@ -58,8 +58,8 @@ class AttentionInputs:
             value = value.repeat_interleave(passed.shape[-3] // value.shape[-3], -3)
         return torch.matmul(passed, value.mT)
 
-    def weights(self) -> Tensor:
-        """softmax(Q K^T * scale + mask), (batch, heads, queries, keys)."""
+    def scores(self) -> Tensor:
+        """Q K^T * scale + mask, (batch, heads, queries, keys)."""
         key = self.key
         if key.shape[-3] != self.query.shape[-3]:  # grouped queries
             key = key.repeat_interleave(self.query.shape[-3] // key.shape[-3], -3)
@@ -72,8 +72,11 @@ class AttentionInputs:
                 scores = scores.masked_fill(~self.mask, float("-inf"))
             else:
                 scores = scores + self.mask
-        # A row whose keys are all masked is that of a padding token.  SDPA gives it zeros.
-        return torch.softmax(scores, -1).nan_to_num(0.0)
+        return scores
+
+    def weights(self) -> Tensor:
+        """The softmax of the scores; zeros, as SDPA has them, for a padding token that may see no key."""
+        return torch.softmax(self.scores(), -1).nan_to_num(0.0)
 
 
 Attention: TypeAlias = AttentionWeights | AttentionInputs

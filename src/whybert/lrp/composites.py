@@ -10,6 +10,7 @@ A kind that a table does not name keeps its ordinary derivative, so the empty ta
 | `layer_norm`       | a function of (relevance, saved LayerNorm)                                    |
 | `quotient`         | the shares of numerator and denominator, where both depend on the input       |
 | `product`          | the shares of the two factors of a gate or of Q K^T                           |
+| `softmax`          | a function of (relevance, saved softmax); fused attention is written out then |
 | `attention_values` | the shares of attention weights A and values V in A V                         |
 | `convolution`      | only ever `REFUSED`: it is linear, so no table needs a rule of its own        |
 
@@ -20,17 +21,22 @@ its relevance to each of them and so double it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from torch import Tensor
 
-from whybert.errors import UnknownNameError
+from whybert.errors import UnknownNameError, UsageError
 from whybert.lrp import rules
 
+Table = Mapping[str, Any]
+Attention = Literal["attnlrp", "cp_lrp"]
+"""Which of the two treats attention, and whatever else is no linear layer."""
 Shares = tuple[float | None, float | None]
 ORDINARY: Final[Shares] = (1.0, 1.0)
 REFUSED: Final = "refused"
@@ -41,6 +47,7 @@ KINDS: Final = (
     "layer_norm",
     "quotient",
     "product",
+    "softmax",
     "attention_values",
     "convolution",
 )
@@ -58,7 +65,7 @@ class Composite:
     """
 
     name: str
-    table: Mapping[str, Any] = field(default_factory=dict)
+    table: Table = field(default_factory=dict)
     closed: bool = True
     as_gradient: bool = True
 
@@ -73,6 +80,15 @@ class Composite:
         """Whether its sweep is a gradient, in which the relevance of a constant is constant * gradient."""
         return self.closed and self.as_gradient
 
+    @property
+    def parts(self) -> tuple[Composite, ...]:
+        """The tables of which some operation follows one."""
+        return (self,)
+
+    def at(self, place: Place) -> Composite:
+        """The table of the operations at a place in the model."""
+        return self
+
     def rule(self, kind: str) -> Any:
         """The rule for `kind`; None stands for the ordinary derivative."""
         return self.table.get(kind)
@@ -81,6 +97,74 @@ class Composite:
         """The shares of the two operands; both 1 stands for the ordinary derivative."""
         shares: Shares = self.table.get(kind, ORDINARY)
         return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a model an operation is.
+
+    layer: the number of its layer, from 0; what is behind the last layer has the number of layers there are.
+    layers: how many there are; None if they cannot be told apart.
+    modules: the names of the modules it runs in, of those that are asked for, the innermost last.
+    """
+
+    layer: int
+    layers: int | None
+    modules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed(Composite):
+    """Other tables in other parts of a model, told by depth or by the names of modules.
+
+    lower, upper: of the layers below, and of all else above.
+    below: how many layers `lower` is for, from the embedding on; below 1 as a share of all layers, to the
+        nearest number.
+    modules: tables by the names of modules, in which * stands for anything; of several that an operation
+        runs in, the innermost counts, before any depth.
+
+    Raises UsageError where tables cannot stand in one sweep.
+    """
+
+    lower: Composite = field(default_factory=lambda: ATTN_LRP)
+    upper: Composite = field(default_factory=lambda: CP_LRP)
+    below: float = 0.5
+    modules: Mapping[str, Composite] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modules", MappingProxyType(dict(self.modules)))
+        if self.table:
+            raise UsageError(f"expected the rules of {self.name} in its parts, found a table of its own")
+        for part in self.parts:
+            if not part.keeps_books or len(part.parts) > 1:
+                raise UsageError(
+                    f"expected parts of {self.name} that are changed gradients, each with a table, found "
+                    f"{part.name}"
+                )
+        if self.below < 0 or (self.below > 1 and self.below != int(self.below)):
+            raise UsageError(
+                f"expected below of {self.name} to be a number of layers, or a share of them below 1, found "
+                f"{self.below}"
+            )
+
+    @property
+    def by_depth(self) -> bool:
+        """Whether layers have to be told apart."""
+        return self.lower is not self.upper and self.below > 0
+
+    @property
+    def parts(self) -> tuple[Composite, ...]:
+        return tuple(dict.fromkeys((self.upper, self.lower, *self.modules.values())))
+
+    def at(self, place: Place) -> Composite:
+        for name in reversed(place.modules):
+            for pattern, composite in self.modules.items():
+                if fnmatchcase(name, pattern):
+                    return composite
+        if not self.by_depth or place.layers is None:
+            return self.upper
+        count = self.below if self.below >= 1 else math.floor(self.below * place.layers + 0.5)
+        return self.lower if place.layer < min(count, place.layers) else self.upper
 
 
 GRADIENT: Final = Composite("gradient", closed=False)
@@ -107,8 +191,24 @@ ATTN_LRP: Final = Composite(
 CP_LRP: Final = Composite("cp_lrp", {**ATTN_LRP.table, "attention_values": (None, 1.0)})
 
 
-Attention = Literal["attnlrp", "cp_lrp"]
-"""Which of the two treats attention, and whatever else is no linear layer."""
+# Mehri et al., "LibraGrad", CVPR 2025 (arXiv 2411.16760): attention weights, the gates of x g(x) and
+# LayerNorm's deviation are constants, products are halved.  CP-LRP, but for a tanh, which has no gate.
+LIBRAGRAD: Final = Composite("libragrad", {**CP_LRP.table, "activation": rules.gate})
+
+
+@cache
+def gim(temperature: float) -> Composite:
+    """Edin et al., "GIM", 2025 (arXiv 2505.17630): softmax's derivative at a temperature, LayerNorm's
+    deviation a constant, products halved; activations keep their derivative."""
+    table = {kind: rule for kind, rule in ATTN_LRP.table.items() if kind not in ("activation", "power")}
+    return Composite("gim", {**table, "softmax": rules.Tempered(temperature)})
+
+
+@cache
+def mixed_lrp(lower: Attention, upper: Attention, below: float) -> Composite:
+    """One of AttnLRP and CP-LRP in the lower layers, the other above."""
+    tables = {"attnlrp": ATTN_LRP, "cp_lrp": CP_LRP}
+    return Mixed("mixed_lrp", lower=tables[lower], upper=tables[upper], below=below)
 
 
 @cache  # one table for one rule: a forward pass that was run for it is known by it

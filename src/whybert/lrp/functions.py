@@ -17,10 +17,10 @@ from torch.autograd.function import once_differentiable
 
 from whybert.errors import UnsupportedOperationError
 from whybert.lrp.operations import Elementwise
-from whybert.lrp.rules import SavedElementwise, SavedLayerNorm, SavedLinear
+from whybert.lrp.rules import SavedElementwise, SavedLayerNorm, SavedLinear, SavedSoftmax
 
 if TYPE_CHECKING:
-    from whybert.lrp.composites import Composite
+    from whybert.lrp.composites import Composite, Place
 
 
 class Sweep:
@@ -34,6 +34,27 @@ class Sweep:
 
     def rule(self, kind: str) -> Any:
         return None if self.composite is None else self.composite.rule(kind)
+
+
+class Site:
+    """A sweep as it is at a place in the model: its composite is what it has for that place."""
+
+    __slots__ = ("place", "sweep")
+
+    def __init__(self, sweep: Sweep, place: Place) -> None:
+        self.sweep, self.place = sweep, place
+
+    @property
+    def composite(self) -> Composite | None:
+        return None if self.sweep.composite is None else self.sweep.composite.at(self.place)
+
+    @property
+    def books(self) -> bool:
+        return self.sweep.books
+
+    def rule(self, kind: str) -> Any:
+        composite = self.composite
+        return None if composite is None else composite.rule(kind)
 
 
 # Undefined gradients stay None on their way down: an operand that is a constant for this sweep then
@@ -208,7 +229,8 @@ def _unused(*_: Tensor) -> Tensor:
 class InnerFunction(torch.autograd.Function):
     """g(x) on its way into a composed activation or, as 1 / g(x), into a quotient.
 
-    No relevance may arrive here by another way where there is a rule: for `kind`, or any at all without one.
+    No relevance may arrive here by another way where there is a rule: for `kind`, or for activations without
+    one.
     """
 
     @staticmethod
@@ -233,7 +255,7 @@ class InnerFunction(torch.autograd.Function):
         if relevance is None:
             return (None,) * 5
         composite = ctx.sweep.composite
-        if composite is not None and composite.closed and (ctx.kind is None or composite.rule(ctx.kind)):
+        if composite is not None and composite.closed and composite.rule(ctx.kind or "activation"):
             raise UnsupportedOperationError(ctx.operation, composite.name)
         (passed,) = torch.autograd.grad(ctx.outer, ctx.inner, relevance, retain_graph=True)
         return passed, None, None, None, None
@@ -307,6 +329,45 @@ class RMSNorm(torch.autograd.Function):
         return passed.to(relevance.dtype), None, None, None, None
 
 
+class Softmax(torch.autograd.Function):
+    """y = softmax(x) over `axis`, as `compute` says it."""
+
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor, compute: Callable[[], Tensor], axis: int, sweep: Sweep) -> Tensor:
+        y = compute()
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, y)
+        ctx.axis, ctx.sweep = axis, sweep
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
+        if relevance is None:
+            return (None,) * 4
+        x, y = ctx.saved_tensors
+        rule: Callable[[Tensor, SavedSoftmax], Tensor] | None = ctx.sweep.rule("softmax")
+        if rule is None:
+            passed = y * (relevance - (y * relevance).sum(ctx.axis, keepdim=True))
+        else:
+            passed = rule(relevance, SavedSoftmax(x, y, ctx.axis))
+        return passed.to(x.dtype), None, None, None
+
+
+class Valued(torch.autograd.Function):
+    """x, with the value that the model's own operation has in its place."""
+
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor, value: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
+        return relevance, None
+
+
 class Share(torch.autograd.Function):
     """The identity, whose backward pass multiplies by a share that depends on the sweep's composite.
 
@@ -336,4 +397,15 @@ def total_share(composite: Composite | None, positions: tuple[tuple[str, int], .
     return None if None in shares else math.prod(share for share in shares if share is not None)
 
 
-FUNCTIONS: Final = (Activation, ComposedActivation, InnerFunction, LayerNorm, Linear, Offset, RMSNorm, Share)
+FUNCTIONS: Final = (
+    Activation,
+    ComposedActivation,
+    InnerFunction,
+    LayerNorm,
+    Linear,
+    Offset,
+    RMSNorm,
+    Share,
+    Softmax,
+    Valued,
+)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whybert.lrp.operations import Elementwise
+from whybert.lrp.operations import TANH, Elementwise
 
 STABILISER = 1e-7
 """The constant that the released code adds to the denominators (its `epsilon`)."""
@@ -52,6 +52,14 @@ class SavedLayerNorm(NamedTuple):
     rstd: Tensor
     weight: Tensor | None
     shape: tuple[int, ...]
+
+
+class SavedSoftmax(NamedTuple):
+    """y = softmax(x) over `axis`."""
+
+    x: Tensor
+    y: Tensor
+    axis: int
 
 
 # --- linear layers ---------------------------------------------------------------------------------
@@ -193,6 +201,31 @@ def identity(relevance: Tensor, saved: SavedElementwise) -> Tensor:
 def ratio(relevance: Tensor, saved: SavedElementwise) -> Tensor:
     """f(x) / x in place of f'(x): all of f(x)'s relevance belongs to x (AttnLRP's identity rule)."""
     return relevance * saved.function.ratio(saved.x, saved.y)
+
+
+def gate(relevance: Tensor, saved: SavedElementwise) -> Tensor:
+    """f(x) = x g(x) hands on by its gate g(x), a constant; what is no gate by its derivative (LibraGrad)."""
+    if saved.function is TANH:
+        return saved.function.derivative(relevance, saved.x, saved.y)
+    return ratio(relevance, saved)
+
+
+# --- softmax ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tempered:
+    """The derivative of softmax where it is softer: s (g - sum s g) with s = softmax(x / temperature).
+
+    Source: Edin et al. 2025 (arXiv 2505.17630), whose code leaves out the factor 1 / temperature too.
+    """
+
+    temperature: float
+
+    def __call__(self, relevance: Tensor, saved: SavedSoftmax) -> Tensor:
+        s = torch.softmax(_wide(saved.x) / self.temperature, saved.axis).nan_to_num(0.0)
+        g = _wide(relevance)
+        return (s * (g - (s * g).sum(saved.axis, keepdim=True))).to(relevance.dtype)
 
 
 # --- LayerNorm -------------------------------------------------------------------------------------

@@ -14,9 +14,12 @@ from whybert.lrp.composites import (
     ATTN_LRP,
     CP_LRP,
     GRADIENT,
+    LIBRAGRAD,
     Attention,
     Composite,
+    gim,
     linear_lrp,
+    mixed_lrp,
     released_lrp,
 )
 from whybert.lrp.rules import AlphaBeta, Epsilon, Gamma
@@ -236,3 +239,79 @@ class AlphaBetaLRP(ModifiedGradient):
     @property
     def composite(self) -> Composite:
         return linear_lrp(self.name, AlphaBeta(self.alpha), self.attention)
+
+
+@dataclass(frozen=True)
+class MixedLRP(ModifiedGradient):
+    """`mixed_lrp`: one of AttnLRP and CP-LRP in the lower layers of the model, the other above.
+
+    below: how many layers are the lower ones, counted from the embedding; below 1 as a share of all layers,
+        to the nearest number.
+    lower, upper: the rules there.
+    Tables that differ by the names of modules, and others: `whybert.lrp.composites.Mixed`.
+    """
+
+    name: ClassVar[str] = "mixed_lrp"
+    summary: ClassVar[str] = "AttnLRP in the lower layers, CP-LRP above"
+    source: ClassVar[str] = "composites: Montavon et al. 2019"
+    place: ClassVar[int] = 23
+
+    below: float = field(default=0.5, metadata={"least": 0})
+    lower: Attention = "attnlrp"
+    upper: Attention = "cp_lrp"
+
+    @property
+    def composite(self) -> Composite:
+        return mixed_lrp(self.lower, self.upper, self.below)
+
+
+@dataclass(frozen=True)
+class LibraGrad(ModifiedGradient):
+    """`libragrad`: gradient x input where what would make gradients too large or small is a constant.
+
+    Attention weights, gates of activations and LayerNorm's deviation are; products are halved.  That is
+    CP-LRP, but for a tanh, such as that of BERT's pooler, which keeps its derivative.
+    Source: Mehri et al., "LibraGrad", CVPR 2025 (arXiv 2411.16760).
+    """
+
+    name: ClassVar[str] = "libragrad"
+    summary: ClassVar[str] = "LibraGrad: gradient x input with gates, attention and deviations as constants"
+    source: ClassVar[str] = "Mehri et al. 2025"
+    kind: ClassVar[str] = "gradient"
+    place: ClassVar[int] = 24
+    complete: ClassVar[bool] = False
+
+    @property
+    def composite(self) -> Composite:
+        return LIBRAGRAD
+
+    def biases(self, question: Question) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class GIM(ModifiedGradient):
+    """`gim`: gradient x input with softmax's derivative at a higher temperature.
+
+    LayerNorm's deviation is a constant, and products are halved: V gets 1/2, Q and K 1/4, as in AttnLRP.
+    Activations keep their derivative.  The paper multiplies by E - E of another text, here it is E.
+
+    temperature: of the softmax whose derivative is taken; the attention weights are the model's.
+    Source: Edin et al., "GIM: Improved Interpretability for Large Language Models", 2025 (arXiv 2505.17630).
+    """
+
+    name: ClassVar[str] = "gim"
+    summary: ClassVar[str] = "GIM: gradient x input with softmax's derivative at temperature 2"
+    source: ClassVar[str] = "Edin et al. 2025"
+    kind: ClassVar[str] = "gradient"
+    place: ClassVar[int] = 25
+    complete: ClassVar[bool] = False
+
+    temperature: float = field(default=2.0, metadata={"above": 0})
+
+    @property
+    def composite(self) -> Composite:
+        return gim(self.temperature)
+
+    def biases(self, question: Question) -> None:
+        return None
