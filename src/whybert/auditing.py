@@ -33,9 +33,9 @@ from whybert.errors import InputError, ModelError, NonFiniteError, WhybertError,
 from whybert.explaining import Texts
 from whybert.explanation import Completeness
 from whybert.interception import name_of, run
-from whybert.lrp.composites import CP_LRP, GRADIENT
+from whybert.lrp.composites import GRADIENT
 from whybert.methods import STANDARD, Method, create_all
-from whybert.methods.relevance import CPLRP, ReleasedLRP
+from whybert.methods.relevance import ReleasedLRP
 from whybert.progress import reported
 from whybert.schema import write
 from whybert.targets import resolve
@@ -301,7 +301,7 @@ class _Examined:
         yield self._batch(method, found, alone)
         told = f"changed: {', '.join(sorted(changed)[:5])}"
         yield _judged("unchanged", method, float(len(changed)), 0.0, told)
-        if isinstance(method, CPLRP) or alone[0].biases is not None:
+        if method.accounts or alone[0].biases is not None:
             yield self._books(method, alone)
         if method.composites() == (GRADIENT,):
             yield self._on_copy("gradient", torch.float64, method, self._differences)
@@ -361,7 +361,7 @@ class _Examined:
             accounts.append(Completeness(tokens or 0.0, output or 0.0, biases, elsewhere, method.rest))
         open_shares = [account.open_share for account in accounts]
         worst = max(open_shares)
-        if not isinstance(method, CPLRP):
+        if not method.accounts:
             told = "it does not promise to account for the whole output"
             return Check("books", method.spec, "skipped", worst, None, told)
         told = f"{worst:.1e} of it is not accounted for"
@@ -371,7 +371,7 @@ class _Examined:
             model = self.model if isinstance(copied, str) else copied
             inputs = model_inputs(model, self.alone[row].inputs)
             try:
-                told += f"; lost at {_leak(model, inputs, self.target[row])}"
+                told += f"; lost at {_leak(model, inputs, self.target[row], method)}"
             except (WhybertError, *FAILURES) as error:
                 told += f"; where it is lost was not found: {one_line(error)}"
         return _judged("books", method, worst, self.tolerance(method), told)
@@ -535,8 +535,8 @@ class _Recorder(TorchFunctionMode):
         return output
 
 
-def _leak(model: nn.Module, inputs: Mapping[str, Tensor], target: int) -> str:
-    """The first operation whose result hands down less, or more, than it is given, by CP-LRP's rules.
+def _leak(model: nn.Module, inputs: Mapping[str, Tensor], target: int, method: Method) -> str:
+    """The first operation whose result hands down less, or more, than it is given, by the rules of a method.
 
     What is swept from the result of an operation to the embedding and into the books is held against what
     the result was given.  All results before it hand down what they get, so it is lost in this operation.
@@ -550,20 +550,21 @@ def _leak(model: nn.Module, inputs: Mapping[str, Tensor], target: int) -> str:
     copied = copy.copy(model)  # its parts are the model's own; only `forward` is another
     copied.forward = recorded
     with plain(model, backward=True):
-        forward_pass = run(copied, inputs, (CP_LRP,))
+        (composite,) = method.composites()
+        forward_pass = run(copied, inputs, (composite,))
         books, logits = cast(Tensor, forward_pass.books), forward_pass.logits
         seed = resolve([target], logits.detach(), [str(i) for i in range(logits.shape[-1])]).seed(logits)
         to = [forward_pass.embedding, books]
 
         def lost(result: Tensor, relevance: Tensor) -> Tensor:
-            kept, booked = forward_pass.swept(CP_LRP, result, relevance, to)
+            kept, booked = forward_pass.swept(composite, result, relevance, to)
             rest = (result.detach() * relevance).sum()
             for part, gradient in zip(to, (kept, booked), strict=True):
                 rest = rest if gradient is None else rest - (part.detach() * gradient).sum()
             return rest.abs()
 
         results = [each for each in recorder.results if each[1]._version == each[2]]
-        given = forward_pass.swept(CP_LRP, logits, seed.detach(), [tensor for _, tensor, _ in results])
+        given = forward_pass.swept(composite, logits, seed.detach(), [tensor for _, tensor, _ in results])
         all_lost = lost(logits, seed.detach())
         for (name, tensor, _), relevance in zip(results, given, strict=True):
             if relevance is not None and bool(lost(tensor, relevance) > 0.01 * all_lost):

@@ -879,7 +879,9 @@ class Interception(TorchFunctionMode):
         value = self._share(value, *((("attention_values", 1),) if q or k else ()))
         written_out = self._has_rule("softmax") and (q or k)
         output: Tensor = F.scaled_dot_product_attention(
-            *(each.detach() if written_out else each for each in (query, key, value)),
+            query.detach() if written_out else query,
+            key.detach() if written_out else key,
+            value.detach() if written_out else value,
             attn_mask=mask,
             is_causal=bool(is_causal),
             scale=scale,

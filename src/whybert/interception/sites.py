@@ -153,7 +153,9 @@ class Sites:
         if not self.wanted or logits.grad_fn is None:
             return None
         batch, positions = self.size
-        states, layers, no_states = [], None, ""
+        states: list[Site] = []
+        layers: int | None = None
+        no_states = ""
         try:
             states, layers = self._layers(logits.grad_fn, embedding)
         except _UnknownError as error:

@@ -113,6 +113,30 @@ class Place:
     modules: tuple[str, ...] = ()
 
 
+GRADIENT: Final = Composite("gradient", closed=False)
+
+# Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers", ICML
+# 2024 (arXiv 2402.05602), section 3: element-wise functions pass f(x) / x (the identity rule), a product
+# of two activations half to each factor (the uniform rule), softmax keeps its derivative (a Taylor
+# expansion), normalisation has a constant deviation.  Linear layers follow the epsilon rule, which in
+# gradient form is the ordinary derivative.
+ATTN_LRP: Final = Composite(
+    "attnlrp",
+    {
+        "activation": rules.ratio,
+        "power": rules.ratio,
+        "layer_norm": rules.constant_deviation,
+        "quotient": (1.0, None),
+        "product": (0.5, 0.5),
+        "attention_values": (0.5, 0.5),
+    },
+)
+
+# Ali et al., "XAI for Transformers: Better Explanations through Conservative Propagation", ICML 2022
+# (arXiv 2202.07304): the attention weights and LayerNorm's deviation are constants.
+CP_LRP: Final = Composite("cp_lrp", {**ATTN_LRP.table, "attention_values": (None, 1.0)})
+
+
 @dataclass(frozen=True, eq=False)
 class Mixed(Composite):
     """Other tables in other parts of a model, told by depth or by the names of modules.
@@ -126,8 +150,8 @@ class Mixed(Composite):
     Raises UsageError where tables cannot stand in one sweep.
     """
 
-    lower: Composite = field(default_factory=lambda: ATTN_LRP)
-    upper: Composite = field(default_factory=lambda: CP_LRP)
+    lower: Composite = ATTN_LRP
+    upper: Composite = CP_LRP
     below: float = 0.5
     modules: Mapping[str, Composite] = field(default_factory=dict)
 
@@ -165,30 +189,6 @@ class Mixed(Composite):
             return self.upper
         count = self.below if self.below >= 1 else math.floor(self.below * place.layers + 0.5)
         return self.lower if place.layer < min(count, place.layers) else self.upper
-
-
-GRADIENT: Final = Composite("gradient", closed=False)
-
-# Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers", ICML
-# 2024 (arXiv 2402.05602), section 3: element-wise functions pass f(x) / x (the identity rule), a product
-# of two activations half to each factor (the uniform rule), softmax keeps its derivative (a Taylor
-# expansion), normalisation has a constant deviation.  Linear layers follow the epsilon rule, which in
-# gradient form is the ordinary derivative.
-ATTN_LRP: Final = Composite(
-    "attnlrp",
-    {
-        "activation": rules.ratio,
-        "power": rules.ratio,
-        "layer_norm": rules.constant_deviation,
-        "quotient": (1.0, None),
-        "product": (0.5, 0.5),
-        "attention_values": (0.5, 0.5),
-    },
-)
-
-# Ali et al., "XAI for Transformers: Better Explanations through Conservative Propagation", ICML 2022
-# (arXiv 2202.07304): the attention weights and LayerNorm's deviation are constants.
-CP_LRP: Final = Composite("cp_lrp", {**ATTN_LRP.table, "attention_values": (None, 1.0)})
 
 
 # Mehri et al., "LibraGrad", CVPR 2025 (arXiv 2411.16760): attention weights, the gates of x g(x) and

@@ -72,6 +72,11 @@ class Method(ABC):
         return f"{self.name}:{options}" if options else self.name
 
     @property
+    def accounts(self) -> bool:
+        """Whether the scores and `biases` are all of the output, but for rounding, on every model."""
+        return False
+
+    @property
     def is_signed(self) -> bool:
         return self.signed
 

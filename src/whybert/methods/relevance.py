@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -22,7 +23,7 @@ from whybert.lrp.composites import (
     mixed_lrp,
     released_lrp,
 )
-from whybert.lrp.rules import AlphaBeta, Epsilon, Gamma
+from whybert.lrp.rules import AlphaBeta, Epsilon, Gamma, SavedLinear
 from whybert.methods.base import Method, Reduction, reduce_hidden
 from whybert.methods.question import Question
 
@@ -168,9 +169,35 @@ class CPLRP(ModifiedGradient):
     def composite(self) -> Composite:
         return CP_LRP
 
+    @property
+    def accounts(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True)
-class EpsilonLRP(ModifiedGradient):
+class LinearLRP(ModifiedGradient):
+    """A rule for linear layers; all else is as in AttnLRP or CP-LRP, whichever `attention` names."""
+
+    attention: Attention = field(default="attnlrp", kw_only=True)
+
+    @property
+    @abstractmethod
+    def rule(self) -> Callable[[Tensor, SavedLinear], Tensor] | None:
+        """What linear layers follow; None for their derivative."""
+
+    @property
+    def composite(self) -> Composite:
+        if self.rule is None:
+            return ATTN_LRP if self.attention == "attnlrp" else CP_LRP
+        return linear_lrp(self.name, self.rule, self.attention)
+
+    @property
+    def accounts(self) -> bool:
+        return self.attention == "cp_lrp"
+
+
+@dataclass(frozen=True)
+class EpsilonLRP(LinearLRP):
     """`epsilon`: linear layers by `whybert.lrp.rules.Epsilon`, all else as in AttnLRP or CP-LRP.
 
     epsilon: what is added to the size of each output; at 0 it is `attention` itself.
@@ -184,17 +211,14 @@ class EpsilonLRP(ModifiedGradient):
     place: ClassVar[int] = 20
 
     epsilon: float = field(default=0.1, metadata={"least": 0})
-    attention: Attention = "attnlrp"
 
     @property
-    def composite(self) -> Composite:
-        if self.epsilon == 0:
-            return ATTN_LRP if self.attention == "attnlrp" else CP_LRP
-        return linear_lrp(self.name, Epsilon(self.epsilon), self.attention)
+    def rule(self) -> Epsilon | None:
+        return None if self.epsilon == 0 else Epsilon(self.epsilon)
 
 
 @dataclass(frozen=True)
-class GammaLRP(ModifiedGradient):
+class GammaLRP(LinearLRP):
     """`gamma`: linear layers by `whybert.lrp.rules.Gamma`, all else as in AttnLRP or CP-LRP.
 
     gamma: how much more a contribution of its output's sign counts; at 0 it is `attention` itself.
@@ -208,17 +232,14 @@ class GammaLRP(ModifiedGradient):
     place: ClassVar[int] = 21
 
     gamma: float = field(default=0.05, metadata={"least": 0})
-    attention: Attention = "attnlrp"
 
     @property
-    def composite(self) -> Composite:
-        if self.gamma == 0:
-            return ATTN_LRP if self.attention == "attnlrp" else CP_LRP
-        return linear_lrp(self.name, Gamma(self.gamma), self.attention)
+    def rule(self) -> Gamma | None:
+        return None if self.gamma == 0 else Gamma(self.gamma)
 
 
 @dataclass(frozen=True)
-class AlphaBetaLRP(ModifiedGradient):
+class AlphaBetaLRP(LinearLRP):
     """`alpha_beta`: linear layers by `whybert.lrp.rules.AlphaBeta`, all else as in AttnLRP or CP-LRP.
 
     The signs are those of contributions, not of weights as in `lrp`.
@@ -234,11 +255,10 @@ class AlphaBetaLRP(ModifiedGradient):
     place: ClassVar[int] = 22
 
     alpha: float = field(default=1.0, metadata={"least": 1})
-    attention: Attention = "attnlrp"
 
     @property
-    def composite(self) -> Composite:
-        return linear_lrp(self.name, AlphaBeta(self.alpha), self.attention)
+    def rule(self) -> AlphaBeta:
+        return AlphaBeta(self.alpha)
 
 
 @dataclass(frozen=True)
