@@ -11,7 +11,7 @@ from typing import Any, cast, overload
 from torch import Tensor
 
 from whybert.anatomy import check_model
-from whybert.attribution import Attribution, attribute_each
+from whybert.attribution import Attribution, attribute_each, check_inside
 from whybert.black_box import quantity_of
 from whybert.classifier import (
     BATCH_SIZE,
@@ -46,6 +46,8 @@ def explain(
     stride: int | None = None,
     progress: bool = False,
     quantity: str | None = None,
+    layers: bool = False,
+    heads: bool = False,
     **options: Any,
 ) -> Explanations: ...
 
@@ -62,6 +64,8 @@ def explain(
     stride: int | None = None,
     progress: bool = False,
     quantity: str | None = None,
+    layers: bool = False,
+    heads: bool = False,
     **options: Any,
 ) -> dict[str, Explanations]: ...
 
@@ -77,6 +81,8 @@ def explain(
     stride: int | None = None,
     progress: bool = False,
     quantity: str | None = None,
+    layers: bool = False,
+    heads: bool = False,
     **options: Any,
 ) -> Explanations | dict[str, Explanations]:
     """Say which tokens and words made the classifier decide as it did.
@@ -99,6 +105,8 @@ def explain(
         progress: whether a bar on stderr shows how many texts are done.
         quantity: what of the target is explained, see `attribute`; None is the logit, and of a function of
             texts (`BlackBox`) the probability.
+        layers, heads: whether explanations say what the tokens are worth at each layer, and what each head
+            hands on; see `attribute`.  Of a text in windows these are weighted sums, as the scores are.
         options: of the method, see `attribute`.
 
     Returns:
@@ -127,6 +135,8 @@ def explain(
             stride=stride,
             progress=report,
             quantity=quantity,
+            layers=layers,
+            heads=heads,
         ):
             for spec, rows in explanations.items():
                 for index, row in zip(indices, rows, strict=True):
@@ -151,6 +161,8 @@ def explain_batches(
     stride: int | None = None,
     progress: Progress = silent,
     quantity: str | None = None,
+    layers: bool = False,
+    heads: bool = False,
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
     """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
 
@@ -160,6 +172,7 @@ def explain_batches(
     the predicted class, its windows are one batch; if they are more than a batch holds, they have a forward
     pass of their own first, which tells that class.
     """
+    check_inside(methods, layers, heads)
     check_model(classifier.model)
     quantity = quantity_of(classifier.model, quantity)
     check_quantity(quantity, target, classifier.labels, classifier.link)
@@ -172,7 +185,9 @@ def explain_batches(
     for indices, logits in readings.gathered(logits_of(classifier, readings, batch_size, unknown)):
         for index, found in zip(indices, logits, strict=True):
             targets[index] = readings.texts[index].predicted(found)
-    answers = _answers(classifier, readings, methods, targets, every_class, batch_size, quantity)
+    answers = _answers(
+        classifier, readings, methods, targets, every_class, batch_size, quantity, layers, heads
+    )
     for indices, parts in readings.gathered(answers, progress):
         rows = [
             (index, c, found) for index, found in zip(indices, parts, strict=True) for c in range(classes)
@@ -198,12 +213,15 @@ class _Answer:
     """What a method finds for one part of a text.
 
     books: relevance_sum, output, biases and elsewhere of an `Attribution`, each None where it has none.
+    layers: a row of scores for each; heads: a row for each layer.  Empty where they are not asked for.
     """
 
     scores: list[float]
     logits: list[float]
     target: tuple[int, int | None]
     books: tuple[float | None, ...]
+    layers: list[list[float]]
+    heads: list[list[float]]
 
 
 def _answers(
@@ -214,6 +232,8 @@ def _answers(
     every_class: bool,
     batch_size: int,
     quantity: str,
+    layers: bool,
+    heads: bool,
 ) -> Iterator[tuple[tuple[int, ...], list[dict[str, list[_Answer]]]]]:
     """What the methods find for the parts of the texts, by their indices in `Readings.rows`: by spec a list.
 
@@ -256,6 +276,8 @@ def _answers(
                 rows=batch.rows,
                 labels=classifier.labels,
                 problem_type=classifier.problem_type,
+                layers=layers,
+                heads=heads,
             )
         except NonFiniteError as error:
             if error.index is None:
@@ -292,11 +314,22 @@ def _numbers(classifier: Classifier, rows: Sequence[EncodedText], attribution: A
     scores = attribution.scores.double().cpu().tolist()
     sums = attribution.relevance_sum
     books = (sums, attribution.output, attribution.biases, None if sums is None else attribution.elsewhere)
+    layers, heads = (
+        [[]] * len(rows) if each is None else each.double().cpu().tolist()
+        for each in (attribution.layers, attribution.heads)
+    )
     accounts = zip(*([None] * len(rows) if each is None else each.tolist() for each in books), strict=True)
     return [
-        _Answer([own[position] for position in row.positions], found, _classes(target), account)
-        for row, own, found, target, account in zip(
-            rows, scores, logits.tolist(), attribution.target.tolist(), accounts, strict=True
+        _Answer(
+            [own[position] for position in row.positions],
+            found,
+            _classes(target),
+            account,
+            [[layer[position] for position in row.positions] for layer in by_layer],
+            by_head,
+        )
+        for row, own, found, target, account, by_layer, by_head in zip(
+            rows, scores, logits.tolist(), attribution.target.tolist(), accounts, layers, heads, strict=True
         )
     ]
 
@@ -347,6 +380,10 @@ def _explanations(
                 completeness=_account(method, *books),
                 windows=windows if len(windows) > 1 else (),
                 quantity=quantity,
+                layers=[
+                    reading.spread(layer) for layer in zip(*(each.layers for each in found), strict=True)
+                ],
+                heads=[reading.mean(layer) for layer in zip(*(each.heads for each in found), strict=True)],
             )
         )
     return explanations

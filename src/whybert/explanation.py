@@ -338,6 +338,9 @@ class Explanation(_Shown):
         quantity: what of the target is explained: "logit", "probability", "log_probability", "margin" (the
             logit less the largest other one) or "entropy" (of no class).  Of a text in windows it is the
             weighted mean of the windows' own, which but for the logit is not that of the mean logits.
+        layers: the raw score of each token at what each layer reads, the first reading the embedding, and at
+            what the last one hands on; a row for each.  Empty where they were not asked for.
+        heads: the raw score of what each head hands on; a row for each layer.  Empty where not asked for.
 
     Raises:
         InputError: the fields contradict each other.
@@ -362,16 +365,21 @@ class Explanation(_Shown):
     classifier: str = ""
     truth: str | None = None
     quantity: str = "logit"
+    layers: tuple[tuple[float, ...], ...] = ()
+    heads: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("tokens", "probabilities", "logits", "labels", "windows"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         spans = tuple((sequence, start, end) for sequence, start, end in self.word_spans)
         object.__setattr__(self, "word_spans", spans)
+        for name in ("layers", "heads"):
+            object.__setattr__(self, name, tuple(map(tuple, getattr(self, name))))
         object.__setattr__(self, "options", Options(self.options))
         self._check_outputs()
         self._check_tokens()
         self._check_windows()
+        self._check_inside()
 
     def _check_outputs(self) -> None:
         count = len(self.labels)
@@ -463,6 +471,19 @@ class Explanation(_Shown):
                     f"expected windows[{index}] to have {len(self.labels)} logits, got {len(window.logits)}; "
                     "pass the model's full output"
                 )
+
+    def _check_inside(self) -> None:
+        for index, row in enumerate(self.layers):
+            if len(row) != len(self.tokens):
+                raise InputError(
+                    f"expected layers[{index}] to have a score for each of the {len(self.tokens)} tokens, "
+                    f"got {len(row)}; special tokens count"
+                )
+        if len({len(row) for row in self.heads}) > 1:
+            raise InputError(
+                "expected heads with as many numbers in each layer, got "
+                f"{', '.join(str(len(row)) for row in self.heads)}; pass one for each head"
+            )
 
     def __repr__(self) -> str:
         prediction, words = quoted(self.prediction), []
@@ -627,6 +648,8 @@ class Explanation(_Shown):
         windows: Sequence[Window] = (),
         classifier: str = "",
         quantity: str = "logit",
+        layers: Sequence[Sequence[float]] = (),
+        heads: Sequence[Sequence[float]] = (),
     ) -> Explanation:
         """The explanation of a text as the model reads it; the prediction is the class of the highest logit.
 
@@ -635,7 +658,7 @@ class Explanation(_Shown):
             scores: one for each of its tokens, special ones included.
             labels, logits, probabilities: as the fields of these names.
             target: the class that is explained, and the one that it is held against, or None.
-            method, options, signed, completeness, windows, classifier, quantity: as these fields.
+            method, options, signed, completeness, windows, classifier, quantity, layers, heads: as these fields.
 
         Raises:
             InputError: there is not one score for each token, or what else contradicts itself.
@@ -671,13 +694,16 @@ class Explanation(_Shown):
             windows=tuple(windows),
             classifier=classifier,
             quantity=quantity,
+            layers=tuple(map(tuple, layers)),
+            heads=tuple(map(tuple, heads)),
         )
 
     def plot(self, kind: str = "heat", level: Level = "word") -> Figure:
         """A matplotlib figure, which shows itself in notebooks and is saved with `.savefig("why.pdf")`.
 
         Args:
-            kind: "heat" for the text with each word on its colour, "bar" for the 25 strongest words.
+            kind: "heat" for the text with each word on its colour, "bar" for the 25 strongest words, "layers"
+                and "heads" for a grid of what was asked for with `layers=True` or `heads=True`.
             level: "word", "token" or "sentence".
 
         Returns:

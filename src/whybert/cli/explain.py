@@ -54,6 +54,8 @@ def explain_command(
     quantity: QuantityOption = told(
         METHOD_PANEL, "What of the label is explained.", default=QuantityOption.LOGIT
     ),
+    layers: bool = told(METHOD_PANEL, "Also what the tokens are worth at each layer.", default=False),
+    heads: bool = told(METHOD_PANEL, "Also what each attention head hands on.", default=False),
     format: Annotated[str | None, options.format_option(sinks.EXPLANATIONS)] = None,
     output: options.OutputOption = None,
     level: LevelOption = told(OUTPUT_PANEL, "Whole words, tokens, or sentences.", default=LevelOption.WORD),
@@ -75,17 +77,27 @@ def explain_command(
     mapping, source, how = given.mapping, given.source("explain"), reading.how
 
     with opened(output, given.files) as stream:
+        from whybert.attribution import check_inside
         from whybert.explaining import explain_batches
         from whybert.methods import create_all
 
         chosen = create_all([DEFAULT_METHOD] if method is None else options.methods(method))
+        check_inside(chosen, layers, heads)
         classifier = model.load()
         match(source, classifier, mapping)
         wanted = find_target(classifier, target, contrast, quantity.value)
 
         def ask(batch: list[Text]) -> Iterator[tuple[int, list[Explanation]]]:
             for indices, rows in explain_batches(
-                classifier, batch, chosen, wanted, batch_size=batch_size, quantity=quantity.value, **how
+                classifier,
+                batch,
+                chosen,
+                wanted,
+                batch_size=batch_size,
+                quantity=quantity.value,
+                layers=layers,
+                heads=heads,
+                **how,
             ):
                 found: dict[int, list[Explanation]] = {}
                 for listed in (rows[method.spec] for method in chosen):

@@ -35,6 +35,7 @@ from whybert.render import (
     visible,
     warning,
 )
+from whybert.render.grids import Grid, grids
 from whybert.render.scale import Scale
 
 __all__ = ["compared", "compared_list", "compared_page", "fragment", "fragments", "html"]
@@ -65,6 +66,9 @@ _UNKNOWN = "<sup>?</sup>"
 AGAINST_LINE = "border-bottom:2px dotted #555555"  # in black and white the colours of both ends are one
 _ALERT = "margin:.35em 0;padding:.2em .7em;border-left:4px solid #d98e04;overflow-wrap:anywhere"
 _CELL = "padding:.1em 1.2em .1em 0;text-align:left;border:0;background:transparent"
+
+
+_NUMBER = "padding:.1em .35em;text-align:right;border:0;font-variant-numeric:tabular-nums"
 
 
 def html(
@@ -240,6 +244,7 @@ def _figure(explanation: Explanation, level: Level, with_prediction: bool = Fals
         f'<figure role="group" aria-label="{_escape(_summary(explanation, top))}" style="margin:0 0 1.4em">'
         f'<figcaption style="overflow-wrap:anywhere">{" · ".join(filter(None, facts))}</figcaption>'
         f"{alert}{paper}{_legend(explanation, scale)}{_top(top, scale)}"
+        f"{''.join(map(_grid, grids(explanation, level)))}"
         f"{_table(explanation, level, scale)}</figure>"
     )
 
@@ -298,6 +303,32 @@ def _table(explanation: Explanation, level: Level, scale: Scale) -> str:
         f'<thead><tr><th scope="col" style="{_CELL}">{level.capitalize()}</th>'
         f'<th scope="col" style="{_CELL}">Score</th></tr></thead><tbody>{rows}</tbody></table></details>'
     )
+
+
+def _grid(grid: Grid) -> str:
+    """Layers or heads as a table of numbers on their colours."""
+    heads = "".join(f'<th scope="col" style="{_NUMBER}">{name}</th>' for name in grid.columns)
+    rows = "".join(
+        f'<tr><th scope="row" style="{_CELL};font-weight:normal"><bdi>{_escape(name)}</bdi></th>'
+        f"{''.join(_cell(score, grid) for score in scores)}</tr>"
+        for name, scores in grid.rows
+    )
+    total = "".join(f'<td style="{_NUMBER}">{grid.shown(score)}</td>' for score in grid.total)
+    foot = f'<tfoot><tr><th scope="row" style="{_CELL}">sum</th>{total}</tr></tfoot>' if total else ""
+    title = f'<th scope="col" style="{_CELL}">{_escape(grid.title.capitalize())}</th>'
+    return (
+        '<div style="overflow-x:auto;font-size:.85em;margin-top:.6em">'
+        '<table style="border-collapse:collapse">'
+        f'<caption style="text-align:left">{_escape(grid.note)}</caption>'
+        f"<thead><tr>{title}{heads}</tr></thead><tbody>{rows}</tbody>{foot}</table></div>"
+    )
+
+
+def _cell(score: float, grid: Grid) -> str:
+    colour = grid.scale.colour(score)
+    style = f"{_NUMBER};background:{colour.background};color:{colour.foreground}"
+    style += f";{AGAINST_LINE}" if grid.scale.mark(score).startswith("-") else ""
+    return f'<td style="{style}">{grid.shown(score)}</td>'
 
 
 def _row(name: str, *numbers: str) -> str:

@@ -42,6 +42,7 @@ from whybert.render.figures import (
     text_width,
     wrapped,
 )
+from whybert.render.grids import Grid, head_grid, layer_grid
 from whybert.render.scale import Scale
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ __all__ = ["picture", "plot", "plot_methods"]
 SHOWN: Final = 300  # words of a heat map; more are for a page that scrolls
 BARS: Final = 25  # words of a bar chart
 DOTS: Final = 15  # words of a chart of several methods
+GRID: Final = 40  # rows of a grid of layers or heads
 ROWS: Final = 20  # explanations of one figure
 HATCH: Final = "////"  # of what speaks against
 GREY: Final = "#5a5a5a"
@@ -388,9 +390,64 @@ def _label(one: Unit) -> str:
     return (shorten(visible(" ".join(one.text.split())), 28) or "␣") + mark
 
 
+def _layers(explanation: Explanation, level: Level) -> Figure:
+    _check_asked(explanation.layers, "layers")
+    return _grid(explanation, layer_grid(explanation, level))
+
+
+def _heads(explanation: Explanation, level: Level) -> Figure:
+    _check_asked(explanation.heads, "heads")
+    return _grid(explanation, head_grid(explanation))
+
+
+def _check_asked(found: object, name: str) -> None:
+    if not found:
+        raise UsageError(
+            f"expected an explanation with {name} for this picture, got one without; ask for them: "
+            f"explain(..., {name}=True)"
+        )
+
+
+def _grid(explanation: Explanation, grid: Grid) -> Figure:
+    """Scores in rows and columns, each a cell with its colour and its line."""
+    said = _all_text(explanation)
+    sizes = [max((abs(score) for score in row if math.isfinite(score)), default=0.0) for _, row in grid.rows]
+    kept = sorted(sorted(range(len(sizes)), key=lambda place: -sizes[place])[:GRID])
+    with drawing(said) as figure_of:
+        names = [_fitting(visible(name), _NAME) for name, _ in (grid.rows[place] for place in kept)]
+        sheet = Sheet()
+        sheet.say(visible(_heading(explanation)), 10, bold=True)
+        sheet.say(grid.note)
+        left = MARGIN + max(text_width(name, 8) for name in (*names, grid.title)) + 8
+        wide = min(34.0, (MARGIN + sheet.room - left) / len(grid.columns))
+        sheet.y += 12
+        sheet.text(left - 5, sheet.y, grid.title, 8, ha="right", weight="bold")
+        step = math.ceil(max(text_width(name, 8) + 2 for name in grid.columns) / wide)
+        for column, name in enumerate(grid.columns):
+            if column % step == 0:
+                sheet.text(left + (column + 0.5) * wide, sheet.y, name, 8, ha="center")
+        sheet.y += 4
+        for name, place in zip(names, kept, strict=True):
+            sheet.text(left - 5, sheet.y + _STRIP, name, 8, ha="right")
+            for column, score in enumerate(grid.rows[place][1]):
+                x = left + column * wide
+                sheet.box(x, sheet.y, wide - 0.8, _STRIP + 3, grid.scale.colour(score).background)
+                _line(sheet, x, sheet.y + 1.5, wide - 0.8, grid.scale, score)
+            sheet.y += _STRIP + 3.8
+        sheet.y += 4
+        if len(kept) < len(sizes):
+            sheet.say(f"the {len(kept)} strongest of {len(sizes):,} rows, in their order")
+        _legend(sheet, explanation, grid.scale.maximum)
+        for note in (*remarks(explanation), *([each] if (each := font_note(said)) else [])):
+            sheet.say(visible(note))
+        return sheet.figure(figure_of)
+
+
 _KINDS: Final[Mapping[str, Callable[[Explanation, Level], Figure]]] = {
     "heat": lambda explanation, level: _sheets([explanation], level),
     "bar": _bars,
+    "layers": _layers,
+    "heads": _heads,
 }
 
 

@@ -42,6 +42,7 @@ from whybert.render import (
     visible,
     warning,
 )
+from whybert.render.grids import grids
 from whybert.render.scale import FAINT, MEDIUM, Scale
 from whybert.render.tables import NumberTable
 
@@ -91,6 +92,7 @@ def terminal(explanation: Explanation, level: Level = "word", show_scores: bool 
             Text(),
             *_legend(explanation, scale, coloured, width),
             _top(explanation, level, scale, coloured),
+            *_grids(explanation, level),
         )
 
     return Painted(draw)
@@ -142,8 +144,16 @@ def comparison(explanations: Iterable[Explanation], level: Level = "word") -> Pa
                 own.append(f"probability {row.probabilities[row.target.index]:.3f}")
             details.append([*own, *notes(row)])
         table = _side_by_side(rows, names, details, level, coloured, width)
+        below = [
+            part for row, name in zip(rows, names, strict=True) for part in _grids(row, level, f"{name} ")
+        ]
         return Group(
-            _header(prediction, facts), *_warnings(rows), Text(), table, *_legends(rows, coloured, width)
+            _header(prediction, facts),
+            *_warnings(rows),
+            Text(),
+            table,
+            *_legends(rows, coloured, width),
+            *below,
         )
 
     return Painted(draw)
@@ -299,6 +309,24 @@ def _bar(painter: Scale, before: str, cells: int, after: str) -> Text:
         middle = painter.signed and cell == steps // 2
         bar.append("0" if middle else "▪" if is_letters else " ", _style_at(painter, position))
     return bar.append(after)
+
+
+def _grids(explanation: Explanation, level: Level, before: str = "") -> list[RenderableType]:
+    """What is known of the inside of the model, a table of numbers on their colours for each grid."""
+    parts: list[RenderableType] = []
+    for grid in grids(explanation, level):
+        rows: list[tuple[Text | str, list[Text | str]]] = [
+            (name, [Text(grid.shown(score), _style(grid.scale, score)) for score in scores])
+            for name, scores in grid.rows
+        ]
+        if grid.total:
+            rows.append(("sum", [grid.shown(score) for score in grid.total]))
+        parts += [
+            Text(),
+            Text(visible(before + grid.note), _DIM),
+            NumberTable(grid.title, grid.columns, rows),
+        ]
+    return parts
 
 
 def _top(explanation: Explanation, level: Level, scale: Scale, coloured: bool, k: int = 5) -> Table:

@@ -1,0 +1,90 @@
+"""What an explanation knows of the inside of the model: grids of words by layers, and of layers by heads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from whybert.explanation import Explanation, Level, Token, units_of
+from whybert.render import number, short_name
+from whybert.render.scale import Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Scores in rows and columns.
+
+    Fields:
+        title: what the rows are.
+        note: what the columns are, in a line.
+        columns: their headings.
+        rows: the name of each and its scores.
+        total: the sum over the rows; empty where it says nothing.
+        scale: of the scores; special tokens do not set its end, see `whybert.render.scale`.
+    """
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[float, ...]], ...]
+    total: tuple[float, ...]
+    scale: Scale
+
+    def shown(self, score: float) -> str:
+        """A score with as many decimals as tell a hundredth of the largest one."""
+        largest = self.scale.maximum
+        if not 1e-6 < largest < 1e6 or not math.isfinite(score):
+            return number(score, self.scale.signed, 2)
+        digits = max(0, 2 - math.floor(math.log10(largest)))
+        return f"{score:{'+' if self.scale.signed else ''}.{digits}f}" if score else "0"
+
+
+def grids(explanation: Explanation, level: Level) -> tuple[Grid, ...]:
+    """Those that the explanation has, none where neither layers nor heads were asked for."""
+    of_layers = (layer_grid(explanation, level),) if explanation.layers else ()
+    return (*of_layers, *((head_grid(explanation),) if explanation.heads else ()))
+
+
+def layer_grid(explanation: Explanation, level: Level) -> Grid:
+    """Words, tokens or sentences, and the special tokens among them, by layer."""
+    tokens = explanation.tokens
+    places: list[tuple[tuple[int, ...], str, bool]] = [
+        ((place,), token.text, True) for place, token in enumerate(tokens) if token.special
+    ]
+    single = (place for place, token in enumerate(tokens) if not token.special)
+    for unit in units_of(explanation, level):
+        own = (next(single),) if isinstance(unit, Token) else unit.tokens
+        places.append((own, short_name(unit), False))
+    rows = [
+        (name, tuple(sum(layer[place] for place in own) for layer in explanation.layers), special)
+        for own, name, special in sorted(places)
+    ]
+    count = len(explanation.layers)
+    total = tuple(
+        math.fsum(layer) if all(map(math.isfinite, layer)) else math.nan for layer in explanation.layers
+    )
+    return Grid(
+        level,
+        f"by layer: at the embedding (0), and behind each of the {count - 1} layers",
+        tuple(map(str, range(count))),
+        tuple((name, scores) for name, scores, _ in rows),
+        total,
+        _scale(explanation, [scores for _, scores, special in rows if not special]),
+    )
+
+
+def head_grid(explanation: Explanation) -> Grid:
+    """Layers by heads."""
+    return Grid(
+        "layer",
+        "by head: what each hands on, over all tokens",
+        tuple(str(head + 1) for head in range(len(explanation.heads[0]))),
+        tuple((str(layer + 1), scores) for layer, scores in enumerate(explanation.heads)),
+        (),
+        _scale(explanation, explanation.heads),
+    )
+
+
+def _scale(explanation: Explanation, rows: list[tuple[float, ...]] | tuple[tuple[float, ...], ...]) -> Scale:
+    finite = [abs(score) for row in rows for score in row if math.isfinite(score)]
+    return Scale(max(finite, default=0.0), explanation.signed)
