@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +15,27 @@ from torch import Tensor, nn
 
 import models
 import oracles
+import tiny
+from commands import caller, one_error
 from models import CASES, Toy, inputs, make, shared_model, working_dtype
-from whybert import Attribution, UnsupportedModelError, UsageError, attribute
+from whybert import (
+    Attribution,
+    Classifier,
+    Explanation,
+    InputError,
+    UnsupportedModelError,
+    UsageError,
+    attribute,
+    explain,
+    html,
+    load,
+    save,
+)
 from whybert.interception import run
 from whybert.lrp.composites import CP_LRP
+from whybert.methods import create
+from whybert.render.grids import layer_grid
+from whybert.render.terminal import comparison, plain_text, terminal
 
 METHODS = ("attnlrp", "cp_lrp", "gi:reduction=sum")
 
@@ -291,3 +311,241 @@ def test_a_model_without_attention_is_refused() -> None:
         attribute(Toy(), batch, "cp_lrp", layers=True)
     with pytest.raises(UnsupportedModelError, match="it has no attention"):
         attribute(Toy(), batch, "cp_lrp", heads=True)
+
+
+# --- explanations -----------------------------------------------------------------------------------------
+
+TEXT = "the film was good, and the actors were not great"
+
+
+@cache
+def classifier(max_length: int | None = None) -> Classifier:
+    tokenizer = tiny.wordpiece()
+    return Classifier(tiny.bert(tokenizer).double(), tokenizer, max_length=max_length)
+
+
+def inside_of(text: Any = TEXT, **how: Any) -> Explanation:
+    return explain(how.pop("asked", classifier()), text, layers=True, heads=True, **how)[0]
+
+
+def test_an_explanation_holds_what_the_attribution_does() -> None:
+    texts = [TEXT, "a bad film"]
+    listed = explain(classifier(), texts, ["attnlrp", "cp_lrp"], layers=True, heads=True)
+    for method, rows in listed.items():
+        for text, row in zip(texts, rows, strict=True):
+            found = asked(classifier().model, classifier().tokenizer(text, return_tensors="pt"), method)
+            assert found.layers is not None
+            assert found.heads is not None
+            assert row.layers[0] == row.scores
+            for own, expected in zip(row.layers, found.layers[0].tolist(), strict=True):
+                assert own == pytest.approx(expected, rel=1e-9, abs=1e-11)
+            for own, expected in zip(row.heads, found.heads[0].tolist(), strict=True):
+                assert own == pytest.approx(expected, rel=1e-9, abs=1e-11)
+
+
+def test_only_what_is_asked_for_is_there() -> None:
+    only_layers, only_heads = (explain(classifier(), TEXT, **{name: True})[0] for name in ("layers", "heads"))
+    assert only_layers.layers
+    assert not only_layers.heads
+    assert only_heads.heads
+    assert not only_heads.layers
+    plain = explain(classifier(), TEXT)[0]
+    assert (plain.layers, plain.heads) == ((), ())
+    assert replace(only_layers, layers=()) == replace(only_heads, heads=()) == plain
+
+
+def test_of_a_text_in_windows_layers_and_heads_are_weighted_sums() -> None:
+    asked_of = classifier(8)
+    found = inside_of(TEXT, asked=asked_of, long="windows", target=1, method="cp_lrp")
+    (reading,) = asked_of.read([TEXT], "windows", None).texts
+    assert len(reading.parts) > 1
+    layers = torch.zeros(len(found.layers), len(found.tokens), dtype=torch.float64)
+    heads = torch.zeros(len(found.heads), len(found.heads[0]), dtype=torch.float64)
+    for part in reading.parts:
+        batch = {name: torch.tensor([values]) for name, values in part.row.features.items()}
+        own = asked(asked_of.model, batch, "cp_lrp", target=1)
+        assert own.layers is not None
+        assert own.heads is not None
+        layers[:, list(part.columns)] += part.weight * own.layers[0]
+        heads += part.weight * own.heads[0]
+    torch.testing.assert_close(torch.tensor(found.layers, dtype=torch.float64), layers)
+    torch.testing.assert_close(torch.tensor(found.heads, dtype=torch.float64), heads)
+    assert found.layers[0] == found.scores
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_files_keep_them_exactly(tmp_path: Path, suffix: str) -> None:
+    listed = [inside_of(), explain(classifier(), TEXT)[0], inside_of((TEXT, "a film"), method="cp_lrp")]
+    save(listed, tmp_path / f"inside{suffix}")
+    assert list(load(tmp_path / f"inside{suffix}")) == listed
+
+
+def test_files_written_before_are_read() -> None:
+    found = explain(classifier(), TEXT)[0]
+    written = found.to_dict()
+    del written["layers"], written["heads"]
+    assert Explanation.from_dict(written) == found
+
+
+def test_layers_and_heads_must_fit() -> None:
+    found = inside_of()
+    with pytest.raises(InputError, match=r"layers\[1\] to have a score for each of the 15 tokens, got 1"):
+        replace(found, layers=(found.scores, (0.5,)))
+    with pytest.raises(InputError, match="heads with as many numbers in each layer, got 2, 1"):
+        replace(found, heads=((0.5, 0.5), (0.5,)))
+
+
+def test_a_terminal_shows_tables_of_them() -> None:
+    said = plain_text(terminal(inside_of()))
+    assert "by layer: at the embedding (0), and behind each of the 2 layers" in said
+    rows = {line.split()[0]: line.split()[1:] for line in said.partition("by layer")[2].split("\n") if line}
+    assert rows["word"] == ["0", "1", "2"]
+    assert len(rows["film"]) == len(rows["[CLS]"]) == len(rows["sum"]) == 3
+    assert rows["film"][2] == "0"  # the classifier reads the first token of the last layer
+    assert "by head: what each hands on, over all tokens" in said
+    assert "by layer" not in plain_text(terminal(explain(classifier(), TEXT)[0]))
+    both = plain_text(comparison([inside_of(method="attnlrp"), inside_of(method="cp_lrp")]))
+    assert "attnlrp by layer" in both
+    assert "cp_lrp by head" in both
+
+
+@pytest.mark.parametrize("level", ["word", "token", "sentence"])
+def test_a_grid_sums_the_tokens_of_its_units(level: Any) -> None:
+    found = inside_of("unbelievable film. good")
+    grid = layer_grid(found, level)
+    for column, layer in enumerate(found.layers):
+        assert sum(scores[column] for _, scores in grid.rows) == pytest.approx(sum(layer))
+        assert grid.total[column] == pytest.approx(sum(layer))
+    words = {"word": 4, "token": len(found.tokens) - 2, "sentence": 2}
+    assert len(grid.rows) == words[level] + 2
+    assert (grid.rows[0][0], grid.rows[-1][0]) == ("[CLS]", "[SEP]")
+
+
+def test_a_page_has_tables_of_them() -> None:
+    page = html([inside_of()])
+    assert page.count("<caption") == 2
+    assert '<th scope="row"' in page
+    assert "<caption" not in html(explain(classifier(), TEXT))
+
+
+@pytest.mark.parametrize("kind", ["layers", "heads"])
+def test_pictures_of_them(kind: str) -> None:
+    figure = inside_of().plot(kind)
+    said = {text.get_text() for text in figure.axes[0].texts}
+    assert {"layers": {"word", "[CLS]", "film", "0", "2"}, "heads": {"layer", "1", "2"}}[kind] <= said
+    with pytest.raises(UsageError, match=f"explain\\(..., {kind}=True\\)"):
+        explain(classifier(), TEXT)[0].plot(kind)
+
+
+def test_the_command_has_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = caller(monkeypatch, capsys)
+    model = str(tiny.save(tmp_path / "model", tiny.bert(tiny.wordpiece()), tiny.wordpiece()))
+    how = ("explain", TEXT, "--model", model)
+    (row,) = call(*how, "--layers", "--heads", "--format", "json").records
+    assert row["layers"][0] == [token["score"] for token in row["tokens"]]
+    assert len(row["heads"]) == 2
+    said = call(*how, "--layers").out
+    assert "by layer" in said
+    assert "by head" not in said
+    one_error(call(*how, "--layers", "--method", "gs"), 2, "attnlrp", "gs is none", "name one of these")
+
+
+# --- attribution patching ---------------------------------------------------------------------------------
+
+
+def patched(batch: dict[str, Tensor], model: nn.Module, **options: Any) -> Attribution:
+    tokenizer = classifier().tokenizer
+    return attribute(model, batch, "attribution_patching", target=1, tokenizer=tokenizer, **options)
+
+
+def masked(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    ids = batch["input_ids"].clone()
+    special = torch.isin(ids, torch.tensor(classifier().tokenizer.all_special_ids))
+    ids[~special] = classifier().tokenizer.mask_token_id
+    return {**batch, "input_ids": ids}
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_patching_is_what_a_small_step_of_a_real_state_changes(layer: int) -> None:
+    """Each position's state really moved towards that of the masked text, by a hook in the plain model."""
+    model = classifier().model
+    batch = dict(classifier().tokenizer(TEXT, return_tensors="pt"))
+    found = patched(batch, model, layer=layer)
+    layers = model.bert.encoder.layer
+    site = model.bert.embeddings if layer == 0 else layers[layer - 1]
+    state, change, position = [torch.empty(0)], [torch.empty(0)], [0]
+
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        state[0] = output if isinstance(output, Tensor) else output[0]
+
+    def move(module: nn.Module, args: Any, output: Any) -> Any:
+        moved = (output if isinstance(output, Tensor) else output[0]).clone()
+        moved[:, position[0]] += change[0][:, position[0]]
+        return moved if isinstance(output, Tensor) else (moved, *output[1:])
+
+    with torch.no_grad():
+        handle = site.register_forward_hook(keep)
+        model(**batch)
+        clean = state[0]
+        model(**masked(batch))
+        corrupted = state[0]
+        handle.remove()
+        handle, step = site.register_forward_hook(move), 1e-4
+        for place in range(batch["input_ids"].shape[1]):
+            position[0], outputs = place, []
+            for sign in (1.0, -1.0):
+                change[0] = sign * step * (corrupted - clean)
+                outputs.append(float(model(**batch).logits[0, 1]))
+            slope = (outputs[0] - outputs[1]) / (2 * step)
+            assert float(found.scores[0, place]) == pytest.approx(-slope, rel=1e-5, abs=1e-9)
+        handle.remove()
+    if layer == 0:  # [CLS] and [SEP] are what they were
+        assert not found.scores[0, [0, -1]].any()
+
+
+@pytest.mark.parametrize("rules", ["attnlrp", "cp_lrp"])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_patching_by_relevance_is_that_of_the_literal_twin(rules: str, layer: int) -> None:
+    model = classifier().model
+    batch = dict(classifier().tokenizer(TEXT, return_tensors="pt"))
+    found = patched(batch, model, layer=layer, rules=rules)
+    twin = oracles.Bert(model.state_dict(), model.config.num_attention_heads, model.config.layer_norm_eps)
+    traces = [twin.forward(twin.embed(each["input_ids"][0])) for each in (batch, masked(batch))]
+    seed = torch.tensor([0.0, 1.0], dtype=torch.float64)[: len(traces[0].logits)]
+    relevance = twin.modern_inside(traces[0], seed, attention_constant=rules == "cp_lrp")[0][layer]
+    clean, corrupted = ((*(each.x for each in t.layers), t.layers[-1].y)[layer] for t in traces)
+    expected = ((clean - corrupted) * relevance / clean).sum(1)
+    torch.testing.assert_close(found.scores[0], expected, rtol=1e-8, atol=1e-10)
+
+
+def test_in_a_linear_model_patching_is_the_whole_change() -> None:
+    model, tokenizer = Toy(lambda h: h), classifier().tokenizer
+    batch = {"input_ids": torch.tensor([[9, 20, 31, 42]])}
+    found = attribute(model, batch, "attribution_patching", target=1, tokenizer=tokenizer)
+    for place in range(4):
+        ids = batch["input_ids"].clone()
+        ids[0, place] = tokenizer.mask_token_id
+        change = model(**batch).logits[0, 1] - model(input_ids=ids).logits[0, 1]
+        torch.testing.assert_close(found.scores[0, place], change.detach())
+
+
+def test_patching_says_what_it_costs_and_which_layers_there_are() -> None:
+    batch = dict(classifier().tokenizer(TEXT, return_tensors="pt"))
+    passes = [0]
+    model = classifier().model
+    handle = model.register_forward_pre_hook(lambda module, args: passes.__setitem__(0, passes[0] + 1))
+    try:
+        for layer, count in ((0, 2), (1, 3)):
+            passes[0] = 0
+            patched(batch, model, layer=layer)
+            assert passes[0] == count
+            assert create(f"attribution_patching:layer={layer}").passes == f"{count} forward, 1 backward"
+    finally:
+        handle.remove()
+    with pytest.raises(UsageError, match=r"layer of attribution_patching from 0 .* to 2 .*, found 3"):
+        patched(batch, model, layer=3)
+    assert not torch.equal(
+        patched(batch, model, layer=1, baseline="zero").scores, patched(batch, model, layer=1).scores
+    )
