@@ -549,3 +549,26 @@ def test_patching_says_what_it_costs_and_which_layers_there_are() -> None:
     assert not torch.equal(
         patched(batch, model, layer=1, baseline="zero").scores, patched(batch, model, layer=1).scores
     )
+
+
+def test_every_class_and_every_quantity_has_layers_and_heads() -> None:
+    model = shared_model("bert", "sdpa")
+    batch = inputs(model)
+    every = asked(model, batch, "attnlrp", target="all")
+    assert every.layers is not None
+    assert every.heads is not None
+    for label in range(models.LABELS):
+        one = asked(model, batch, "attnlrp", target=label)
+        torch.testing.assert_close(every.layers[label :: models.LABELS], one.layers)
+        torch.testing.assert_close(every.heads[label :: models.LABELS], one.heads)
+    found = asked(model, batch, "attnlrp", target=1, quantity="probability")
+    seed = torch.softmax(found.logits, 1)
+    # p_1 = softmax(y)_1, so its relevance is that of the logits weighted by dp_1/dy = p_1 (1[i = 1] - p_i)
+    weights = seed[:, 1:2] * (torch.eye(models.LABELS, dtype=seed.dtype)[1] - seed)
+    layers = every.layers.unflatten(0, (-1, models.LABELS))
+    torch.testing.assert_close(found.layers, (layers * weights[:, :, None, None]).sum(1))
+    explained = explain(classifier(), [TEXT, "a film"], target="all", layers=True, heads=True)
+    for label in range(len(classifier().labels)):
+        row = explain(classifier(), TEXT, target=label, layers=True, heads=True)[0]
+        for own, expected in zip(explained[label].layers, row.layers, strict=True):
+            assert own == pytest.approx(expected, rel=1e-9, abs=1e-11)

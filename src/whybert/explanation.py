@@ -658,7 +658,8 @@ class Explanation(_Shown):
             scores: one for each of its tokens, special ones included.
             labels, logits, probabilities: as the fields of these names.
             target: the class that is explained, and the one that it is held against, or None.
-            method, options, signed, completeness, windows, classifier, quantity, layers, heads: as these fields.
+            method, options, signed, completeness, windows, classifier: as these fields.
+            quantity, layers, heads: the same.
 
         Raises:
             InputError: there is not one score for each token, or what else contradicts itself.
