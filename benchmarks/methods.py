@@ -1,0 +1,75 @@
+"""What does each method cost, in plain forward and backward passes of the same texts?
+
+    python benchmarks/methods.py --threads 2
+
+The unit is one plain forward pass and one plain backward pass to the output of the embedding block, weights
+frozen: the built-in model, `--batch` texts of `--tokens` tokens, no padding.  The unit and a method take turns,
+and a figure is the median over rounds of the ratio within the round.  A row of `ASKED` is a spec and what it may
+cost: n steps may cost 1.1 n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+
+import torch
+
+from speed import plain, seconds
+from whybert import Classifier
+from whybert.attribution import attribute_all
+from whybert.encoding import collate
+from whybert.methods import create
+
+ASKED = {
+    "input_x_gradient": 1.1,
+    "saliency": 1.1,
+    "integrated_gradients:n_steps=16": 1.1 * 16,
+    "integrated_gradients": 1.1 * 50,
+    "gradient_shap": 1.1 * 50,
+    "smoothgrad": 1.1 * 50,
+    "vargrad": 1.1 * 50,
+    "sequential_ig": 1.1 * 10,
+}
+A_TOKEN = ("sequential_ig",)
+"""What it may cost is for each token that is no special one."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("specs", nargs="*", help="default: all")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    classifier = Classifier.load("builtin")
+    model = classifier.model.requires_grad_(False)
+    words = "the film is well made and the actors are good but the story does not hold together at all".split()
+    texts = [" ".join((words[row:] + words * 40)[: args.tokens - 2]) for row in range(args.batch)]
+    batch = collate(classifier.tokenizer, classifier.tokenize(texts)).to(model.device)
+    length = batch.inputs["input_ids"].shape[1]
+    print(f"torch {torch.__version__}, {model.device}, {args.threads} threads, {args.batch} x {length} tokens")
+    for spec in args.specs or ASKED:
+        method = create(spec)
+        ratios = []
+        for round_ in range(args.rounds + 1):  # the first warms up
+            before = statistics.median(seconds(lambda: plain(model, batch.inputs)) for _ in range(3))
+            taken = seconds(
+                lambda method=method: attribute_all(
+                    model, batch.inputs, [method], tokenizer=classifier.tokenizer, rows=batch.rows
+                )
+            )
+            after = statistics.median(seconds(lambda: plain(model, batch.inputs)) for _ in range(3))
+            if round_:
+                ratios.append(taken / ((before + after) / 2))
+        aim = ASKED.get(spec, float("nan")) * (length - 2 if spec in A_TOKEN else 1)
+        ratio = statistics.median(ratios)
+        print(f"  {spec:36} {ratio:7.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; aim: at most {aim:.1f})")
+
+
+if __name__ == "__main__":
+    main()
