@@ -3,9 +3,9 @@
     python benchmarks/methods.py --threads 2
 
 The unit is one plain forward pass and one plain backward pass to the output of the embedding block, weights
-frozen: the built-in model, `--batch` texts of `--tokens` tokens, no padding.  The unit and a method take turns,
-and a figure is the median over rounds of the ratio within the round.  A row of `ASKED` is a spec and what it may
-cost: n steps may cost 1.1 n.
+frozen: the built-in model, `--batch` texts of `--tokens` tokens, no padding.  The unit and a method take
+turns, and a figure is the median over rounds of the ratio within the round.  A row of `ASKED` is a spec and
+what it may cost: n steps may cost 1.1 n.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ ASKED = {
 }
 A_TOKEN = ("sequential_ig",)
 """What it may cost is for each token that is no special one."""
+WORDS = "the film is well made and the actors are good but the story does not hold together at all"
 
 
 def main() -> None:
@@ -48,11 +49,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     classifier = Classifier.load("builtin")
     model = classifier.model.requires_grad_(False)
-    words = "the film is well made and the actors are good but the story does not hold together at all".split()
+    words = WORDS.split()
     texts = [" ".join((words[row:] + words * 40)[: args.tokens - 2]) for row in range(args.batch)]
     batch = collate(classifier.tokenizer, classifier.tokenize(texts)).to(model.device)
     length = batch.inputs["input_ids"].shape[1]
-    print(f"torch {torch.__version__}, {model.device}, {args.threads} threads, {args.batch} x {length} tokens")
+    print(
+        f"torch {torch.__version__}, {model.device}, {args.threads} threads, {args.batch} x {length} tokens"
+    )
     for spec in args.specs or ASKED:
         method = create(spec)
         ratios = []

@@ -154,12 +154,17 @@ class Question:
         for first in range(0, len(rows), size):
             places = torch.arange(first, min(first + size, len(rows)), device=rows.device)
             chosen, at = rows[places], points(places)
-            inputs = {
-                name: tensor[chosen] if tensor.dim() and len(tensor) == batch else tensor
-                for name, tensor in self.inputs.items()
-            }
+            inputs = self.inputs_of(chosen)
             forward = self.forward((composite,), inputs=inputs, at=lambda _, at=at: at)  # type: ignore[misc]
             yield places, forward.gradient(composite, self.target.select(chosen))
+
+    def inputs_of(self, rows: Tensor) -> dict[str, Tensor]:
+        """The inputs of these rows of the batch, as often as each is named; what all rows share stays."""
+        batch = len(self.inputs["input_ids"])
+        return {
+            name: tensor[rows] if tensor.dim() and len(tensor) == batch else tensor
+            for name, tensor in self.inputs.items()
+        }
 
     def generators(self, seed: int) -> list[torch.Generator]:
         """Random numbers for each row, the same for one text in whatever batch and however it is padded."""
