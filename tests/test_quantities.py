@@ -178,7 +178,9 @@ def test_gradients_are_those_of_the_formula(name: str, link: str) -> None:
     torch.testing.assert_close((above - below) / (2 * step), slope, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
+@pytest.mark.parametrize(
+    "method", ["input_x_gradient", "attnlrp", "cp_lrp", "epsilon", "gamma", "alpha_beta", "decompx"]
+)
 @pytest.mark.parametrize(("name", "link"), CASES)
 def test_relevance_is_that_of_the_classes_weighted_by_the_derivative(
     method: str, name: str, link: str
@@ -190,9 +192,9 @@ def test_relevance_is_that_of_the_classes_weighted_by_the_derivative(
     found = attribute(model, batch, method, TARGET, quantity=name)
     leaf = found.logits.clone().requires_grad_()
     (weights,) = torch.autograd.grad(literal(name, link, leaf, found.target).sum(), leaf)
-    expected = sum(weights[:, c, None, None] * each.relevance for c, each in enumerate(classes))
-    torch.testing.assert_close(found.relevance, expected, rtol=1e-9, atol=1e-13)
-    if QUANTITIES[name].linear:
+    expected = sum(weights[:, c, None] * each.scores for c, each in enumerate(classes))
+    torch.testing.assert_close(found.scores, expected, rtol=1e-9, atol=1e-12)
+    if QUANTITIES[name].linear and classes[0].biases is not None:
         biases = sum(weights[:, c] * each.biases for c, each in enumerate(classes))
         torch.testing.assert_close(found.biases, biases, rtol=1e-9, atol=1e-13)
         if method == "cp_lrp":
@@ -459,6 +461,28 @@ def test_every_method_with_a_probability(name: str) -> None:
         if each.completeness is not None:
             assert each.completeness.rest == "baseline"
             assert each.completeness.logit == pytest.approx(each.probabilities[each.target.index])
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+@pytest.mark.parametrize(
+    ("method", "tolerance"),
+    [
+        ("integrated_gradients:n_steps=64", 1e-3),
+        ("exact_shapley", 1e-9),
+        ("shapley_sampling:samples=2", 1e-9),
+        ("partition_shap", 1e-9),
+        ("kernel_shap", 1e-9),
+    ],
+)
+def test_changes_from_a_baseline_sum_to_any_quantity(method: str, tolerance: float, name: str) -> None:
+    [found] = explain(classifier_of("softmax"), TEXTS[1], method, "red", quantity=name)
+    books = found.completeness
+    assert books is not None
+    logits = torch.tensor([found.logits], dtype=torch.float64)
+    expected = literal(name, "softmax", logits, torch.tensor([0]))
+    assert books.logit == pytest.approx(float(expected), rel=1e-9)
+    assert sum(found.scores) == pytest.approx(books.relevance_sum)
+    assert abs(books.remainder) < tolerance * max(map(abs, (books.relevance_sum, books.logit)))
 
 
 def test_of_windows_the_mean_of_their_own_is_explained() -> None:
