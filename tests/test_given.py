@@ -485,6 +485,10 @@ def test_an_explanation_of_another_class_is_refused(path: Path) -> None:
     write(path, {"index": 0, **other.to_dict(), "method": "theirs"})
     with pytest.raises(InputError, match=r"line 1: expected an explanation of .*found one of .*--target"):
         read_explanations(path, [subject], LABELS, "theirs")
+    [unsure] = explain(WORDPIECE, ["a film"], "gi", quantity="entropy")
+    write(path, {"index": 0, **unsure.to_dict(), "method": "theirs"})
+    with pytest.raises(InputError, match=r"line 1: expected an explanation of .*found one of 'entropy'"):
+        read_explanations(path, [subject], LABELS, "theirs")
 
 
 @pytest.mark.parametrize("name", tiny.TOKENIZERS)

@@ -136,10 +136,11 @@ def _explanation(
             check_explanation(subject, explanation)
         except InputError as error:
             raise InputError(f"{where}: {error}", subject.index) from error
-        if (explanation.target.index, explanation.target.against) != (subject.target, None):
+        of_class = explanation.target.against is None and explanation.quantity != "entropy"
+        if not of_class or explanation.target.index != subject.target:
             raise InputError(
                 f"{where}: expected an explanation of {labels[subject.target]!r}, which is judged, found one "
-                f"of {explanation.target.name!r}; explain the prediction, or give --target",
+                f"of {explanation.explained!r}; explain the prediction, or give --target",
                 subject.index,
             )
         return explanation
