@@ -30,6 +30,8 @@ _PUBLIC = {
     "Explanation": "explanation",
     "Explanations": "explanation",
     "FileError": "errors",
+    "Flip": "changing",
+    "Flips": "changing",
     "InputError": "errors",
     "Interactions": "interacting",
     "METHODS": "methods",
@@ -40,6 +42,7 @@ _PUBLIC = {
     "ModelLoadError": "errors",
     "NonFiniteError": "errors",
     "Prediction": "classifier",
+    "Removal": "changing",
     "Sentence": "explanation",
     "Target": "explanation",
     "TargetError": "errors",
@@ -57,6 +60,7 @@ _PUBLIC = {
     "compare": "comparing",
     "evaluate": "evaluation.bench",
     "explain": "explaining",
+    "flips": "changing",
     "html": "saving",
     "interactions": "interacting",
     "load": "saving",
@@ -65,12 +69,14 @@ _PUBLIC = {
     "plot_methods": "render.plot",
     "plot_word_scores": "evaluation.plots",
     "save": "saving",
+    "smallest_removal": "changing",
 }
 
 if TYPE_CHECKING:
     from whybert.attribution import Attribution, attribute
     from whybert.auditing import Audit, audit
     from whybert.black_box import BlackBox
+    from whybert.changing import Flip, Flips, Removal, flips, smallest_removal
     from whybert.classifier import Classifier, Prediction
     from whybert.comparing import Comparison, Comparisons, compare
     from whybert.datasets import load as load_data
@@ -122,6 +128,8 @@ __all__ = [
     "Explanation",
     "Explanations",
     "FileError",
+    "Flip",
+    "Flips",
     "InputError",
     "Interactions",
     "MissingExtraError",
@@ -129,6 +137,7 @@ __all__ = [
     "ModelLoadError",
     "NonFiniteError",
     "Prediction",
+    "Removal",
     "Sentence",
     "Target",
     "TargetError",
@@ -147,6 +156,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "flips",
     "html",
     "interactions",
     "load",
@@ -155,6 +165,7 @@ __all__ = [
     "plot_methods",
     "plot_word_scores",
     "save",
+    "smallest_removal",
 ]
 
 

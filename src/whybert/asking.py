@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from whybert.anatomy import check_finite, check_model, model_inputs, plain
 from whybert.black_box import quantity_of
 from whybert.classifier import Classifier, batches
-from whybert.encoding import Text
+from whybert.encoding import EncodedText, Text
 from whybert.errors import UsageError
-from whybert.methods.question import Prepared, Question
+from whybert.files import write_json
+from whybert.methods.question import Prepared, Question, Unit
+from whybert.schema import write
+from whybert.sentences import words_of_sentences
 from whybert.targets import TargetLike, resolve
 from whybert.texts import normalise_texts
+from whybert.words import tokens_of_words
+
+
+class Saved:
+    """What of a frozen value is written as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as values that JSON can hold."""
+        found: dict[str, Any] = write(self)
+        return found
+
+    def save(self, path: str | Path) -> Path:
+        """Write it to a file of JSON.
+
+        Args:
+            path: of the file; its folder must exist.
+
+        Returns:
+            The path.
+
+        Raises:
+            FileError: there can be no such file.
+        """
+        return write_json(Path(path), self.to_dict())
 
 
 def asked(
@@ -50,3 +79,23 @@ def asked(
         tokenizer=classifier.tokenizer,
         rows=batch.rows,
     )
+
+
+def units_of(row: EncodedText, unit: Unit) -> list[tuple[str, int, int, int]]:
+    """The text, start, end and sequence of each unit, in the order of `Question.units`."""
+    sequences = (row.text, row.pair or "")
+    if unit == "token":
+        return [
+            (row.tokens[i], *row.offsets[i], row.sequence_ids[i] or 0)
+            for i in range(row.token_count)
+            if not row.special[i]
+        ]
+    spans = [row.word_spans[word] for word in tokens_of_words(row.word_ids, row.special)]
+    groups = [[i] for i in range(len(spans))]
+    if unit == "sentence":
+        groups = [list(each) for each in words_of_sentences(sequences, spans)]
+    found = []
+    for group in groups:
+        sequence, start, end = spans[group[0]][0], spans[group[0]][1], spans[group[-1]][2]
+        found.append((sequences[sequence][start:end], start, end, sequence))
+    return found

@@ -71,6 +71,11 @@ class BlackBox:
                 "expected a function from a list of texts to probabilities, found "
                 f"{quoted(self.function)}; a model of torch needs its tokenizer: (model, tokenizer)"
             )
+        names = self.labels
+        if names is not None and (
+            isinstance(names, str) or not list(names) or not all(isinstance(each, str) for each in names)
+        ):
+            raise UsageError(f"expected labels as names in the order of the answers, found {quoted(names)}")
         if not isinstance(self.mask, str):
             raise UsageError(f"expected mask to be text, found {quoted(self.mask)}")
         size = self.batch_size

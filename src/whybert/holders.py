@@ -276,6 +276,7 @@ def _is_function(value: Any) -> bool:
         callable(value)
         and not isinstance(value, nn.Module | type)
         and not (hasattr(value, "model") and holds)
+        and not hasattr(value, "tokenize")
     )
 
 

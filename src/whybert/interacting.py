@@ -9,24 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
-from whybert.asking import asked
+from whybert.asking import Saved, asked, units_of
 from whybert.classifier import Classifier, ClassifierLike
-from whybert.encoding import EncodedText, Text
+from whybert.encoding import Text
 from whybert.errors import UnknownNameError, UsageError, quoted
 from whybert.explanation import Options, Target
-from whybert.files import write_json
 from whybert.methods.question import Unit
-from whybert.schema import write
-from whybert.sentences import words_of_sentences
 from whybert.targets import TargetLike
-from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,14 +70,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Interactions:
+class Interactions(Saved):
     """What `interactions` found.
 
     Fields:
-        text, pair: what was asked; `truncated` where the model reads a part of it only.
+        text, pair: what was asked.
+        truncated: whether the model reads a part of it only.
         classifier, method, options: what found it.
         target, quantity: what is explained, as of an `Explanation`.
-        output: F of all parts.  baseline: F of none.
+        output, baseline: F of all parts, and of none.
         parts, pairs: in the order of the text.
         evaluations: how many inputs the classifier was asked about.
         exact: whether all was asked that the method needs, and nothing drawn.
@@ -106,7 +102,11 @@ class Interactions:
     signed: bool
 
     def top(self, count: int = 10) -> tuple[Pair, ...]:
-        """The strongest pairs, by magnitude."""
+        """The strongest pairs, by magnitude.
+
+        Args:
+            count: how many at most.
+        """
         return tuple(sorted(self.pairs, key=lambda each: -abs(each.strength))[:count])
 
     @property
@@ -117,7 +117,11 @@ class Interactions:
         return {"logit": name, "entropy": quantity}.get(self.quantity, f"{quantity} of {name}")
 
     def words(self, pair: Pair) -> tuple[str, str]:
-        """The texts of a pair."""
+        """The texts of a pair.
+
+        Args:
+            pair: one of `pairs`.
+        """
         return self.parts[pair.first].text, self.parts[pair.second].text
 
     def matrix(self) -> list[list[float]]:
@@ -127,15 +131,6 @@ class Interactions:
             found[each.first, each.second] = found[each.second, each.first] = each.strength
         listed: list[list[float]] = found.tolist()
         return listed
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as values that JSON can hold."""
-        found: dict[str, Any] = write(self)
-        return found
-
-    def save(self, path: str | Path) -> Path:
-        """Write it to a file of JSON.  Raises FileError where there can be no such file."""
-        return write_json(Path(path), self.to_dict())
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group
@@ -327,6 +322,9 @@ def interactions(
             above draws 16 orders of about n^2 / 2 inputs each.
         seed: draws the orders.
 
+    Returns:
+        A frozen value, which shows and saves itself.
+
     Raises:
         UnknownNameError: there is no such method.
         UsageError: another option cannot be, or the text is too long for it.
@@ -364,7 +362,7 @@ def interactions(
     single = game(np.concatenate([np.eye(count, dtype=bool), np.zeros((1, count), dtype=bool)]))
     index, names = int(question.target.index[0]), classifier.labels
     against = None if question.target.against is None else int(question.target.against[0])
-    places = zip(_spans(row, unit), single[:-1] - single[-1], strict=True)
+    places = zip(units_of(row, unit), single[:-1] - single[-1], strict=True)
     return Interactions(
         text=row.text,
         pair=row.pair,
@@ -386,23 +384,3 @@ def interactions(
         exact=samples is None,
         signed=found.signed,
     )
-
-
-def _spans(row: EncodedText, unit: Unit) -> list[tuple[str, int, int, int]]:
-    """The text, start, end and sequence of each unit, in the order of `Question.units`."""
-    sequences = (row.text, row.pair or "")
-    if unit == "token":
-        return [
-            (row.tokens[i], *row.offsets[i], row.sequence_ids[i] or 0)
-            for i in range(row.token_count)
-            if not row.special[i]
-        ]
-    spans = [row.word_spans[word] for word in tokens_of_words(row.word_ids, row.special)]
-    groups = [[i] for i in range(len(spans))]
-    if unit == "sentence":
-        groups = [list(each) for each in words_of_sentences(sequences, spans)]
-    found = []
-    for group in groups:
-        sequence, start, end = spans[group[0]][0], spans[group[0]][1], spans[group[-1]][2]
-        found.append((sequences[sequence][start:end], start, end, sequence))
-    return found
