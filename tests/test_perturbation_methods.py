@@ -434,7 +434,7 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     ):
         explain(classifier(), ["good", long], "exact_shapley")
     with pytest.raises(UsageError, match="stride of occlusion of at most its window"):
-        METHODS["occlusion"](stride=2)
+        explain(classifier(), "good", "occlusion:stride=2")
     model, inputs = classifier().model, classifier().tokenizer(["a bad film"], return_tensors="pt")
     with pytest.raises(UsageError, match="ask for unit='token', or call `explain`"):
         attribute(model, inputs, "lime")

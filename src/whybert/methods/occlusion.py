@@ -30,19 +30,16 @@ class Occlusion(GameMethod):
     window: int = field(default=1, metadata={"least": 1})
     stride: int = field(default=1, metadata={"least": 1})
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.stride > self.window:
-            raise UsageError(
-                f"expected stride of {self.name} of at most its window, so that each {self.unit} is in one, "
-                f"found stride {self.stride} and window {self.window}"
-            )
-
     @property
     def passes(self) -> str:
         return f"1 + n{f'/{self.stride}' * (self.stride > 1)} forward for n {self.unit}s"
 
     def values(self, question: Question) -> list[Tensor]:
+        if self.stride > self.window:
+            raise UsageError(
+                f"expected stride of {self.name} of at most its window, so that each {self.unit} is in one, "
+                f"found stride {self.stride} and window {self.window}"
+            )
         kept = []
         for count in self.players(question):
             last = max(0, count - self.window)

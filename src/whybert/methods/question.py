@@ -15,7 +15,7 @@ from whybert.encoding import EncodedText
 from whybert.errors import InputError, NonFiniteError, UsageError
 from whybert.interception import ForwardPass, run
 from whybert.lrp.composites import GRADIENT, Composite
-from whybert.perturbation import Columns, alike, most_together, perturbation
+from whybert.perturbation import Columns, Perturbation, alike, most_together, perturbation
 from whybert.sentences import words_of_sentences
 from whybert.targets import ResolvedTarget
 from whybert.words import tokens_of_words
@@ -254,12 +254,12 @@ class Question:
         found = self._answers([removed[:, row] for row in range(len(ids))], by, batch_size)
         return torch.stack(found, 1)
 
-    def worth(self, kept: Sequence[Tensor], unit: Unit, by: str = "mask") -> list[Tensor]:
+    def worth(self, kept: Sequence[Tensor], unit: Unit, by: str | Perturbation = "mask") -> list[Tensor]:
         """The explained output when of a text only some units are left: a game whose players are the units.
 
         Args:
             kept: of each row bool (sets, units), the units that stay; as many sets as its own.
-            unit, by: see `units` and `without`.  Tokens in no unit, such as [CLS], always stay.
+            unit, by: see `units` and `without`; or a `Perturbation`.  Tokens in no unit, such as [CLS], stay.
 
         Returns:
             Of each row (sets,), float64 on the CPU.
@@ -351,37 +351,81 @@ class Question:
                     f"{tuple(tensor.shape)}"
                 )
 
-    def _answers(self, removed: Sequence[Tensor], by: str, batch_size: int = 32) -> list[Tensor]:
+    def answers_to(self, ids: Sequence[Tensor]) -> list[Tensor]:
+        """The logits of each row with other tokens in its places.
+
+        Args:
+            ids: of each row whole numbers (variants, seq), what stands in each column instead.
+
+        Returns:
+            Of each row (variants, labels), float64 on the CPU.
+
+        Raises:
+            UsageError: what `without` raises where the embedding is changed.
+        """
+        self._check_removable()
+        made = []
+        for row, (inputs, own) in enumerate(zip(self._texts(), ids, strict=True)):
+            columns = {name: column.expand(len(own), -1) for name, column in inputs.items()}
+            columns["input_ids"] = own[:, : len(inputs["input_ids"])].cpu()
+            made.append((row, range(len(own)), columns))
+        return self._asked(made, [len(own) for own in ids])
+
+    def _texts(self) -> list[dict[str, Tensor]]:
+        """The inputs of each row, (tokens,) on the CPU, without the padding behind the text."""
+        inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
+        ends = [int(own.nonzero().max()) + 1 for own in self.is_token.cpu()]
+        return [{name: tensor[row, :end] for name, tensor in inputs.items()} for row, end in enumerate(ends)]
+
+    def _answers(
+        self, removed: Sequence[Tensor], by: str | Perturbation, batch_size: int = 32
+    ) -> list[Tensor]:
         """The logits (removals, labels), float64, of each row without tokens: bool (removals, seq) a row.
 
-        A batch goes to the model as soon as it is full, so that no more than one of each length waits.  A row
-        of which nothing is taken away has its own logits.
+        A row of which nothing is taken away has its own logits.
         """
-        inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
-        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+        way = by if isinstance(by, Perturbation) else perturbation(by)
+
+        def made() -> Iterator[tuple[int, Sequence[int], dict[str, Tensor]]]:
+            for row, (inputs, own) in enumerate(zip(self._texts(), removed, strict=True)):
+                sets = (own.cpu() & self.is_token[row].cpu())[:, : len(inputs["input_ids"])]
+                for part in torch.split(sets.any(1).nonzero()[:, 0], _TOGETHER):
+                    for indices, columns in way.applied(inputs, sets[part], self.tokenizer):
+                        tokens = columns.get("attention_mask", columns["input_ids"] * 0 + 1)
+                        if not bool(tokens.any(1).all()):
+                            raise UsageError(
+                                f"expected removals that leave a token, and {way.name!r} leaves none"
+                            )
+                        yield row, part[indices].tolist(), columns
+
+        return self._asked(made(), [len(own) for own in removed], batch_size)
+
+    def _asked(
+        self,
+        made: Iterable[tuple[int, Sequence[int], Mapping[str, Tensor]]],
+        counts: Sequence[int],
+        batch_size: int = 32,
+    ) -> list[Tensor]:
+        """The logits (count, labels) of each row, float64, for inputs as they are made.
+
+        A batch goes to the model as soon as it is full, so that no more than one of each length waits.
+
+        made: the row, which of its inputs these are, and they themselves, of one length, by name; one that is
+            not made is the row as it is.
+        """
         waiting: dict[int, dict[bytes, tuple[int, dict[str, Tensor]]]] = {}
-        keys: list[list[bytes | None]] = []
-        for row, sets in enumerate(removed):
-            end = int(mask[row].nonzero().max()) + 1  # without the padding behind the text
-            own = {name: tensor[row, :end] for name, tensor in inputs.items()}
-            sets = sets.cpu()[:, :end] & mask[row, :end]
-            keys.append([None] * len(sets))
-            for part in torch.split(sets.any(1).nonzero()[:, 0], _TOGETHER):
-                for indices, columns in perturbation(by).applied(own, sets[part], self.tokenizer):
-                    length = columns["input_ids"].shape[1]
-                    if not length or not bool(columns.get("attention_mask", mask[:1]).any(1).all()):
-                        raise UsageError(f"expected removals that leave a token, and {by!r} leaves none")
-                    full = most_together(length, batch_size)
-                    batch = waiting.setdefault(length, {})
-                    named = zip(part[indices].tolist(), _keys(columns), strict=True)
-                    for place, (index, key) in enumerate(named):
-                        keys[row][index] = key
-                        if key in self.answered or key in batch:
-                            continue
-                        batch[key] = row, {name: column[place] for name, column in columns.items()}
-                        if len(batch) == full:
-                            self._answer(batch)
-                            batch.clear()
+        keys: list[list[bytes | None]] = [[None] * count for count in counts]
+        for row, indices, columns in made:
+            length = columns["input_ids"].shape[1]
+            full, batch = most_together(length, batch_size), waiting.setdefault(length, {})
+            for place, (index, key) in enumerate(zip(indices, _keys(columns), strict=True)):
+                keys[row][index] = key
+                if key in self.answered or key in batch:
+                    continue
+                batch[key] = row, {name: column[place] for name, column in columns.items()}
+                if len(batch) == full:
+                    self._answer(batch)
+                    batch.clear()
         for length in sorted(waiting, reverse=True):
             self._answer(waiting[length])
         found = []
