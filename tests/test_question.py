@@ -296,17 +296,17 @@ def methods(draw: st.DrawFn) -> Method:
     for each, hint in hinted(kind):
         strategies = [st.just(each.default), *map(st.just, choices_of(hint))]
         if int in alternatives(hint):
-            strategies.append(st.integers(1, 50))
+            strategies.append(st.integers(max(1, each.metadata.get("least", 1)), 50))
         if float in alternatives(hint):
-            low, high = (0, 1) if each.metadata else (None, None)
-            strategies.append(st.floats(low, high, allow_nan=False, allow_infinity=False))
+            bounds = each.metadata
+            low, high = (bounds.get(a, bounds.get(b)) for a, b in (("least", "above"), ("most", "below")))
+            ends = {"exclude_min": "above" in bounds, "exclude_max": "below" in bounds}
+            strategies.append(st.floats(low, high, allow_nan=False, allow_infinity=False, **ends))
         if bool in alternatives(hint):
             strategies.append(st.booleans())
         if str in alternatives(hint):
             strategies.append(st.text('aé=: .,\\"', max_size=8).map(str.strip).filter(bool))
         values[each.name] = draw(st.one_of(strategies))
-    if values.get("share") in (0.0, 1.0):
-        values["share"] = 0.25
     if (values.get("word") or "").casefold() == "none":
         values["word"] = None
     return kind(**values)
