@@ -128,6 +128,15 @@ def test_decompx(biases: bool, attention: str, bert: oracles.Bert, traces: list[
         assert found.biases is None
 
 
+def test_parts_that_take_too_much(model: nn.Module) -> None:
+    batch = inputs(model, LENGTHS)
+    with pytest.raises(
+        UsageError, match=r"9 tokens take about .* GB, and 0\.0001 are granted; use include_b"
+    ):
+        attribute(model, batch, "decompx", memory=1e-4)
+    attribute(model, batch, "decompx", memory=1e-4, include_biases=False)
+
+
 @pytest.mark.parametrize("name", ["value_zeroing", "alti"])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_few_parts_at_a_time(name: str, batch_size: int, model: nn.Module) -> None:
@@ -157,10 +166,11 @@ def test_every_family(family: str, attention: str) -> None:
     shares = torch.eye(11, 9).roll(2, 0).to(forward.embedding)
     shares[0] = 1.0
     parts = (shares[:, None, :, None] * forward.embedding).flatten(0, 1)
-    logits = run_copies(model, batch, parts, partial(Parts, copies=11), (), lambda seen: seen)[1]
+    expected = cp_lrp.logits
+    logits = run_copies(model, batch, parts, partial(Parts, copies=11), (), lambda seen: seen, expected)[1]
     whole, rest, *sources = logits.view(11, 3, -1)
     seed = SEEDS.to(logits)
-    torch.testing.assert_close(whole, cp_lrp.logits, **close)
+    torch.testing.assert_close(whole, expected, **close)
     torch.testing.assert_close((torch.stack(sources) * seed).sum(-1).T, cp_lrp.scores, **close)
     torch.testing.assert_close((rest * seed).sum(-1), cp_lrp.biases, **close)
     for name, found in together.items():

@@ -45,7 +45,7 @@ class Copies(Interception):
                 f"a tensor of shape {tuple(x.shape)} in the model does not hold its texts along the first "
                 "axis, so that they cannot be run beside copies of them; use another method, such as cp_lrp"
             )
-        return x.reshape(self.copies, -1, *x.shape[1:])
+        return x.unflatten(0, (self.copies, -1))  # type: ignore[no-any-return, no-untyped-call]
 
     def enter(self, hidden: Tensor) -> Tensor:
         """What a layer reads instead of the hidden states that it is handed."""
@@ -85,27 +85,30 @@ class Parts(Copies):
     # --- constants ---------------------------------------------------------------------------------------
 
     def _settled(self, y: Tensor, constant: Tensor) -> Tensor:
-        """y, to all rows of which the constant was added: the sources do not have it."""
-        rows = self.rows(y)
-        added = self.rows(constant.detach().expand(y.shape))
-        y = torch.cat([rows[:2], rows[2:] - added[2:]]).flatten(0, 1)
+        """y, to all rows of which the constant was just added: the sources do not have it.
+
+        y is changed in place, since it may be all that memory holds.
+        """
+        with torch.no_grad():
+            self.rows(y)[2:].sub_(self.rows(constant.expand(y.shape))[2:])
         return y if self.waits or not self.shared else self._given_out(y)
 
     def _given_out(self, y: Tensor) -> Tensor:
         """The rest b of each position to the sources z_k, by |b . z_k| / sum_j |b . z_j| (DecompX)."""
-        rows = self.rows(y)
-        rest, sources = rows[1], rows[2:]
-        weights = (rest * sources).sum(-1, keepdim=True).detach().abs()
-        total = weights.sum(0)
-        sources = sources + rest * (weights / total).masked_fill(total == 0.0, 0.0)
-        rest = rest.masked_fill(total > 0.0, 0.0)
-        return torch.cat([rows[:1], rest[None], sources]).flatten(0, 1)
+        with torch.no_grad():
+            rest, sources = self.rows(y)[1], self.rows(y)[2:]
+            weights = torch.einsum("...w,k...w->k...", rest, sources).abs()
+            total = weights.sum(0)
+            weights = torch.nan_to_num(weights / total, 0.0)
+            for source, weight in zip(sources, weights, strict=True):
+                source.addcmul_(rest, weight[..., None])
+            rest.masked_fill_((total > 0.0)[..., None], 0.0)
+        return y
 
     def _entered(
         self, x: Tensor, constant: Tensor, compute: Callable[[], Tensor], slope: float = 1.0
     ) -> Tensor:
-        y = x * slope + constant if x is not constant else constant.clone()
-        return self._settled(self._tracked_as(y), constant)
+        return self._settled(self._tracked_as(compute()), constant)
 
     def _layer(self, x: Tensor, weight: Tensor, bias: Tensor | None, compute: Callable[[], Tensor]) -> Tensor:
         y = compute()
@@ -334,11 +337,13 @@ class Mixing(ByValues, Parts):
         return self._read
 
     def leave(self, hidden: Tensor) -> Tensor:
-        if self._total is None or self._normed is None:
+        block = self._total if self._goes_on else self._normed
+        if block is None:
             raise self._other(
-                "no residual sum of what a layer reads and of its attention, with a LayerNorm behind it"
+                "no residual sum of what a layer reads and of its attention that goes on to another sum or "
+                "to a LayerNorm"
             )
-        return self.check_sum(self._total if self._goes_on else self._normed, "alti")
+        return self.check_sum(block, "alti")
 
     def _other(self, found: str) -> UnsupportedModelError:
         return UnsupportedModelError(
@@ -353,8 +358,10 @@ class Mixing(ByValues, Parts):
         return total
 
     def _sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        a, b = bind(args, kwargs, ("input", "other"))
         total = self._total
-        self._goes_on = self._goes_on or (total is not None and any(operand is total for operand in args))
+        if total is not None and func not in ops.DIFFERENCES and (a is total or b is total):
+            self._goes_on = self._goes_on or (self.tracked(a) and self.tracked(b))
         return super()._sum(func, args, kwargs)
 
     def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -376,6 +383,7 @@ def run_copies(
     mode: Callable[..., Copies],
     layers: Sequence[nn.Module],
     look: Callable[[Tensor], Tensor],
+    expected: Tensor,
 ) -> tuple[Copies, Tensor, list[Tensor]]:
     """Run copies of the inputs in one pass, of which no numbers are kept for a backward pass.
 
@@ -385,6 +393,7 @@ def run_copies(
         mode: makes the one that they are run in.
         layers: at which its `enter` and `leave` are asked.
         look: what is kept of what it looks at.
+        expected: the model's own logits (batch, labels), which row 0 has to have.
 
     Returns:
         The mode, the logits (copies * batch, labels), and of each layer what `look` says.
@@ -412,5 +421,11 @@ def run_copies(
         ):
             yield
 
-    forward = run(model, copied, (), at=lambda _: embedding, kind=mode, within=within)
-    return made[0], forward.logits.detach(), seen
+    logits = run(model, copied, (), at=lambda _: embedding, kind=mode, within=within).logits.detach()
+    gap = (logits[:batch] - expected).abs().max()
+    if not bool(gap <= max(1e-4, torch.finfo(logits.dtype).eps ** 0.5) * expected.abs().max().clamp_min(1.0)):
+        raise UnsupportedModelError(
+            f"beside copies of it a text has other logits, {float(gap):.2g} apart: the model mixes the rows "
+            "of a batch, or does what cannot be followed; use another method, such as cp_lrp"
+        )
+    return made[0], logits, seen

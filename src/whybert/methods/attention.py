@@ -90,6 +90,7 @@ class RawAttention(AttentionMethod):
     layer: counted from 0 at the first layer, or from -1 at the last.
     It does not depend on the target.  The attention of a layer says what that layer reads, of states that
     have mixed the words of the text already.
+    Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017 (arXiv 1706.03762).
     """
 
     name: ClassVar[str] = "attention"

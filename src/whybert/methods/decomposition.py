@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,8 +21,10 @@ from whybert.methods.question import Question
 from whybert.methods.relevance import CPLRP
 from whybert.perturbation import most_together
 
-_MOST: Final = 2**17
-"""Tokens of a text and all its parts that are held at once, at a few numbers of each feature of a layer."""
+_AT_ONCE: Final = 2**13
+"""Tokens of texts and their parts that go through the model together, where there are several texts."""
+_COPIES: Final = 9
+"""How often the widest tensor of a layer is held at once with all parts of a text (measured)."""
 
 
 def layers_of(question: Question) -> tuple[nn.Module, ...]:
@@ -90,7 +93,9 @@ class LayerMixing(AttentionMethod):
                 keep = self.kept(places[chosen])
                 copies = embedding[rows].repeat(len(keep), 1, 1)
                 mode = partial(self.mode, keep=keep)
-                seen = run_copies(question.model, inputs, copies, mode, layers, self.contributions)[-1]
+                seen = run_copies(
+                    question.model, inputs, copies, mode, layers, self.contributions, question.logits[rows]
+                )[-1]
                 for matrix, parts in zip(found, seen, strict=True):
                     matrix[rows, :, chosen] = parts.to(wide).permute(1, 2, 0)
         matrices = []
@@ -169,8 +174,9 @@ class DecompX(Method):
 
     include_biases: each bias b is handed to the parts z_k of its position by |b . z_k| / sum_j |b . z_j|
     where it is added, those of an attention behind its residual sum, so that the scores sum to the logit.
-    It takes a part for each token, all at once, in memory too.  False leaves the biases out: that is
-    `cp_lrp`, in one backward pass.
+    It takes a part for each token, all at once.  False leaves the biases out: that is `cp_lrp`, in one
+    backward pass.
+    memory: how many GB the parts of a text may take; a text whose parts take more is refused.
     Source: Modarressi et al., "DecompX", ACL 2023 (arXiv 2306.02873); activations as "GeLU_ZO" there.
     """
 
@@ -180,8 +186,10 @@ class DecompX(Method):
     kind: ClassVar[str] = "decomposition"
     place: ClassVar[int] = 46
     complete: ClassVar[bool] = True
+    short: ClassVar[bool] = True
 
     include_biases: bool = True
+    memory: float = field(default=8.0, metadata={"above": 0})
 
     @property
     def passes(self) -> str:
@@ -205,16 +213,20 @@ class DecompX(Method):
     def _parts(self, question: Question) -> Tensor:
         """The logits of each token's part, (batch, positions, labels)."""
         embedding = question.forward(self.composites()).embedding.detach()
-        texts, length, _ = embedding.shape
+        texts, length, width = embedding.shape
         copies = length + 2
-        if copies * length > _MOST:
-            most = int(_MOST**0.5) - 1
+        widths = [getattr(module, "out_features", 0) for module in question.model.modules()]
+        number = embedding.element_size() * max(4 * width, *widths)
+        expected = _COPIES * copies * length * number / 1e9
+        if expected > self.memory:
+            most = int((self.memory * 1e9 / _COPIES / number) ** 0.5)
             raise UsageError(
-                f"expected texts of at most {most} tokens for decompx with biases, which takes a part for "
-                f"each token at once, found {length}; use include_biases=false, or max_length={most}"
+                f"decompx takes a part for each token, all at once: {length} tokens take about "
+                f"{expected:.2g} GB, and {self.memory:g} are granted; use include_biases=false, "
+                f"memory={math.ceil(expected)} or max_length={most - 1}"
             )
         layers = layers_of(question)
-        together = max(1, _MOST // 16 // (copies * length))
+        together = max(1, _AT_ONCE // (copies * length))
         shares = torch.eye(length + 2, length).roll(2, 0).to(embedding)
         shares[0] = 1.0
         found = []
@@ -222,7 +234,9 @@ class DecompX(Method):
             rows = slice(start, start + together)
             parts = (shares[:, None, :, None] * embedding[rows]).flatten(0, 1)
             inputs, made = _texts(question.inputs, rows), partial(Parts, copies=copies, shared=True)
-            mode, logits, _ = run_copies(question.model, inputs, parts, made, layers, lambda rows: rows[:0])
+            mode, logits, _ = run_copies(
+                question.model, inputs, parts, made, layers, lambda seen: seen[:0], question.logits[rows]
+            )
             assert isinstance(mode, Parts)
             found.append(mode.check_sum(logits, self.name)[2:].transpose(0, 1))
         return torch.cat(found)
