@@ -750,6 +750,14 @@ PYTHON: list[Python] = [
     Python("a misspelt argument", "explain(C, 'a', batchsize=3)", "UsageError", "'batchsize'"),
     Python("an option of a wrong type", "explain(C, 'a', 'lrp', alpha='half')", "UsageError", "alpha"),
     Python("a class as a method", "explain(C, 'a', METHODS['gi'])", "UsageError"),
+    # Methods of several passes.
+    *(Python(f"{spec}", f"explain(C, 'a good film', '{spec}')", "UsageError", words) for spec, words in (
+        ("sampled_attnlrp:samples=0", "samples"), ("sampled_attnlrp:samples=1.5", "samples"), ("sampled_attnlrp:whole=-1", "whole"), ("sampled_attnlrp:whole=nan", "whole"), ("sampled_attnlrp:removal=pad", "'pad'"), ("sampled_attnlrp:unit=letter", "'letter'"), ("sampled_attnlrp:seed=-1", "seed"), ("sampled_attnlrp:rules=lrp", "'lrp'"),
+        ("integrated_attnlrp:n_steps=0", "n_steps"), ("integrated_attnlrp:baseline=maks", "'maks'"), ("iterative_attnlrp:steps=0", "steps"), ("iterative_attnlrp:by=zero", "'zero'"), ("guided_shap:samples=0", "samples"), ("guided_shap:by=pad", "'pad'"),
+    )),
+    *(Python(f"{spec} of one word", f"explain(C, 'film', '{spec}')[0].words()[0].text", gives="film") for spec in ("sampled_attnlrp", "sampled_attnlrp:whole=0,samples=1", "integrated_attnlrp", "iterative_attnlrp", "guided_shap:samples=1")),
+    *(Python(f"{spec} of tensors", f"attribute(C.model, {{'input_ids': torch.tensor([[2, 7, 8, 3]])}}, '{spec}')", "UsageError", "unit='token'") for spec in ("sampled_attnlrp", "iterative_attnlrp", "guided_shap")),
+    Python("sampled_attnlrp by mask without a tokenizer", "attribute(C.model, {'input_ids': torch.tensor([[2, 7, 8, 3]])}, 'sampled_attnlrp', unit='token')", "UsageError", "mask token"),
     # Targets.
     *(Python(f"target {value}", f"explain(C, ['a', 'b'], target={value})", "UsageError", words) for value, words in (
         ("2", "from 0 to 1"), ("-1", "from 0 to 1"), ("'good'", "'good'"), ("True", "True"), ("0.5", ""), ("[0]", "one target for each of the 2 texts"),
