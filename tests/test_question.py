@@ -447,6 +447,7 @@ class PowerOfGradient(Method):
     name: ClassVar[str] = "power"
     summary: ClassVar[str] = "a power of the gradient"
     source: ClassVar[str] = "a test"
+    kind: ClassVar[str] = "gradient"
     signed: ClassVar[bool] = False
 
     exponent: int = field(default=2, metadata={"least": 1})
@@ -478,9 +479,9 @@ def test_a_method_costs_one_file(tmp_path: Path) -> None:
         )
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    rows = command("list", "methods")
-    assert [row["name"] for row in rows] == [*METHODS, "power"]
-    assert rows[-1]["options"][0]["what"] == "a whole number of at least 1"
+    rows = {row["name"]: row for row in command("list", "methods")}
+    assert set(rows) == {*METHODS, "power"}
+    assert rows["power"]["options"][0]["what"] == "a whole number of at least 1"
     specs = "gs,power:exponent=3,power"
     found = command("explain", "a good film", "--model", str(model), "--method", specs)
     assert [(each["method"], each["options"]) for each in found[1:]] == [
