@@ -13,6 +13,7 @@ from rich.console import Console
 from transformers import BertForMaskedLM
 
 import tiny
+from commands import Run, caller
 from whybert import (
     BlackBox,
     Classifier,
@@ -21,6 +22,7 @@ from whybert import (
     UnknownNameError,
     UsageError,
     flips,
+    interactions,
     smallest_removal,
 )
 
@@ -291,3 +293,52 @@ def test_removals_that_cannot_be() -> None:
             ask(numbers, "a good film")
         with pytest.raises(UsageError, match="expected one text"):
             ask(rule, ["a good film"])
+
+
+# --- the commands ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+    return caller(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    tokenizer = tiny.wordpiece()
+    folder = tmp_path_factory.mktemp("model")
+    return str(tiny.save(folder, tiny.bert(tokenizer, seed=3), tokenizer))
+
+
+def test_the_commands_say_what_the_functions_say(run: Run, model: str, tmp_path: Path) -> None:
+    classifier = Classifier.load(model)
+    removal = run("flip", TEXT, "-m", model, "--format", "json", "--perturbation", "delete")
+    assert (removal.code, removal.err) == (0, "")
+    assert removal.records == [
+        json.loads(json.dumps(smallest_removal(classifier, TEXT, by="delete").to_dict()))
+    ]
+    table = {"good": ["bad", "a bad"], "film": ["actors"]}
+    Path("lines.txt").write_text("good: bad, a bad\n\n film : actors\n")
+    Path("words.json").write_text(json.dumps(table))
+    expected = flips(classifier, TEXT, table)
+    for file in ("lines.txt", "words.json"):
+        done = run("flip", TEXT, "-m", model, "--synonyms", file, "-o", "found.json")
+        assert (done.code, done.out, done.err) == (0, "", "")
+        assert json.loads(Path("found.json").read_text()) == json.loads(json.dumps(expected.to_dict()))
+    Path("groups.txt").write_text("good, bad\n")
+    groups = run("flip", TEXT, "-m", model, "--synonyms", "groups.txt", "-f", "json")
+    assert groups.records[0]["candidates"] == 1
+    tokenizer = tiny.wordpiece()
+    torch.manual_seed(1)
+    masked = BertForMaskedLM(tiny.bert_config(tokenizer, initializer_range=0.3))
+    tiny.save(tmp_path / "masked", masked, tokenizer)
+    likely = run("flip", TEXT, "-m", model, "--masked-lm", "masked", "-f", "json")
+    assert likely.records == [json.loads(json.dumps(flips(classifier, TEXT, masked_lm="masked").to_dict()))]
+    pairs = run("interactions", "a film", "--pair", "a bad film", "-m", model, "-f", "json", "--target", "1")
+    assert pairs.records == [
+        json.loads(json.dumps(interactions(classifier, ("a film", "a bad film"), target=1).to_dict()))
+    ]
+    shown = run("interactions", "not bad", "-m", model, "--quantity", "probability").out
+    assert "strongest pairs" in shown
+    assert "not + bad" in shown

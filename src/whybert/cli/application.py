@@ -77,6 +77,25 @@ COMMANDS: Final = (
         ("whybert audit ./my-model", 'whybert audit builtin --text "not bad" --method attnlrp,cp_lrp'),
     ),
     Command(
+        "flip",
+        "whybert.cli.changes",
+        "flip_command",
+        (
+            'whybert flip "a charming and often affecting journey"',
+            'whybert flip "a charming journey" --synonyms words.txt -o flips.json',
+            'whybert flip "a charming journey" --masked-lm ./bert-base --to negative',
+        ),
+    ),
+    Command(
+        "interactions",
+        "whybert.cli.changes",
+        "interactions_command",
+        (
+            'whybert interactions "not a bad film"',
+            'whybert interactions "not a bad film" --method arch_attribute --format json',
+        ),
+    ),
+    Command(
         "study",
         "whybert.cli.study",
         "study_command",
