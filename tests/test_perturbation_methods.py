@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
+from transformers import BertForMaskedLM
 
 import oracles
 import tiny
@@ -22,7 +24,7 @@ from whybert import METHODS, Classifier, UnknownNameError, UsageError, attribute
 from whybert.evaluation.bench import EvaluationData
 from whybert.evaluation.given import random_explanations
 from whybert.evaluation.subjects import subjects
-from whybert.methods import GROUPS, Method, Question
+from whybert.methods import GROUPS, Method, Question, create
 from whybert.methods.game import GameMethod, all_subsets
 
 TEXT = "the film was good, and the actors were great. a bad film"
@@ -487,3 +489,107 @@ def test_the_random_method_is_the_control_of_the_bench() -> None:
 def test_all_leaves_out_what_refuses_long_texts() -> None:
     assert {"lime", "random", "partition_shap"} <= set(GROUPS["all"])
     assert "exact_shapley" not in GROUPS["all"]
+
+
+# --- a masked language model --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    model = BertForMaskedLM(tiny.bert_config(tiny.wordpiece(), initializer_range=0.3)).eval()
+    return tiny.save(tmp_path_factory.mktemp("masked"), model, tiny.wordpiece())
+
+
+def guesses(folder: Path, ids: Tensor, places: Sequence[int]) -> Tensor:
+    """The probability of each token at each of these places, all masked; of special ones 0."""
+    model = BertForMaskedLM.from_pretrained(folder).eval()
+    masked = ids.clone()
+    masked[list(places)] = 4
+    with torch.no_grad():
+        logits = model(input_ids=masked[None]).logits[0, list(places)].double()
+    logits[:, [0, 1, 2, 3, 4]] = -torch.inf
+    return logits.softmax(-1)
+
+
+@pytest.mark.parametrize("target", [1, (0, 1)])
+def test_input_marginalisation_is_its_literal_version(masked: Path, target: Any) -> None:
+    [found] = explain(
+        classifier(), SHORT, "input_marginalisation", target=target, model=str(masked), samples=7
+    )
+    ids = classifier().tokenizer(SHORT, return_tensors="pt")["input_ids"][0]
+
+    def log_odds(probabilities: Tensor) -> float:
+        one = probabilities[1] if target == 1 else probabilities[0]
+        other = 1 - one if target == 1 else probabilities[1]
+        return math.log2(float(one) / float(other))
+
+    def likely(changed: Tensor) -> Tensor:
+        with torch.no_grad():
+            return classifier().model(input_ids=changed[None]).logits[0].softmax(-1)
+
+    for place, token in enumerate(found.tokens):
+        if token.special:
+            assert token.score == 0.0
+            continue
+        best = guesses(masked, ids, [place])[0].topk(7)
+        shares = best.values / best.values.sum()
+        mean = torch.zeros(2, dtype=torch.float64)
+        for share, other in zip(shares, best.indices, strict=True):
+            changed = ids.clone()
+            changed[place] = other
+            mean += share * likely(changed)
+        assert token.score == pytest.approx(log_odds(likely(ids)) - log_odds(mean), rel=1e-4, abs=1e-5)
+    batch = explain(
+        classifier(), ["a bad film", SHORT], f"input_marginalisation:model={masked},samples=7", target
+    )
+    assert batch[1].scores == pytest.approx(found.scores, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("quantity", ["probability", "entropy"])
+def test_input_marginalisation_of_other_numbers(masked: Path, quantity: str) -> None:
+    spec = f"input_marginalisation:model={masked}"
+    [found] = explain(classifier(), SHORT, spec, target=1, quantity=quantity)
+    [odds] = explain(classifier(), SHORT, spec, target=1)
+    assert all(map(math.isfinite, found.scores))
+    if quantity == "probability":
+        assert [math.copysign(1, s) for s in found.scores] == [math.copysign(1, s) for s in odds.scores]
+
+
+def test_words_are_replaced_by_what_a_language_model_writes(masked: Path) -> None:
+    units = unit_tokens(SHORT, "word")
+    ids = classifier().tokenizer(SHORT, return_tensors="pt")["input_ids"][0]
+
+    def output(kept: frozenset[int]) -> float:
+        gone = [place for index, places in enumerate(units) if index not in kept for place in places]
+        changed = ids.clone()
+        if gone:
+            changed[gone] = guesses(masked, ids, gone).argmax(-1)
+        with torch.no_grad():
+            return float(classifier().model(input_ids=changed[None]).logits[0, 1])
+
+    spec = f"leave_one_out:by=infill,model={masked}"
+    found = explain(
+        classifier(), [SHORT, "a bad film"], [spec, f"kernel_shap:by=infill,model={masked}"], target=1
+    )
+    everybody = frozenset(range(len(units)))
+    expected = [output(everybody) - output(everybody - {unit}) for unit in everybody]
+    assert [word.score for word in found[create(spec).spec][0].words()] == pytest.approx(
+        expected, rel=1e-8, abs=1e-9
+    )
+    books = found[f"kernel_shap:by=infill,model={masked}"][0].completeness
+    assert books is not None
+    assert books.biases == pytest.approx(output(frozenset()), rel=1e-8)
+
+
+def test_a_language_model_has_to_be_given_and_to_fit(masked: Path, tmp_path: Path) -> None:
+    for method in ("input_marginalisation", "lime:by=infill"):
+        with pytest.raises(
+            UsageError, match="needs a masked language model of the classifier's own vocabulary"
+        ):
+            explain(classifier(), "good", method)
+    tokenizer = tiny.byte_level()
+    other = Classifier(tiny.roberta(tokenizer), tokenizer)
+    for method in ("input_marginalisation", "lime:by=infill,samples=4"):
+        with pytest.raises(UsageError, match="to have the vocabulary of the classifier"):
+            explain(other, "good", create(method, {"model": str(masked)}))

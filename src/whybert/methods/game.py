@@ -5,16 +5,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from whybert.methods.base import Method
+from whybert.methods.infilled import infilling, language_model
 from whybert.methods.question import Question, Unit
+from whybert.perturbation import Perturbation
 
-By = Literal["mask", "delete", "pad", "zero"]
-"""How units are taken away, see `whybert.perturbation`."""
+By = Literal["mask", "delete", "pad", "zero", "infill"]
+"""How units are taken away, see `whybert.perturbation`; "infill" lets a masked language model write there."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class GameMethod(Method):
     A unit's value is shared equally by its tokens; tokens that the tokenizer added stay and have none.
 
     unit: what is taken away as one.  by: how.
+    model: for by=infill, the masked language model: a folder or hub id.  It is asked once for each set.
     """
 
     kind: ClassVar[str] = "perturbation"
@@ -32,6 +36,7 @@ class GameMethod(Method):
 
     unit: Unit = "word"
     by: By = "mask"
+    model: str | None = None
 
     @abstractmethod
     def values(self, question: Question) -> Sequence[Sequence[float] | Tensor]:
@@ -54,7 +59,11 @@ class GameMethod(Method):
 
     def worth(self, question: Question, kept: Sequence[Tensor]) -> list[Tensor]:
         """The output (sets,) of each row when only the units of each set are left: bool (sets, units)."""
-        return question.worth(kept, self.unit, self.by)
+        return question.worth(kept, self.unit, self._infilling if self.by == "infill" else self.by)
+
+    @cached_property
+    def _infilling(self) -> Perturbation:
+        return infilling(language_model(self.model, "by=infill"))
 
 
 def subsets(sizes: Tensor, players: int, generator: torch.Generator) -> Tensor:

@@ -73,4 +73,4 @@ class LeaveOneOut(GameMethod):
         return f"1 + n forward for n {self.unit}s"
 
     def values(self, question: Question) -> list[Tensor]:
-        return Occlusion(self.unit, self.by).values(question)
+        return Occlusion(self.unit, self.by, self.model).values(question)

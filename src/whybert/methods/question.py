@@ -365,13 +365,13 @@ class Question:
         """
         self._check_removable()
         made = []
-        for row, (inputs, own) in enumerate(zip(self._texts(), ids, strict=True)):
+        for row, (inputs, own) in enumerate(zip(self.texts(), ids, strict=True)):
             columns = {name: column.expand(len(own), -1) for name, column in inputs.items()}
             columns["input_ids"] = own[:, : len(inputs["input_ids"])].cpu()
             made.append((row, range(len(own)), columns))
         return self._asked(made, [len(own) for own in ids])
 
-    def _texts(self) -> list[dict[str, Tensor]]:
+    def texts(self) -> list[dict[str, Tensor]]:
         """The inputs of each row, (tokens,) on the CPU, without the padding behind the text."""
         inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
         ends = [int(own.nonzero().max()) + 1 for own in self.is_token.cpu()]
@@ -387,7 +387,7 @@ class Question:
         way = by if isinstance(by, Perturbation) else perturbation(by)
 
         def made() -> Iterator[tuple[int, Sequence[int], dict[str, Tensor]]]:
-            for row, (inputs, own) in enumerate(zip(self._texts(), removed, strict=True)):
+            for row, (inputs, own) in enumerate(zip(self.texts(), removed, strict=True)):
                 sets = (own.cpu() & self.is_token[row].cpu())[:, : len(inputs["input_ids"])]
                 for part in torch.split(sets.any(1).nonzero()[:, 0], _TOGETHER):
                     for indices, columns in way.applied(inputs, sets[part], self.tokenizer):
