@@ -485,7 +485,7 @@ class Bert:
         return total
 
     def value_zeroing(self, trace: Trace) -> Tensor:
-        """Mohebbi et al. 2023, section 3, and their rollout, which adds no identity."""
+        """Mohebbi et al. 2023, and their rollout, which adds no identity."""
         length = len(trace.embedding)
         joint = torch.eye(length, dtype=torch.float64)
         for i, layer in enumerate(trace.layers):
@@ -515,7 +515,7 @@ class Bert:
         return (z - z.mean(-1, keepdim=True)) / deviation * self._w(norm)[0]
 
     def alti(self, trace: Trace) -> Tensor:
-        """Ferrando et al. 2022, equations 5 to 10."""
+        """Ferrando et al. 2022, section 3, with the bias of the values in them as in their code."""
         length = len(trace.embedding)
         joint = torch.eye(length, dtype=torch.float64)
         for i, layer in enumerate(trace.layers):

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import GPT2Config, LlamaConfig
 
 import oracles
-from models import CASES, Toy, inputs, make, shared_model, working_dtype
+from models import CASES, LABELS, VOCABULARY, Toy, inputs, make, pre_norm, shared_model, working_dtype
 from whybert import METHODS, UnknownNameError, UnsupportedModelError, UsageError, attribute
 from whybert.interception import run
 from whybert.interception.parts import Parts, run_copies
@@ -20,6 +21,14 @@ NAMES = ("attention", "rollout", "gradient_attention", "attcat", "value_zeroing"
 TARGET = [0, (1, 2), 2]
 SEEDS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 LENGTHS = (9, 6, 4)
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "num_labels": LABELS,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +123,54 @@ def test_alti(attention: str, bert: oracles.Bert, traces: list[oracles.Trace]) -
     model = shared_model("bert", attention)
     found = attribute(model, inputs(model, LENGTHS), "alti")
     check(found.scores, [bert.alti(trace) for trace in traces])
+
+
+def test_alti_of_a_residual_stream() -> None:
+    """Pre-norm: behind the attention of each layer stands x + W_o sum_h A_h (W_v LN(x) + b_v) + b_o."""
+    model = pre_norm()
+    batch = {"input_ids": inputs(model, (7,))["input_ids"]}
+    found = attribute(model, batch, "alti")
+    output = model.base_model(**batch, output_hidden_states=True, output_attentions=True)
+    joint = torch.eye(7, dtype=torch.float64)
+    for layer, x, weights in zip(
+        model.base_model.encoder.layer, output.hidden_states, output.attentions, strict=False
+    ):
+        heads = weights[0].detach()
+        x, own = x[0].detach(), layer.attention
+        values = own.self.value(own.LayerNorm(x)).detach().view(7, len(heads), -1)
+        dense = own.output.dense
+        sent = torch.einsum("hij,jhd->ijhd", heads, values).flatten(2) @ dense.weight.detach().T
+        parts = sent + torch.eye(7)[:, :, None] * x
+        whole = (parts.sum(1) + dense.bias).detach()[:, None]
+        C = (whole.abs().sum(-1) - (whole - parts).abs().sum(-1)).clamp(min=0)
+        joint = C / C.sum(-1, keepdim=True) @ joint
+    torch.testing.assert_close(found.scores[0], joint[0], rtol=1e-9, atol=1e-11)
+
+
+DECODERS = {
+    "gpt2": (GPT2Config(n_embd=32, n_layer=2, n_head=4, **SMALL), "transformer.drop"),
+    "llama": (LlamaConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                          intermediate_size=48, **SMALL), "model.embed_tokens"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("name", DECODERS)
+def test_decoders(name: str, attention: str) -> None:
+    """Biases added by `addmm`, grouped queries, a normalisation that is written out, the last token read."""
+    config, embedding = DECODERS[name]
+    model = make(config, attention)
+    batch = inputs(model, LENGTHS)
+    together = attribute(model, batch, NAMES, TARGET, embedding=embedding)
+    decompx = together["decompx"]
+    torch.testing.assert_close(decompx.scores.sum(1), decompx.output, rtol=1e-5, atol=1e-6)
+    for found in together.values():
+        for row, length in enumerate(LENGTHS):
+            assert not found.scores[row, length:].any()
+            assert found.scores[row, length - 1].abs() > 0
+        single = {key: tensor[2:, : LENGTHS[2]] for key, tensor in batch.items()}
+        alone = attribute(model, single, found.method, TARGET[2], embedding=embedding)
+        torch.testing.assert_close(alone.scores[0], found.scores[2, : LENGTHS[2]], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -170,7 +170,7 @@ class AttCAT(AttentionMethod):
 
     a_l is the attention that the token gets in layer l, the mean over heads and queries (padding does not
     ask).  The released code scales the scores of a text to 0 to 1; here they keep their signs.
-    Source: Qiang et al., "AttCAT", NeurIPS 2022, equations 6 to 8, and the code released with it.
+    Source: Qiang et al., "AttCAT", NeurIPS 2022, and the code released with it.
     """
 
     name: ClassVar[str] = "attcat"

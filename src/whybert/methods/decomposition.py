@@ -65,7 +65,7 @@ class LayerMixing(AttentionMethod):
 
     @property
     def passes(self) -> str:
-        return "2 + tokens forward"
+        return f"{2 + self.own_rows} + tokens forward"
 
     def kept(self, chosen: Tensor) -> Tensor:
         """Of one-hot rows (sources, positions) what values each row of the pass has; see `ByValues`."""
@@ -197,6 +197,10 @@ class DecompX(Method):
 
     def composites(self) -> tuple[Composite, ...]:
         return (CP_LRP,)
+
+    @property
+    def gradient_form(self) -> Composite | None:
+        return None if self.include_biases else CP_LRP
 
     def biases(self, question: Question) -> Tensor | None:
         return None if self.include_biases else CPLRP().biases(question)
