@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import BertForMaskedLM
 
 import tiny
 from whybert.datasets import DATASETS
@@ -43,6 +44,12 @@ def classifier(*labels: str) -> Callable[[Path], object]:
         tiny.save(path, model, tokenizer)
 
     return make
+
+
+def masked_lm(folder: Path) -> None:
+    """A masked language model of the words of the others."""
+    tokenizer = tiny.wordpiece()
+    tiny.save(folder, BertForMaskedLM(tiny.bert_config(tokenizer)), tokenizer)
 
 
 def adapter(path: Path) -> None:
@@ -144,6 +151,7 @@ def _lime() -> str:
 STAND_INS: Mapping[str, Callable[[Path], object]] = {
     "my-model": classifier("negative", "positive"),
     "my-adapter": adapter,
+    "my-masked-lm": masked_lm,
     "my-nli-model": classifier("entailment", "neutral", "contradiction"),
     "models/sst5": classifier(*DATASETS["sst5"].labels),
     "models/sst5-seed43": classifier(*DATASETS["sst5"].labels),

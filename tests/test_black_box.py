@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -237,6 +238,33 @@ def test_where_words_are_tokens_it_is_explained_like_its_model(
         assert found.probabilities == pytest.approx(classifier.predict(text)[0].probabilities, rel=1e-12)
 
 
+ASKS = sorted(name for name, method in METHODS.items() if not method().looks_inside and not method.given)
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_methods_that_only_ask_say_of_it_what_they_say_of_its_model(
+    classifier: Classifier, name: str
+) -> None:
+    black_box = BlackBox(probabilities(classifier), ["negative", "positive"])
+    black = explain(black_box, TEXTS[1:], name, target=1)
+    white = explain(classifier, TEXTS[1:], name, target=1, quantity="probability")
+    for one, other in zip(black, white, strict=True):
+        assert [word.text for word in one.words()] == [word.text for word in other.words()]
+        expected = [word.score for word in other.words()]
+        if name == "random" or METHODS[name]().options.get("seed") is not None:
+            assert all(math.isfinite(word.score) for word in one.words())  # drawn by the ids of the tokens
+        else:
+            assert [word.score for word in one.words()] == pytest.approx(expected, rel=1e-7, abs=1e-10)
+
+
+def test_sampled_methods_are_near_the_exact_values(classifier: Classifier) -> None:
+    black_box = BlackBox(probabilities(classifier))
+    exact = explain(black_box, TEXTS[1], "exact_shapley")[0].words()
+    for name in ("kernel_shap", "shapley_sampling"):
+        found = explain(black_box, TEXTS[1], name)[0].words()
+        assert [w.score for w in found] == pytest.approx([w.score for w in exact], abs=0.003)
+
+
 def test_evaluate_judges_it(classifier: Classifier) -> None:
     black_box = BlackBox(probabilities(classifier), ["negative", "positive"], "mine")
     data = EvaluationData("texts", tuple(TEXTS), (1, 0, 1))
@@ -275,11 +303,7 @@ def test_the_probability_is_explained_and_no_logit(classifier: Classifier) -> No
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
-INSIDE = sorted(
-    name
-    for name, method in METHODS.items()
-    if method.kind not in ("perturbation", "control") and not method.given
-)
+INSIDE = sorted(name for name, method in METHODS.items() if method().looks_inside and not method.given)
 
 
 @pytest.mark.parametrize("name", INSIDE)
