@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -461,6 +462,40 @@ def test_of_fewer_samples_than_words_the_prior_is_what_is_left() -> None:
     constant = posterior([z], [torch.ones(3, dtype=torch.float64)], prior)
     assert constant.tolist() == [0.0] * 4
     assert posterior([z[:1]], [torch.ones(1, dtype=torch.float64)], prior).tolist() == prior.tolist()
+
+
+# --- what they cost -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "rows", "calls"),
+    [
+        (
+            "sampled_attnlrp:samples=16",
+            17,
+            10,
+        ),  # the masked parts are one batch, the deleted ones of any length
+        ("sampled_attnlrp:samples=16,removal=mask", 17, 2),
+        ("integrated_attnlrp:n_steps=16", 18, 3),
+        ("iterative_attnlrp", 10, 10),
+        ("iterative_attnlrp:steps=3", 3, 3),
+        ("guided_shap:samples=40,by=mask", 41, 2),
+    ],
+)
+def test_passes_are_those_that_are_said_and_go_together(
+    classifier: Classifier, spec: str, rows: int, calls: int
+) -> None:
+    """Of a text of 11 words: the rows that the embedding block is asked for, and how often it is called."""
+    assert len(words_of(classifier, TEXTS[0])[1]) == 11
+    seen: list[int] = []
+    block = classifier.model.base_model.embeddings
+    handle = block.register_forward_hook(lambda *call: seen.append(len(call[-1])))
+    explain(classifier, TEXTS[0], spec)
+    handle.remove()
+    assert sum(seen) <= rows
+    assert len(seen) <= calls
+    said = create(spec).passes
+    assert rows == sum(int(number) for number in re.findall(r"(\d+) forward", said))
 
 
 # --- what they need -----------------------------------------------------------------------------------------

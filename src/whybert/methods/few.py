@@ -14,6 +14,7 @@ from torch import Tensor
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, Composite
 from whybert.methods.base import Method, reduce_hidden
 from whybert.methods.baselines import check_baseline, start
+from whybert.methods.game import all_subsets, subsets
 from whybert.methods.path import along, quadrature
 from whybert.methods.question import Question, Unit
 
@@ -125,13 +126,12 @@ def draw(units: int, samples: int, generator: torch.Generator) -> tuple[Tensor, 
     if units < 2:
         return torch.zeros(0, units, dtype=torch.bool), torch.zeros(0, dtype=torch.float64)
     if 2 ** min(units, 64) - 2 <= samples:
-        kept = (torch.arange(1, 2**units - 1)[:, None] >> torch.arange(units)) % 2 == 1
+        kept = all_subsets(units)[1:-1]
         chances = [1 / ((units - 1) * math.comb(units, size)) for size in kept.sum(1).tolist()]
         return kept, samples * torch.tensor(chances, dtype=torch.float64)
     pairs = math.ceil(samples / 2)
     shares = (torch.arange(pairs) + torch.rand(pairs, generator=generator, dtype=torch.float64)) / (2 * pairs)
-    ranks = torch.rand(pairs, units, generator=generator, dtype=torch.float64).argsort(1).argsort(1)
-    smaller = ranks < 1 + (shares * (units - 1)).long()[:, None]
+    smaller = subsets(1 + (shares * (units - 1)).long(), units, generator)
     kept = torch.stack([~smaller, smaller], 1).flatten(0, 1)[:samples]
     return kept, torch.ones(len(kept), dtype=torch.float64)
 
