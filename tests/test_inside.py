@@ -12,6 +12,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import (
+    ConvBertConfig,
+    DebertaV2Config,
+    FunnelConfig,
+    MobileBertConfig,
+    NystromformerConfig,
+    RemBertConfig,
+    SqueezeBertConfig,
+)
 
 import models
 import oracles
@@ -88,6 +97,41 @@ def test_the_layers_are_those_that_the_model_calls_its_hidden_states(family: str
     torch.testing.assert_close(found.layers[:, 1:], expected[:, 1:], rtol=1e-4, atol=1e-5)
     if working_dtype(family, attention) == torch.float64 and family != "deberta":
         torch.testing.assert_close(found.layers[:, 1:], expected[:, 1:], rtol=1e-9, atol=1e-11)
+
+
+OTHERS: dict[str, Any] = {
+    "convolutions side by side with attention": (ConvBertConfig, {"embedding_size": 32}),
+    "a convolution around the first layer": (
+        DebertaV2Config,
+        {"conv_kernel_size": 3, "relative_attention": True, "pos_att_type": ["c2p"], "position_buckets": 8},
+    ),
+    "(batch, width, positions) inside": (SqueezeBertConfig, {"embedding_size": 32}),
+    "bottlenecks around attention": (MobileBertConfig, {"embedding_size": 16, "intra_bottleneck_size": 16}),
+    "an embedding that is mapped": (RemBertConfig, {"input_embedding_size": 16, "output_embedding_size": 16}),
+    "three products an attention": (NystromformerConfig, {"num_landmarks": 8, "segment_means_seq_len": 8}),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_layers_of_models_that_are_built_otherwise(what: str) -> None:
+    kind, options = OTHERS[what]
+    model = make(kind(**{**models._COMMON, "num_hidden_layers": 3}, **options), "eager")
+    batch = inputs(model, (8, 8, 8))
+    found = attribute(model, batch, "gi:reduction=sum", target=2, layers=True)
+    output = model(**batch, output_hidden_states=True)
+    states = output.hidden_states[1:]
+    gradients = torch.autograd.grad(output.logits[:, 2].sum(), states)
+    expected = [(s * g).sum(-1).detach() for s, g in zip(states, gradients, strict=True)]
+    assert found.layers is not None
+    torch.testing.assert_close(found.layers[:, 1:], torch.stack(expected, 1), rtol=1e-9, atol=1e-11)
+
+
+def test_layers_that_shorten_the_text_are_refused() -> None:
+    sizes = {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 48, "vocab_size": models.VOCABULARY}
+    model = make(FunnelConfig(block_sizes=[1, 1], num_labels=3, **sizes), "eager")
+    model.config.pad_token_id = 0
+    with pytest.raises(UnsupportedModelError, match=r"behind its attention 2 there is no state"):
+        attribute(model, inputs(model), "gi:reduction=sum", layers=True)
 
 
 def test_heads_are_what_hooks_of_the_plain_model_see() -> None:
@@ -224,7 +268,7 @@ class Layers(Toy):
 
     def __init__(self, change: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([Attention(), Attention()]).double().eval()
+        self.layers = nn.Sequential(Attention(), Attention()).double().eval()
 
         def body(h: Tensor) -> Tensor:
             h = change(h)
@@ -245,6 +289,29 @@ def test_a_model_of_ones_own_has_layers_too() -> None:
     found = asked(model, ids(2, 5), "cp_lrp")
     assert found.layers is not None
     assert found.layers.shape == (2, 3, 5)
+
+
+class Pooled(Layers):
+    """Two layers, of which an attention with one query reads."""
+
+    def __init__(self) -> None:
+        def pool(h: Tensor) -> Tensor:
+            weights = F.softmax(torch.matmul(h, self.query), -1)
+            return torch.matmul(weights[:, None], h)[:, 0]
+
+        super().__init__(lambda h: h, pool)
+        self.query = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64)
+
+
+def test_attention_that_the_classifier_reads_with_is_no_layer() -> None:
+    model = Pooled()
+    found = attribute(model, ids(2, 5), "cp_lrp", target=1, layers=True)
+    assert found.layers is not None
+    assert found.layers.shape == (2, 3, 5)
+    weights = F.softmax(torch.matmul(model.layers(model.embeddings(ids(2, 5)["input_ids"])), model.query), -1)
+    states = model.layers(model.embeddings(ids(2, 5)["input_ids"]))
+    expected = weights * torch.matmul(states, model.head.weight[1])
+    torch.testing.assert_close(found.layers[:, 2], expected.detach())
 
 
 def test_positions_before_texts_are_refused_whatever_their_number() -> None:
@@ -572,3 +639,19 @@ def test_every_class_and_every_quantity_has_layers_and_heads() -> None:
         row = explain(classifier(), TEXT, target=label, layers=True, heads=True)[0]
         for own, expected in zip(explained[label].layers, row.layers, strict=True):
             assert own == pytest.approx(expected, rel=1e-9, abs=1e-11)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_only_biases_above_a_layer_are_missing_from_its_sum(level: int) -> None:
+    """With those set to 0 the layer sums to the logit, and what is below it does not."""
+    model = make("bert")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            place = int(name.split(".")[3]) if ".encoder.layer." in name else 9
+            if name.endswith("bias") and place >= level and "embeddings" not in name:
+                parameter.zero_()
+    found = asked(model, inputs(model), "cp_lrp", target=1)
+    assert found.layer_sums is not None
+    error = (found.layer_sums - found.output[:, None]).abs()
+    assert error[:, level:].max() < 1e-12
+    assert level == 0 or error[:, :level].min() > 1e-6

@@ -98,7 +98,8 @@ class ForwardPass:
         inside = self._inside()
         if inside.no_states:
             raise UnsupportedModelError(
-                f"the layers of the model cannot be told apart: {inside.no_states}; leave layers out"
+                f"the layers of the model cannot be told apart: {inside.no_states}; leave layers out, or "
+                "use a method that asks for none, such as attnlrp"
             )
         return [self.embedding.detach(), *(site.value for site in inside.states)]
 

@@ -86,10 +86,16 @@ class _UnknownError(Exception):
 
 @dataclass(slots=True)
 class _Attended:
-    """The output of an attention, and the axes of batch and heads in it; None where these are not known."""
+    """The output of an attention.
+
+    axes: of batch and heads in it; None where these are not known.
+    queries: how many positions of a text it is for; None where that is not known.
+    is_ambiguous: whether its shape leaves open which axis is the batch's.
+    """
 
     kept: _Kept
     axes: tuple[int, int] | None
+    queries: int | None
     is_ambiguous: bool
 
 
@@ -120,23 +126,25 @@ class Sites:
         """y is a product of attention weights, its first factor or its second, and values."""
         if not self.wanted or y.grad_fn is None:
             return
-        batch, found, of_batch = self.size[0], None, []
+        batch, found, count = self.size[0], None, None
+        of_batch: list[int] = []
         if axes is not None:
             own, other = (axes.first, axes.second) if first else (axes.second, axes.first)
             shared = [axes.result.index(name) for name in own if name in other and name in axes.result]
             queries = [name for name in own if name in axes.result and name not in other]
+            count = math.prod(y.shape[axes.result.index(name)] for name in queries)
             of_batch = [axis for axis in shared if y.shape[axis] == batch]
             if len(shared) == 2 and len(queries) == 1 and of_batch:
                 found = of_batch[0], next(axis for axis in shared if axis != of_batch[0])
             elif len(shared) == 1 and y.dim() == 3 and self._is_folded(weights):
                 found = 0, 1
-        self._attended.append(_Attended(_Kept.of(y), found, len(of_batch) > 1))
+        self._attended.append(_Attended(_Kept.of(y), found, count, len(of_batch) > 1))
 
     def attended_fused(self, y: Tensor) -> None:
         """y is the output of a fused attention, (batch, heads, queries, width)."""
         if self.wanted and y.grad_fn is not None:
             axes = (0, 1) if y.dim() == 4 and y.shape[0] == self.size[0] else None
-            self._attended.append(_Attended(_Kept.of(y), axes, y.shape[0] == y.shape[1]))
+            self._attended.append(_Attended(_Kept.of(y), axes, y.shape[-2], y.shape[0] == y.shape[1]))
 
     def _is_folded(self, weights: Tensor) -> bool:
         """Whether the first axis of attention weights holds the heads of the first text, then the next's."""
@@ -216,7 +224,7 @@ class Sites:
             states = [each for each in cuts[level] if each.tensor.shape[2] == usual]
             if states:
                 sites.append(states[0].site())
-            elif level < max(cuts):  # behind the last attention there may be none, where it reads for all
+            elif level < max(cuts) or self._attended[-1].queries != 1:  # the last may be read at one place
                 raise _UnknownError(
                     f"behind its attention {level} there is no state (batch, positions, width) through which "
                     "all of the output comes"
