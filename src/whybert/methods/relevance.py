@@ -269,6 +269,7 @@ class MixedLRP(ModifiedGradient):
         to the nearest number.
     lower, upper: the rules there.
     Tables that differ by the names of modules, and others: `whybert.lrp.composites.Mixed`.
+    Source: rules that differ by depth are in Montavon et al. 2019 (LNCS 11700, chapter 10).
     """
 
     name: ClassVar[str] = "mixed_lrp"
