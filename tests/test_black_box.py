@@ -257,6 +257,19 @@ def test_methods_that_only_ask_say_of_it_what_they_say_of_its_model(
             assert [word.score for word in one.words()] == pytest.approx(expected, rel=1e-7, abs=1e-10)
 
 
+@pytest.mark.parametrize("name", ["lime", "kernel_shap", "shapley_sampling", "sobol", "random"])
+def test_what_is_drawn_does_not_depend_on_other_texts(name: str) -> None:
+    """Neither on those beside it nor on those before it."""
+    function = Counter()
+    once = Classifier.of(BlackBox(function, ["a", "b"]))
+    together = explain(once, TEXTS, name)
+    for text, found in zip(TEXTS, together, strict=True):
+        for asked in (once, BlackBox(function, ["a", "b"])):
+            [alone] = explain(asked, text, name)
+            expected = [word.score for word in found.words()]
+            assert [word.score for word in alone.words()] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
 def test_sampled_methods_are_near_the_exact_values(classifier: Classifier) -> None:
     black_box = BlackBox(probabilities(classifier))
     exact = explain(black_box, TEXTS[1], "exact_shapley")[0].words()

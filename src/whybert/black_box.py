@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
-from threading import Lock
 from types import SimpleNamespace
 from typing import Any, Final, Literal
 
@@ -86,7 +86,9 @@ class BlackBox:
 
 
 class WordTokenizer:
-    """Texts as words, for a `TextModel`; the ids are places in a list of words that grows with the texts.
+    """Texts as words, for a `TextModel`; the id of a word is a number that its letters make.
+
+    So the same text has the same ids whatever was read before, and what is drawn by them is the same.
 
     Each token has the blank before it as an input of its own, so that a text is put together again as it was.
     """
@@ -100,15 +102,13 @@ class WordTokenizer:
 
     def __init__(self, mask: str) -> None:
         self.mask_token = mask
-        self._strings = ["", mask, "", "", ""]
-        self._ids = {"": _FIRST}
-        self._lock = Lock()
+        self._strings = {_PADDING: "", _MASK: mask, _START: "", _END: "", _FIRST: ""}
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         return 4 if pair else 2
 
     def get_vocab(self) -> dict[str, int]:
-        return dict(self._ids)
+        return {string: number for number, string in self._strings.items()}
 
     def rows(self, firsts: Sequence[str], seconds: Sequence[str] | None, max_length: int | None) -> list[Row]:
         """The rows of texts, or of pairs; see `whybert.tokenizers.rows_of`."""
@@ -143,11 +143,13 @@ class WordTokenizer:
         return Row(names, sequence_ids, offsets, features, False, list)
 
     def _id(self, string: str) -> int:
-        with self._lock:
-            if string not in self._ids:
-                self._ids[string] = len(self._strings)
-                self._strings.append(string)
-            return self._ids[string]
+        if not string:
+            return _FIRST
+        digest = blake2b(string.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        number = int.from_bytes(digest, "big") >> 2 | 1 << 62
+        while self._strings.setdefault(number, string) != string:  # about once in 10^9 vocabularies
+            number += 1
+        return number
 
     def text(self, ids: Sequence[int], kinds: Sequence[int], blanks: Sequence[int]) -> str | tuple[str, str]:
         """The text, or the pair, of tokens that are left.
