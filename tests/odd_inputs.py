@@ -788,6 +788,14 @@ PYTHON: list[Python] = [
     Python("a misspelt argument", "explain(C, 'a', batchsize=3)", "UsageError", "'batchsize'"),
     Python("an option of a wrong type", "explain(C, 'a', 'lrp', alpha='half')", "UsageError", "alpha"),
     Python("a class as a method", "explain(C, 'a', METHODS['gi'])", "UsageError"),
+    # Methods that take words away.
+    *(Python(f"{spec}", f"explain(C, 'a good film', '{spec}')", "UsageError", words) for spec, words in (
+        ("lime:samples=1", "samples"), ("lime:ridge=0", "ridge"), ("lime:kernel_width=-1", "kernel_width"), ("lime:by=remove", "'remove'"), ("lime:by=infill", "model=..."), ("lime:unit=letter", "'letter'"),
+        ("kernel_shap:samples=3", "samples"), ("shapley_sampling:samples=0", "samples"), ("partition_shap:samples=1", "samples"), ("sobol:samples=1", "samples"), ("random:seed=-1", "seed"),
+        ("occlusion:window=0", "window"), ("occlusion:stride=2", "stride"), ("input_marginalisation", "model=..."),
+    )),
+    Python("exact values of a long text", "explain(C, 'a ' * 13, 'exact_shapley')", "UsageError", ("at most 12 words", "found 13", "kernel_shap")),
+    *(Python(f"{spec} of one word, all of it deleted", f"explain(C, 'film', '{spec}')[0].words()[0].text", gives="film") for spec in ("lime:samples=2,by=delete", "kernel_shap:samples=4,by=delete", "shapley_sampling:samples=1,by=delete", "partition_shap:samples=2,by=delete", "sobol:samples=2,by=delete", "occlusion:window=9,stride=9,by=delete", "exact_shapley:by=delete")),
     # Methods of several passes.
     *(Python(f"{spec}", f"explain(C, 'a good film', '{spec}')", "UsageError", words) for spec, words in (
         ("sampled_attnlrp:samples=0", "samples"), ("sampled_attnlrp:samples=1.5", "samples"), ("sampled_attnlrp:whole=-1", "whole"), ("sampled_attnlrp:whole=nan", "whole"), ("sampled_attnlrp:removal=pad", "'pad'"), ("sampled_attnlrp:unit=letter", "'letter'"), ("sampled_attnlrp:seed=-1", "seed"), ("sampled_attnlrp:rules=lrp", "'lrp'"),
