@@ -200,7 +200,7 @@ def identity(relevance: Tensor, saved: SavedElementwise) -> Tensor:
 
 def ratio(relevance: Tensor, saved: SavedElementwise) -> Tensor:
     """f(x) / x in place of f'(x): all of f(x)'s relevance belongs to x (AttnLRP's identity rule)."""
-    return relevance * saved.function.ratio(saved.x, saved.y)
+    return _times(saved.function.ratio(saved.x, saved.y), relevance)
 
 
 def gate(relevance: Tensor, saved: SavedElementwise) -> Tensor:
@@ -233,6 +233,14 @@ class Tempered:
 
 def constant_deviation(relevance: Tensor, saved: SavedLayerNorm) -> Tensor:
     """The standard deviation is a constant, the mean is not (Ali et al. 2022; AttnLRP)."""
-    scaled = relevance * saved.rstd if saved.weight is None else relevance * saved.weight * saved.rstd
+    if saved.weight is None:
+        scaled = relevance * saved.rstd
+    else:
+        scaled = _times(relevance * saved.weight, saved.rstd)
     dimensions = tuple(range(-len(saved.shape), 0))
-    return scaled if saved.mean is None else scaled - scaled.mean(dimensions, keepdim=True)
+    return scaled if saved.mean is None else scaled.sub_(scaled.mean(dimensions, keepdim=True))
+
+
+def _times(own: Tensor, other: Tensor) -> Tensor:
+    """own * other, in the memory of `own`, which nothing else needs: large tensors are dear to make."""
+    return own.mul_(other) if own.dtype == other.dtype else own * other
