@@ -233,10 +233,7 @@ class Tempered:
 
 def constant_deviation(relevance: Tensor, saved: SavedLayerNorm) -> Tensor:
     """The standard deviation is a constant, the mean is not (Ali et al. 2022; AttnLRP)."""
-    if saved.weight is None:
-        scaled = relevance * saved.rstd
-    else:
-        scaled = _times(relevance * saved.weight, saved.rstd)
+    scaled = relevance * saved.rstd if saved.weight is None else _times(relevance * saved.weight, saved.rstd)
     dimensions = tuple(range(-len(saved.shape), 0))
     return scaled if saved.mean is None else scaled.sub_(scaled.mean(dimensions, keepdim=True))
 
