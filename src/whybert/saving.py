@@ -56,6 +56,7 @@ class Format:
         read: yields what each line or row of a file holds, with what messages call it; None where nothing
             can be read back.
         shows_top: whether it shows the strongest words of an explanation by themselves.
+        shows_inside: whether it holds layers and heads.
         in_files_only: whether it is of no use in a terminal.
     """
 
@@ -63,6 +64,7 @@ class Format:
     write: Callable[..., None]
     read: Callable[[Path], Iterator[tuple[str, Any]]] | None = None
     shows_top: bool = False
+    shows_inside: bool = False
     in_files_only: bool = False
 
 
@@ -430,12 +432,14 @@ def _picture(kind: str) -> Callable[..., None]:
 
 
 FORMATS: Final[Mapping[str, Format]] = {
-    "html": Format((".html", ".htm"), _document("html")),
-    "json": Format((".jsonl", ".json", ".ndjson"), _write_lines, _read_lines, shows_top=True),
-    "parquet": Format((".parquet",), _write_parquet, _read_parquet, in_files_only=True),
+    "html": Format((".html", ".htm"), _document("html"), shows_inside=True),
+    "json": Format(
+        (".jsonl", ".json", ".ndjson"), _write_lines, _read_lines, shows_top=True, shows_inside=True
+    ),
+    "parquet": Format((".parquet",), _write_parquet, _read_parquet, shows_inside=True, in_files_only=True),
     "csv": Format((".csv",), _write_csv),
     "latex": Format((".tex",), _document("latex")),
-    "text": Format((".txt",), _write_text),
+    "text": Format((".txt",), _write_text, shows_inside=True),
     "png": Format((".png",), _picture("png"), in_files_only=True),
     "svg": Format((".svg",), _picture("svg"), in_files_only=True),
     "pdf": Format((".pdf",), _picture("pdf"), in_files_only=True),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from whybert.classifier import Classifier
     from whybert.encoding import Text
     from whybert.explanation import Explanation, Level
+    from whybert.saving import Format
 
 DEFAULT_METHOD = "attnlrp"
 
@@ -74,6 +75,8 @@ def explain_command(
     if top is not None and sink is not None and not sink.shows_top:
         others = [sinks.TERMINAL, *(name for name, each in sinks.EXPLANATIONS.items() if each.shows_top)]
         raise UsageError(f"--top is for the formats {', '.join(others)}, not {wanted_format}; leave it out")
+    if layers or heads:
+        _check_shown("--layers" if layers else "--heads", wanted_format, sink, top)
     mapping, source, how = given.mapping, given.source("explain"), reading.how
 
     with opened(output, given.files) as stream:
@@ -109,6 +112,17 @@ def explain_command(
         write = _show if sink is None else sink.write
         write(answering.answers(ask), level.value, top, stream)
     answering.finish()
+
+
+def _check_shown(option: str, wanted: str, sink: Format | None, top: int | None) -> None:
+    """Raise UsageError where what the option asks for would be computed and not shown."""
+    if sink is None and top is not None:
+        raise UsageError(
+            f"{option} and --top exclude each other in a terminal: a list of words has no layers"
+        )
+    if sink is not None and not sink.shows_inside:
+        others = [sinks.TERMINAL, *(name for name, each in sinks.EXPLANATIONS.items() if each.shows_inside)]
+        raise UsageError(f"{option} is for the formats {', '.join(others)}, not {wanted}; leave it out")
 
 
 def find_target(
