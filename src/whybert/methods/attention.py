@@ -94,9 +94,9 @@ class RawAttention(AttentionMethod):
     """
 
     name: ClassVar[str] = "attention"
-    summary: ClassVar[str] = "raw attention weights of one layer, the mean of its heads"
+    summary: ClassVar[str] = "raw attention: the weights of one layer, the mean of its heads"
     source: ClassVar[str] = "Vaswani et al. 2017"
-    place: ClassVar[int] = 40
+    place: ClassVar[int] = 41
 
     layer: int = -1
 
@@ -123,7 +123,7 @@ class AttentionRollout(AttentionMethod):
     name: ClassVar[str] = "rollout"
     summary: ClassVar[str] = "attention rollout: mean attention and the residual, multiplied over layers"
     source: ClassVar[str] = "Abnar and Zuidema 2020"
-    place: ClassVar[int] = 41
+    place: ClassVar[int] = 40
 
     def attribute(self, question: Question) -> tuple[Tensor, None]:
         forward = self.traced(question)
@@ -142,7 +142,9 @@ class GradientAttention(AttentionMethod):
     """
 
     name: ClassVar[str] = "gradient_attention"
-    summary: ClassVar[str] = "attention times its gradient, the positive part, handed through the layers"
+    summary: ClassVar[str] = (
+        "gradient attention: attention times its gradient, the positive part, over layers"
+    )
     source: ClassVar[str] = "Chefer et al. 2021"
     place: ClassVar[int] = 42
 
@@ -229,7 +231,8 @@ class ContrastCAT(AttCAT):
     name: ClassVar[str] = "contrast_cat"
     summary: ClassVar[str] = "Contrast-CAT: AttCAT of what differs from the states of a reference text"
     source: ClassVar[str] = "Han et al. 2025"
-    needs: ClassVar[str] = "a mask token, unless baseline is another"
+    needs: ClassVar[str] = "a mask token, or another baseline"
+    place: ClassVar[int] = 44
 
     baseline: str = "mask"
 

@@ -23,8 +23,8 @@ class Random(Method):
     """
 
     name: ClassVar[str] = "random"
-    summary: ClassVar[str] = "random scores, as a control: what is no better says nothing"
-    source: ClassVar[str] = "a control"
+    summary: ClassVar[str] = "random scores: a control, what is no better says nothing"
+    source: ClassVar[str] = "whybert"
     kind: ClassVar[str] = "control"
     place: ClassVar[int] = 200
 

@@ -65,7 +65,7 @@ class LayerMixing(AttentionMethod):
 
     @property
     def passes(self) -> str:
-        return f"{2 + self.own_rows} + tokens forward"
+        return f"{2 + self.own_rows} + n forward for n tokens"
 
     def kept(self, chosen: Tensor) -> Tensor:
         """Of one-hot rows (sources, positions) what values each row of the pass has; see `ByValues`."""
@@ -122,7 +122,7 @@ class ValueZeroing(LayerMixing):
     name: ClassVar[str] = "value_zeroing"
     summary: ClassVar[str] = "value zeroing: how a layer's output turns without a token's value vector"
     source: ClassVar[str] = "Mohebbi et al. 2023"
-    place: ClassVar[int] = 44
+    place: ClassVar[int] = 52
     mode: ClassVar[type[ByValues]] = ZeroedValues
     own_rows: ClassVar[int] = 1
 
@@ -152,7 +152,7 @@ class ALTI(LayerMixing):
     name: ClassVar[str] = "alti"
     summary: ClassVar[str] = "ALTI: how much of each attention block's output a token's part of it makes up"
     source: ClassVar[str] = "Ferrando et al. 2022"
-    place: ClassVar[int] = 45
+    place: ClassVar[int] = 51
     mode: ClassVar[type[ByValues]] = Mixing
     own_rows: ClassVar[int] = 2
 
@@ -184,7 +184,7 @@ class DecompX(Method):
     summary: ClassVar[str] = "DecompX: each token's part of the logit, biases handed to the tokens"
     source: ClassVar[str] = "Modarressi et al. 2023"
     kind: ClassVar[str] = "decomposition"
-    place: ClassVar[int] = 46
+    place: ClassVar[int] = 50
     complete: ClassVar[bool] = True
     short: ClassVar[bool] = True
 
@@ -193,7 +193,7 @@ class DecompX(Method):
 
     @property
     def passes(self) -> str:
-        return "4 + tokens forward" if self.include_biases else "1 forward, 1 backward"
+        return "4 + n forward for n tokens" if self.include_biases else "1 forward, 1 backward"
 
     def composites(self) -> tuple[Composite, ...]:
         return (CP_LRP,)

@@ -38,7 +38,7 @@ class DeepLift(Method):
     source: ClassVar[str] = "Shrikumar et al. 2017"
     kind: ClassVar[str] = "gradient"
     needs: ClassVar[str] = "a mask token, or another baseline"
-    place: ClassVar[int] = 27
+    place: ClassVar[int] = 23
     complete: ClassVar[bool] = True
     rest: ClassVar[str] = "baseline"
 

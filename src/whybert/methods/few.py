@@ -69,10 +69,10 @@ class SampledAttnLRP(FewPasses):
     """
 
     name: ClassVar[str] = "sampled_attnlrp"
-    summary: ClassVar[str] = "AttnLRP averaged over random parts of the text, masked and deleted"
+    summary: ClassVar[str] = "sampled AttnLRP: its mean over random parts of the text, masked and deleted"
     source: ClassVar[str] = "whybert; after Achtibat et al. 2024"
     needs: ClassVar[str] = "a mask token, unless removal=delete"
-    place: ClassVar[int] = 7
+    place: ClassVar[int] = 10
 
     samples: int = field(default=8, metadata={"least": 1})
     removal: Literal["both", "mask", "delete"] = "both"
@@ -150,10 +150,10 @@ class IntegratedAttnLRP(FewPasses):
     """
 
     name: ClassVar[str] = "integrated_attnlrp"
-    summary: ClassVar[str] = "AttnLRP averaged between the masked and the real embedding"
+    summary: ClassVar[str] = "integrated AttnLRP: its mean between the masked and the real embedding"
     source: ClassVar[str] = "whybert; after Achtibat et al. 2024"
     needs: ClassVar[str] = "a mask token, or another baseline"
-    place: ClassVar[int] = 7
+    place: ClassVar[int] = 12
 
     n_steps: int = field(default=8, metadata={"least": 1})
     baseline: str = "mask"
@@ -188,10 +188,10 @@ class IterativeAttnLRP(FewPasses):
     """
 
     name: ClassVar[str] = "iterative_attnlrp"
-    summary: ClassVar[str] = "an order: AttnLRP again after each tenth of the words is taken away"
+    summary: ClassVar[str] = "iterative AttnLRP: an order, again after each tenth of the words is taken away"
     source: ClassVar[str] = "whybert; after Achtibat et al. 2024"
     needs: ClassVar[str] = "a mask token, unless by=delete"
-    place: ClassVar[int] = 7
+    place: ClassVar[int] = 11
 
     steps: int = field(default=10, metadata={"least": 1})
     by: Literal["mask", "delete"] = "mask"

@@ -92,7 +92,7 @@ class Saliency(Method):
     summary: ClassVar[str] = "saliency: the size of the gradient at each token"
     source: ClassVar[str] = "Simonyan et al. 2013"
     kind: ClassVar[str] = "gradient"
-    place: ClassVar[int] = 20
+    place: ClassVar[int] = 22
     signed: ClassVar[bool] = False
 
     reduction: Literal["norm", "absolute"] = "norm"
@@ -114,10 +114,10 @@ class InputTimesGradient(Method):
     """
 
     name: ClassVar[str] = "input_x_gradient"
-    summary: ClassVar[str] = "input x gradient, signed"
+    summary: ClassVar[str] = "input x gradient: the gradient times the embedding, signed"
     source: ClassVar[str] = "Shrikumar et al. 2016"
     kind: ClassVar[str] = "gradient"
-    place: ClassVar[int] = 21
+    place: ClassVar[int] = 20
 
     @property
     def gradient_form(self) -> Composite:

@@ -33,11 +33,11 @@ class GuidedSHAP(FewPasses):
     """
 
     name: ClassVar[str] = "guided_shap"
-    summary: ClassVar[str] = "a linear surrogate on perturbed texts, with AttnLRP as its prior"
+    summary: ClassVar[str] = "guided SHAP: a linear model on perturbed texts, with AttnLRP as its prior"
     source: ClassVar[str] = "whybert; after MacKay 1992"
     needs: ClassVar[str] = "a mask token, unless by=delete"
     kind: ClassVar[str] = "perturbation"
-    place: ClassVar[int] = 7
+    place: ClassVar[int] = 65
 
     samples: int = field(default=256, metadata={"least": 1})
     by: Literal["both", "mask", "delete"] = "both"

@@ -82,6 +82,7 @@ class InputMarginalisation(Method):
     kind: ClassVar[str] = "perturbation"
     needs: ClassVar[str] = "a masked language model of the same vocabulary"
     given: ClassVar[str] = "model"
+    place: ClassVar[int] = 69
 
     model: str | None = None
     samples: int = field(default=32, metadata={"least": 1})

@@ -107,7 +107,7 @@ class VarGrad(Shaken):
     name: ClassVar[str] = "vargrad"
     summary: ClassVar[str] = "VarGrad: the variance of the gradients of a text that is shaken"
     source: ClassVar[str] = "Adebayo et al. 2018"
-    place: ClassVar[int] = 26
+    place: ClassVar[int] = 27
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         embedding = question.shared.forward.embedding.detach()

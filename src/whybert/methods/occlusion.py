@@ -26,6 +26,7 @@ class Occlusion(GameMethod):
     name: ClassVar[str] = "occlusion"
     summary: ClassVar[str] = "occlusion: the drop of the output without a window of words"
     source: ClassVar[str] = "Zeiler and Fergus 2014"
+    place: ClassVar[int] = 61
 
     window: int = field(default=1, metadata={"least": 1})
     stride: int = field(default=1, metadata={"least": 1})
@@ -67,6 +68,7 @@ class LeaveOneOut(GameMethod):
     name: ClassVar[str] = "leave_one_out"
     summary: ClassVar[str] = "leave one out: the drop of the output without the word"
     source: ClassVar[str] = "Li et al. 2016"
+    place: ClassVar[int] = 60
 
     @property
     def passes(self) -> str:

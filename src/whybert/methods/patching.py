@@ -35,8 +35,8 @@ class AttributionPatching(Method):
     summary: ClassVar[str] = "attribution patching: each hidden state against that of a masked text"
     source: ClassVar[str] = "Nanda 2023, Syed et al. 2023"
     kind: ClassVar[str] = "gradient"
-    place: ClassVar[int] = 18
-    needs: ClassVar[str] = "a mask token"
+    place: ClassVar[int] = 30
+    needs: ClassVar[str] = "a mask token, or another baseline"
 
     layer: int = field(default=0, metadata={"least": 0})
     rules: Literal["gradient", "attnlrp", "cp_lrp"] = "gradient"

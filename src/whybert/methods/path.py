@@ -107,7 +107,7 @@ class IntegratedGradients(Method):
     source: ClassVar[str] = "Sundararajan et al. 2017"
     kind: ClassVar[str] = "gradient"
     needs: ClassVar[str] = "a mask token, or another baseline"
-    place: ClassVar[int] = 22
+    place: ClassVar[int] = 21
     complete: ClassVar[bool] = True
     rest: ClassVar[str] = "baseline"
 
@@ -154,7 +154,7 @@ class GradientShap(Method):
     summary: ClassVar[str] = "expected gradients: integrated gradients over random baselines"
     source: ClassVar[str] = "Erion et al. 2021"
     kind: ClassVar[str] = "gradient"
-    needs: ClassVar[str] = "a tokenizer"
+    needs: ClassVar[str] = "a tokenizer, or another baseline"
     place: ClassVar[int] = 24
     complete: ClassVar[bool] = True
     rest: ClassVar[str] = "baseline"
@@ -227,7 +227,7 @@ class SequentialIntegratedGradients(Method):
     source: ClassVar[str] = "Enguehard 2023"
     kind: ClassVar[str] = "gradient"
     needs: ClassVar[str] = "a mask token, or another baseline"
-    place: ClassVar[int] = 23
+    place: ClassVar[int] = 26
 
     n_steps: int = field(default=10, metadata={"least": 1})
     baseline: str = "mask"
@@ -240,7 +240,7 @@ class SequentialIntegratedGradients(Method):
 
     @property
     def passes(self) -> str:
-        return f"2 forward, and {self.n_steps} forward, {self.n_steps} backward a {self.unit}"
+        return f"2 + {self.n_steps} n forward, {self.n_steps} n backward for n {self.unit}s"
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         end = question.shared.forward.embedding.detach()

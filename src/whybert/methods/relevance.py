@@ -208,7 +208,7 @@ class EpsilonLRP(LinearLRP):
     name: ClassVar[str] = "epsilon"
     summary: ClassVar[str] = "LRP-epsilon: outputs of linear layers near 0 hand on less"
     source: ClassVar[str] = "Bach et al. 2015"
-    place: ClassVar[int] = 20
+    place: ClassVar[int] = 13
 
     epsilon: float = field(default=0.1, metadata={"least": 0})
 
@@ -229,7 +229,7 @@ class GammaLRP(LinearLRP):
     name: ClassVar[str] = "gamma"
     summary: ClassVar[str] = "LRP-gamma: contributions of the sign of their output count more"
     source: ClassVar[str] = "Montavon et al. 2019"
-    place: ClassVar[int] = 21
+    place: ClassVar[int] = 14
 
     gamma: float = field(default=0.05, metadata={"least": 0})
 
@@ -250,9 +250,9 @@ class AlphaBetaLRP(LinearLRP):
     """
 
     name: ClassVar[str] = "alpha_beta"
-    summary: ClassVar[str] = "LRP-alpha-beta on the sign of contributions"
+    summary: ClassVar[str] = "LRP-alpha-beta: positive and negative contributions share apart"
     source: ClassVar[str] = "Bach et al. 2015"
-    place: ClassVar[int] = 22
+    place: ClassVar[int] = 15
 
     alpha: float = field(default=1.0, metadata={"least": 1})
 
@@ -273,9 +273,9 @@ class MixedLRP(ModifiedGradient):
     """
 
     name: ClassVar[str] = "mixed_lrp"
-    summary: ClassVar[str] = "AttnLRP in the lower layers, CP-LRP above"
-    source: ClassVar[str] = "composites: Montavon et al. 2019"
-    place: ClassVar[int] = 23
+    summary: ClassVar[str] = "mixed LRP: AttnLRP in the lower layers, CP-LRP above"
+    source: ClassVar[str] = "whybert; after Montavon et al. 2019"
+    place: ClassVar[int] = 16
 
     below: float = field(default=0.5, metadata={"least": 0})
     lower: Attention = "attnlrp"
@@ -299,7 +299,7 @@ class LibraGrad(ModifiedGradient):
     summary: ClassVar[str] = "LibraGrad: gradient x input with gates, attention and deviations as constants"
     source: ClassVar[str] = "Mehri et al. 2025"
     kind: ClassVar[str] = "gradient"
-    place: ClassVar[int] = 24
+    place: ClassVar[int] = 28
     complete: ClassVar[bool] = False
 
     @property
@@ -325,7 +325,7 @@ class GIM(ModifiedGradient):
     summary: ClassVar[str] = "GIM: gradient x input with softmax's derivative at temperature 2"
     source: ClassVar[str] = "Edin et al. 2025"
     kind: ClassVar[str] = "gradient"
-    place: ClassVar[int] = 25
+    place: ClassVar[int] = 29
     complete: ClassVar[bool] = False
 
     temperature: float = field(default=2.0, metadata={"above": 0})

@@ -30,9 +30,10 @@ class ExactShapley(GameMethod):
     """
 
     name: ClassVar[str] = "exact_shapley"
-    summary: ClassVar[str] = f"Shapley values by asking all sets of words, for at most {MOST} words"
+    summary: ClassVar[str] = "exact Shapley values: all sets of words are asked"
     source: ClassVar[str] = "Shapley 1953"
     needs: ClassVar[str] = f"a mask token, unless by=delete; at most {MOST} words a text"
+    place: ClassVar[int] = 67
     short: ClassVar[bool] = True
     complete: ClassVar[bool] = True
 
@@ -83,8 +84,9 @@ class ShapleySampling(GameMethod):
     """
 
     name: ClassVar[str] = "shapley_sampling"
-    summary: ClassVar[str] = "Shapley values by random orders in which the words come"
+    summary: ClassVar[str] = "sampled Shapley values: random orders in which the words come"
     source: ClassVar[str] = "Castro et al. 2009"
+    place: ClassVar[int] = 66
     complete: ClassVar[bool] = True
 
     samples: int = field(default=32, metadata={"least": 1})
@@ -163,6 +165,7 @@ class PartitionSHAP(GameMethod):
     name: ClassVar[str] = "partition_shap"
     summary: ClassVar[str] = "Partition SHAP: Owen values over halves of sentences and of their words"
     source: ClassVar[str] = "Owen 1977, Lundberg and Lee 2017"
+    place: ClassVar[int] = 64
     complete: ClassVar[bool] = True
 
     samples: int = field(default=500, metadata={"least": 2})

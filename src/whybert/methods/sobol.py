@@ -34,6 +34,7 @@ class Sobol(GameMethod):
         "total Sobol indices: the share of the output's variance that a word has a part in"
     )
     source: ClassVar[str] = "Fel et al. 2021"
+    place: ClassVar[int] = 68
     signed: ClassVar[bool] = False
 
     samples: int = field(default=32, metadata={"least": 2})

@@ -33,6 +33,7 @@ class LIME(GameMethod):
     name: ClassVar[str] = "lime"
     summary: ClassVar[str] = "LIME: a linear model of the output on texts with words taken away"
     source: ClassVar[str] = "Ribeiro et al. 2016"
+    place: ClassVar[int] = 62
 
     samples: int = field(default=1000, metadata={"least": 2})
     seed: int = field(default=0, metadata={"least": 0})
@@ -86,6 +87,7 @@ class KernelSHAP(GameMethod):
     name: ClassVar[str] = "kernel_shap"
     summary: ClassVar[str] = "Kernel SHAP: Shapley values by a linear model with the Shapley kernel"
     source: ClassVar[str] = "Lundberg and Lee 2017"
+    place: ClassVar[int] = 63
     complete: ClassVar[bool] = True
 
     samples: int = field(default=1000, metadata={"least": 4})
