@@ -130,7 +130,7 @@ def test_parts_without_a_token_are_refused(classifier: Classifier) -> None:
             question.parts([torch.zeros(1, 3, dtype=torch.bool)], "token", "delete", ATTN_LRP)
             raise AssertionError
 
-    with pytest.raises(UsageError, match="parts that hold a token, and 'delete' leaves none"):
+    with pytest.raises(UsageError, match="removals that leave a token, and 'delete' leaves none"):
         attribute(classifier.model, {"input_ids": torch.tensor([[7, 8, 9]])}, Asks())
 
 

@@ -69,7 +69,7 @@ def fits(hint: Any, value: object) -> bool:
 
 
 def check(settings: Any, of: str = "") -> None:
-    """See that each field holds what its type hint and its bounds allow.
+    """See that each field holds what its type hint, its bounds and its "check" allow.
 
     Args:
         settings: a dataclass.
@@ -89,6 +89,8 @@ def check(settings: Any, of: str = "") -> None:
             if not finite or not all(holds(value, bound) for _, holds, bound in _bounds(field)):
                 said = bounds_of(field) or "that is finite"
                 raise UsageError(f"expected {name} {said}, found {_shown(value)}; give another number")
+        if "check" in field.metadata:
+            field.metadata["check"](value)
 
 
 def _bounds(field: dataclasses.Field[Any]) -> list[tuple[str, Any, float]]:

@@ -35,8 +35,8 @@ from whybert.errors import UnknownNameError, UsageError
 from whybert.lrp import rules
 
 Table = Mapping[str, Any]
-Attention = Literal["attnlrp", "cp_lrp"]
-"""Which of the two treats attention, and whatever else is no linear layer."""
+Rules = Literal["attnlrp", "cp_lrp"]
+"""Which of the two is meant, an entry of `RULES`."""
 Shares = tuple[float | None, float | None]
 ORDINARY: Final[Shares] = (1.0, 1.0)
 REFUSED: Final = "refused"
@@ -191,6 +191,11 @@ class Mixed(Composite):
         return self.lower if place.layer < min(count, place.layers) else self.upper
 
 
+RULES: Final[Mapping[str, Composite]] = MappingProxyType(
+    {"gradient": GRADIENT, "attnlrp": ATTN_LRP, "cp_lrp": CP_LRP}
+)
+"""By the names that the options of methods have for them."""
+
 # Mehri et al., "LibraGrad", CVPR 2025 (arXiv 2411.16760): attention weights, the gates of x g(x) and
 # LayerNorm's deviation are constants, products are halved.  CP-LRP, but for a tanh, which has no gate.
 LIBRAGRAD: Final = Composite("libragrad", {**CP_LRP.table, "activation": rules.gate})
@@ -205,19 +210,15 @@ def gim(temperature: float) -> Composite:
 
 
 @cache
-def mixed_lrp(lower: Attention, upper: Attention, below: float) -> Composite:
+def mixed_lrp(lower: Rules, upper: Rules, below: float) -> Composite:
     """One of AttnLRP and CP-LRP in the lower layers, the other above."""
-    tables = {"attnlrp": ATTN_LRP, "cp_lrp": CP_LRP}
-    return Mixed("mixed_lrp", lower=tables[lower], upper=tables[upper], below=below)
+    return Mixed("mixed_lrp", lower=RULES[lower], upper=RULES[upper], below=below)
 
 
 @cache  # one table for one rule: a forward pass that was run for it is known by it
-def linear_lrp(
-    name: str, rule: Callable[[Tensor, rules.SavedLinear], Tensor], attention: Attention
-) -> Composite:
+def linear_lrp(name: str, rule: Callable[[Tensor, rules.SavedLinear], Tensor], attention: Rules) -> Composite:
     """A rule for linear layers, which is a changed gradient; the rest is as in `attention`."""
-    rest = ATTN_LRP if attention == "attnlrp" else CP_LRP
-    return Composite(name, {**rest.table, "linear": rule, "convolution": REFUSED})
+    return Composite(name, {**RULES[attention].table, "linear": rule, "convolution": REFUSED})
 
 
 @cache

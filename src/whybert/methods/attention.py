@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import ClassVar
 
@@ -234,11 +234,7 @@ class ContrastCAT(AttCAT):
     needs: ClassVar[str] = "a mask token, or another baseline"
     place: ClassVar[int] = 44
 
-    baseline: str = "mask"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_baseline(self.baseline)
+    baseline: str = field(default="mask", metadata={"check": check_baseline})
 
     @property
     def passes(self) -> str:

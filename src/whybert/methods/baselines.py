@@ -117,6 +117,11 @@ def check_baseline(name: str, known: tuple[str, ...] = tuple(BASELINES)) -> None
         )
 
 
+def check_random_baseline(name: str) -> None:
+    """The same where "random" is one, too."""
+    check_baseline(name, ("random", *BASELINES))
+
+
 def start(question: Question, name: str) -> Start:
     """The forward pass of the inputs at the baseline, made once for all methods and targets of a call.
 

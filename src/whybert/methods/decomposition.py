@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Final
@@ -35,16 +34,10 @@ def layers_of(question: Question) -> tuple[nn.Module, ...]:
     if "layers" not in question.found:
         first = slice(0, 1)
         embedding = question.shared.forward.embedding.detach()[first]
-        inputs = _texts(question.inputs, first)
+        inputs = question.inputs_of(first)
         question.found["layers"] = find_layers(question.model, inputs, lambda _: embedding)
     layers: tuple[nn.Module, ...] = question.found["layers"]
     return layers
-
-
-def _texts(inputs: Mapping[str, Tensor], rows: slice) -> dict[str, Tensor]:
-    """Some rows of the inputs; what is one for all rows stays."""
-    batch = len(inputs["input_ids"])
-    return {name: tensor[rows] if len(tensor) == batch else tensor for name, tensor in inputs.items()}
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class LayerMixing(AttentionMethod):
         together = max(1, at_once // (length + self.own_rows))
         sources = max(1, at_once // together - self.own_rows)
         for rows in (slice(start, start + together) for start in range(0, texts, together)):
-            inputs = _texts(question.inputs, rows)
+            inputs = question.inputs_of(rows)
             for chosen in (slice(first, first + sources) for first in range(0, length, sources)):
                 keep = self.kept(places[chosen])
                 copies = embedding[rows].repeat(len(keep), 1, 1)
@@ -237,7 +230,7 @@ class DecompX(Method):
         for start in range(0, texts, together):
             rows = slice(start, start + together)
             parts = (shares[:, None, :, None] * embedding[rows]).flatten(0, 1)
-            inputs, made = _texts(question.inputs, rows), partial(Parts, copies=copies, shared=True)
+            inputs, made = question.inputs_of(rows), partial(Parts, copies=copies, shared=True)
             mode, logits, _ = run_copies(
                 question.model, inputs, parts, made, layers, lambda seen: seen[:0], question.logits[rows]
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -42,11 +42,7 @@ class DeepLift(Method):
     complete: ClassVar[bool] = True
     rest: ClassVar[str] = "baseline"
 
-    baseline: str = "mask"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_baseline(self.baseline)
+    baseline: str = field(default="mask", metadata={"check": check_baseline})
 
     @property
     def passes(self) -> str:

@@ -11,15 +11,13 @@ from typing import ClassVar, Final, Literal
 import torch
 from torch import Tensor
 
-from whybert.lrp.composites import ATTN_LRP, CP_LRP, Composite
+from whybert.lrp.composites import RULES, Composite, Rules
 from whybert.methods.base import Method, reduce_hidden
 from whybert.methods.baselines import check_baseline, start
 from whybert.methods.game import all_subsets, subsets
 from whybert.methods.path import along, quadrature
 from whybert.methods.question import Question, Unit
 
-Rules = Literal["attnlrp", "cp_lrp"]
-COMPOSITES: Final = MappingProxyType({"attnlrp": ATTN_LRP, "cp_lrp": CP_LRP})
 WAYS: Final = MappingProxyType({"both": ("mask", "delete"), "mask": ("mask",), "delete": ("delete",)})
 
 
@@ -33,7 +31,7 @@ class FewPasses(Method):
 
     @property
     def composite(self) -> Composite:
-        return COMPOSITES[self.rules]
+        return RULES[self.rules]
 
     def composites(self) -> tuple[Composite, ...]:
         return (self.composite,)
@@ -156,11 +154,7 @@ class IntegratedAttnLRP(FewPasses):
     place: ClassVar[int] = 12
 
     n_steps: int = field(default=8, metadata={"least": 1})
-    baseline: str = "mask"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_baseline(self.baseline)
+    baseline: str = field(default="mask", metadata={"check": check_baseline})
 
     @property
     def passes(self) -> str:

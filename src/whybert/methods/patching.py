@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from whybert.errors import UsageError
-from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite
+from whybert.lrp.composites import RULES, Composite
 from whybert.methods.base import Method, reduce_hidden
 from whybert.methods.baselines import check_baseline, start
 from whybert.methods.question import Question
-
-_RULES: Final = {"gradient": GRADIENT, "attnlrp": ATTN_LRP, "cp_lrp": CP_LRP}
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,7 @@ class AttributionPatching(Method):
 
     layer: int = field(default=0, metadata={"least": 0})
     rules: Literal["gradient", "attnlrp", "cp_lrp"] = "gradient"
-    baseline: str = "mask"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_baseline(self.baseline)
+    baseline: str = field(default="mask", metadata={"check": check_baseline})
 
     @property
     def passes(self) -> str:
@@ -55,7 +49,7 @@ class AttributionPatching(Method):
         return self.layer > 0
 
     def composites(self) -> tuple[Composite, ...]:
-        return (_RULES[self.rules],)
+        return (RULES[self.rules],)
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         (rules,) = self.composites()

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from whybert.lrp.composites import GRADIENT, Composite
 from whybert.methods.base import Method, reduce_hidden
-from whybert.methods.baselines import BASELINES, Start, at_tokens, check_baseline, start, vocabulary
+from whybert.methods.baselines import (
+    Start,
+    at_tokens,
+    check_baseline,
+    check_random_baseline,
+    start,
+    vocabulary,
+)
 from whybert.methods.question import Question, Unit
 
 Rule = Literal["gauss_legendre", "midpoint"]
@@ -112,12 +119,8 @@ class IntegratedGradients(Method):
     rest: ClassVar[str] = "baseline"
 
     n_steps: int = field(default=50, metadata={"least": 1})
-    baseline: str = "mask"
+    baseline: str = field(default="mask", metadata={"check": check_baseline})
     rule: Rule = "gauss_legendre"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_baseline(self.baseline)
 
     @property
     def passes(self) -> str:
@@ -160,13 +163,9 @@ class GradientShap(Method):
     rest: ClassVar[str] = "baseline"
 
     samples: int = field(default=50, metadata={"least": 1})
-    baseline: str = "random"
+    baseline: str = field(default="random", metadata={"check": check_random_baseline})
     texts: int = field(default=10, metadata={"least": 1})
     seed: int = field(default=0, metadata={"least": 0})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_baseline(self.baseline, ("random", *BASELINES))
 
     @property
     def passes(self) -> str:
@@ -230,13 +229,9 @@ class SequentialIntegratedGradients(Method):
     place: ClassVar[int] = 26
 
     n_steps: int = field(default=10, metadata={"least": 1})
-    baseline: str = "mask"
+    baseline: str = field(default="mask", metadata={"check": check_baseline})
     rule: Rule = "gauss_legendre"
     unit: Unit = "token"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_baseline(self.baseline)
 
     @property
     def passes(self) -> str:

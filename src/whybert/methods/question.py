@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from whybert.anatomy import check_finite, forward, plain
 from whybert.encoding import EncodedText
-from whybert.errors import InputError, NonFiniteError, UsageError
+from whybert.errors import InputError, NonFiniteError, UnknownNameError, UsageError
 from whybert.interception import ForwardPass, run
 from whybert.lrp.composites import GRADIENT, Composite
-from whybert.perturbation import Columns, Perturbation, alike, most_together, perturbation
+from whybert.perturbation import Perturbation, most_together, perturbation
 from whybert.sentences import words_of_sentences
 from whybert.targets import ResolvedTarget
 from whybert.words import tokens_of_words
@@ -25,6 +25,11 @@ Change = Callable[[Tensor], Tensor]
 
 Unit = Literal["word", "token", "sentence"]
 """What is taken away as one: see `Question.units`."""
+
+_Made = tuple[int, Sequence[int], Mapping[str, Tensor]]
+"""A row, which of its changed inputs these are, and they themselves, of one length, by name."""
+_Batch = dict[bytes, tuple[int, dict[str, Tensor]]]
+"""Inputs of one length, each by its key, with its row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +163,7 @@ class Question:
             forward = self.forward((composite,), inputs=inputs, at=lambda _, at=at: at)  # type: ignore[misc]
             yield places, forward.gradient(composite, self.target.select(chosen))
 
-    def inputs_of(self, rows: Tensor) -> dict[str, Tensor]:
+    def inputs_of(self, rows: Tensor | slice) -> dict[str, Tensor]:
         """The inputs of these rows of the batch, as often as each is named; what all rows share stays."""
         batch = len(self.inputs["input_ids"])
         return {
@@ -199,8 +204,12 @@ class Question:
 
         Without texts only tokens are known: those that are no padding, and no special ones of the tokenizer.
 
-        Raises UsageError for words and sentences at the level of tensors.
+        Raises:
+            UnknownNameError: there is no such unit.
+            UsageError: words and sentences are asked for at the level of tensors.
         """
+        if unit not in get_args(Unit):
+            raise UnknownNameError("unit", unit, get_args(Unit))
         if self.rows is not None:
             return [_units_of(row, unit) for row in self.rows]
         if unit != "token":
@@ -210,9 +219,7 @@ class Question:
             )
         ids = self.inputs["input_ids"]
         special = torch.tensor(list(getattr(self.tokenizer, "all_special_ids", ())), device=ids.device)
-        kept = ~torch.isin(ids, special)
-        if "attention_mask" in self.inputs:
-            kept = kept & self.inputs["attention_mask"].bool()
+        kept = self.is_token & ~torch.isin(ids, special)
         return [tuple((place,) for place, is_kept in enumerate(row) if is_kept) for row in kept.tolist()]
 
     def spread(self, values: Sequence[Sequence[float]], unit: Unit) -> Tensor:
@@ -294,38 +301,26 @@ class Question:
         Raises:
             UsageError: what `without` and `units` raise.
         """
-        inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
-        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
         removed = self._removed(kept, unit)
-        asked: list[list[Columns]] = []
-        for row, sets in enumerate(removed):
-            end = int(mask[row].nonzero().max()) + 1
-            own = {name: tensor[row, :end] for name, tensor in inputs.items()}
-            own["places"] = torch.arange(end)  # where each token stood: shortened like the others
-            asked.append([()] * len(sets))
-            for indices, columns in perturbation(by).applied(own, sets[:, :end], self.tokenizer):
-                if not columns["places"].shape[1]:
-                    raise UsageError(f"expected parts that hold a token, and {by!r} leaves none")
-                listed = zip(*(column.tolist() for column in columns.values()), strict=True)
-                for index, part in zip(indices, listed, strict=True):
-                    asked[row][index] = (*map(tuple, part), (row,))
-        found: dict[Columns, Tensor] = {}
-        for batch in alike((part for parts in asked for part in parts), batch_size):
-            *columns_of_batch, _, owners = zip(*batch, strict=True)
-            named = zip(self.inputs.items(), columns_of_batch, strict=True)
-            forward = self.forward(
-                (composite,), inputs={name: tensor.new_tensor(column) for (name, tensor), column in named}
-            )
-            target = self.target.select(torch.tensor(owners)[:, 0])
+        found: dict[bytes, Tensor] = {}
+
+        def sweep(batch: _Batch) -> None:
+            forward = self.forward((composite,), inputs=self._stacked(batch))
+            target = self.target.select(torch.tensor([row for row, _ in batch.values()]))
             relevance = forward.embedding.detach() * forward.gradient(composite, target)
             scores = relevance.to(torch.promote_types(relevance.dtype, torch.float32)).sum(-1)
             scores = scores if forward.own is None else scores[:, forward.own]
             found.update(zip(batch, scores.cpu().double(), strict=True))
+
+        keys: list[list[bytes]] = [[b""] * len(sets) for sets in removed]
+        self._batched(self._changed(removed, by, all_sets=True), keys, found, sweep, batch_size, by_row=True)
         swept = [torch.zeros(sets.shape, dtype=torch.float64) for sets in removed]
-        for scores, sets, parts in zip(swept, removed, asked, strict=True):
-            for own_scores, part in zip(scores, parts, strict=True):
-                own_scores[list(part[-2])] = found[part]
-            scores.masked_fill_(sets, 0.0)
+        for own, sets, asked, text in zip(swept, removed, keys, self.texts(), strict=True):
+            end = len(text["input_ids"])
+            for scores, gone, key in zip(own, sets[:, :end], asked, strict=True):
+                is_shorter = len(found[key]) < end
+                scores[:end][~gone if is_shorter else slice(None)] = found[key]
+            own.masked_fill_(sets, 0.0)
         return swept
 
     def _removed(self, kept: Sequence[Tensor], unit: Unit) -> list[Tensor]:
@@ -384,66 +379,82 @@ class Question:
 
         A row of which nothing is taken away has its own logits.
         """
+        return self._asked(self._changed(removed, by), [len(own) for own in removed], batch_size)
+
+    def _changed(
+        self, removed: Sequence[Tensor], by: str | Perturbation, *, all_sets: bool = False
+    ) -> Iterator[_Made]:
+        """The inputs of each row without tokens, where some are taken away or all sets are wanted."""
         way = by if isinstance(by, Perturbation) else perturbation(by)
+        for row, (inputs, own) in enumerate(zip(self.texts(), removed, strict=True)):
+            sets = (own.cpu() & self.is_token[row].cpu())[:, : len(inputs["input_ids"])]
+            for part in torch.split((sets.any(1) | all_sets).nonzero()[:, 0], _TOGETHER):
+                for indices, columns in way.applied(inputs, sets[part], self.tokenizer):
+                    tokens = columns.get("attention_mask", columns["input_ids"] * 0 + 1)
+                    if not bool(tokens.any(1).all()):
+                        raise UsageError(
+                            f"expected removals that leave a token, and {way.name!r} leaves none"
+                        )
+                    yield row, part[indices].tolist(), columns
 
-        def made() -> Iterator[tuple[int, Sequence[int], dict[str, Tensor]]]:
-            for row, (inputs, own) in enumerate(zip(self.texts(), removed, strict=True)):
-                sets = (own.cpu() & self.is_token[row].cpu())[:, : len(inputs["input_ids"])]
-                for part in torch.split(sets.any(1).nonzero()[:, 0], _TOGETHER):
-                    for indices, columns in way.applied(inputs, sets[part], self.tokenizer):
-                        tokens = columns.get("attention_mask", columns["input_ids"] * 0 + 1)
-                        if not bool(tokens.any(1).all()):
-                            raise UsageError(
-                                f"expected removals that leave a token, and {way.name!r} leaves none"
-                            )
-                        yield row, part[indices].tolist(), columns
-
-        return self._asked(made(), [len(own) for own in removed], batch_size)
-
-    def _asked(
-        self,
-        made: Iterable[tuple[int, Sequence[int], Mapping[str, Tensor]]],
-        counts: Sequence[int],
-        batch_size: int = 32,
-    ) -> list[Tensor]:
-        """The logits (count, labels) of each row, float64, for inputs as they are made.
-
-        A batch goes to the model as soon as it is full, so that no more than one of each length waits.
-
-        made: the row, which of its inputs these are, and they themselves, of one length, by name; one that is
-            not made is the row as it is.
-        """
-        waiting: dict[int, dict[bytes, tuple[int, dict[str, Tensor]]]] = {}
-        keys: list[list[bytes | None]] = [[None] * count for count in counts]
-        for row, indices, columns in made:
-            length = columns["input_ids"].shape[1]
-            full, batch = most_together(length, batch_size), waiting.setdefault(length, {})
-            for place, (index, key) in enumerate(zip(indices, _keys(columns), strict=True)):
-                keys[row][index] = key
-                if key in self.answered or key in batch:
-                    continue
-                batch[key] = row, {name: column[place] for name, column in columns.items()}
-                if len(batch) == full:
-                    self._answer(batch)
-                    batch.clear()
-        for length in sorted(waiting, reverse=True):
-            self._answer(waiting[length])
+    def _asked(self, made: Iterable[_Made], counts: Sequence[int], batch_size: int = 32) -> list[Tensor]:
+        """The logits (count, labels) of each row, float64; what is not made is the row as it is."""
+        keys = [[b""] * count for count in counts]
+        self._batched(made, keys, self.answered, self._answer, batch_size)
         found = []
         for asked, intact in zip(keys, self.logits.cpu().double(), strict=True):
-            answers = [intact if key is None else self.answered[key] for key in asked]
+            answers = [self.answered[key] if key else intact for key in asked]
             found.append(torch.stack(answers) if answers else intact[None][:0])
         return found
 
-    def _answer(self, batch: Mapping[bytes, tuple[int, Mapping[str, Tensor]]]) -> None:
-        """Ask the model, without a graph and as it is, about inputs of one length, each with its row."""
-        if not batch:
-            return
-        inputs = {
+    def _batched(
+        self,
+        made: Iterable[_Made],
+        keys: list[list[bytes]],
+        known: Mapping[bytes, Tensor],
+        ask: Callable[[_Batch], None],
+        batch_size: int,
+        *,
+        by_row: bool = False,
+    ) -> None:
+        """Ask about inputs as they are made, those that are the same once, in batches of one length.
+
+        A batch is asked as soon as it is full, so that no more than one of each length waits.
+
+        Args:
+            made, batch_size: see `_Made`; how many texts of 64 tokens a batch is as large as.
+            keys: of each row, by which `known` has the answer to each of its inputs: filled here.
+            known: filled by `ask`.
+            by_row: whether the same inputs of two rows have two answers.
+        """
+        waiting: dict[int, _Batch] = {}
+        for row, indices, columns in made:
+            length = columns["input_ids"].shape[1]
+            full, batch = most_together(length, batch_size), waiting.setdefault(length, {})
+            told = _keys(columns, str(row).encode() if by_row else b"")
+            for place, (index, key) in enumerate(zip(indices, told, strict=True)):
+                keys[row][index] = key
+                if key in known or key in batch:
+                    continue
+                batch[key] = row, {name: column[place] for name, column in columns.items()}
+                if len(batch) == full:
+                    ask(batch)
+                    batch.clear()
+        for length in sorted(waiting, reverse=True):
+            if waiting[length]:
+                ask(waiting[length])
+
+    def _stacked(self, batch: _Batch) -> dict[str, Tensor]:
+        """The inputs of a batch by name, on the device of the model."""
+        return {
             name: torch.stack([columns[name] for _, columns in batch.values()]).to(tensor.device)
             for name, tensor in self.inputs.items()
         }
+
+    def _answer(self, batch: _Batch) -> None:
+        """Ask the model, without a graph and as it is."""
         with plain(self.model, backward=False):
-            logits = forward(self.model, inputs)
+            logits = forward(self.model, self._stacked(batch))
         try:
             check_finite(self.model, logits)
         except NonFiniteError as error:
@@ -455,11 +466,11 @@ class Question:
 _TOGETHER: Final = 1024  # removals of one text whose inputs are made at once
 
 
-def _keys(columns: Mapping[str, Tensor]) -> Iterator[bytes]:
+def _keys(columns: Mapping[str, Tensor], salt: bytes) -> Iterator[bytes]:
     """What tells each row of the inputs from others, in few bytes."""
     arrays = [column.contiguous().view(torch.uint8).numpy() for column in columns.values()]
     for row in zip(*arrays, strict=True):
-        digest = blake2b(digest_size=16)
+        digest = blake2b(salt, digest_size=16)
         for column in row:
             digest.update(column)
         yield digest.digest()

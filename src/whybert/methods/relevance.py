@@ -16,8 +16,9 @@ from whybert.lrp.composites import (
     CP_LRP,
     GRADIENT,
     LIBRAGRAD,
-    Attention,
+    RULES,
     Composite,
+    Rules,
     gim,
     linear_lrp,
     mixed_lrp,
@@ -133,6 +134,8 @@ class ModifiedGradient(Method):
         return reduce_hidden(relevance, "sum"), relevance
 
     def biases(self, question: Question) -> Tensor | None:
+        if not self.complete:
+            return None
         return question.forward(self.composites()).biases(self.composite, question.target)
 
 
@@ -178,7 +181,7 @@ class CPLRP(ModifiedGradient):
 class LinearLRP(ModifiedGradient):
     """A rule for linear layers; all else is as in AttnLRP or CP-LRP, whichever `attention` names."""
 
-    attention: Attention = field(default="attnlrp", kw_only=True)
+    attention: Rules = field(default="attnlrp", kw_only=True)
 
     @property
     @abstractmethod
@@ -188,7 +191,7 @@ class LinearLRP(ModifiedGradient):
     @property
     def composite(self) -> Composite:
         if self.rule is None:
-            return ATTN_LRP if self.attention == "attnlrp" else CP_LRP
+            return RULES[self.attention]
         return linear_lrp(self.name, self.rule, self.attention)
 
     @property
@@ -278,8 +281,8 @@ class MixedLRP(ModifiedGradient):
     place: ClassVar[int] = 16
 
     below: float = field(default=0.5, metadata={"least": 0})
-    lower: Attention = "attnlrp"
-    upper: Attention = "cp_lrp"
+    lower: Rules = "attnlrp"
+    upper: Rules = "cp_lrp"
 
     @property
     def composite(self) -> Composite:
@@ -306,9 +309,6 @@ class LibraGrad(ModifiedGradient):
     def composite(self) -> Composite:
         return LIBRAGRAD
 
-    def biases(self, question: Question) -> None:
-        return None
-
 
 @dataclass(frozen=True)
 class GIM(ModifiedGradient):
@@ -333,6 +333,3 @@ class GIM(ModifiedGradient):
     @property
     def composite(self) -> Composite:
         return gim(self.temperature)
-
-    def biases(self, question: Question) -> None:
-        return None
