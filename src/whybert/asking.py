@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +15,8 @@ from whybert.errors import UsageError
 from whybert.files import write_json
 from whybert.methods.question import Prepared, Question, Unit
 from whybert.schema import write
-from whybert.sentences import words_of_sentences
 from whybert.targets import TargetLike, resolve
 from whybert.texts import normalise_texts
-from whybert.words import tokens_of_words
 
 
 class Saved:
@@ -81,21 +80,17 @@ def asked(
     )
 
 
-def units_of(row: EncodedText, unit: Unit) -> list[tuple[str, int, int, int]]:
-    """The text, start, end and sequence of each unit, in the order of `Question.units`."""
-    sequences = (row.text, row.pair or "")
-    if unit == "token":
-        return [
-            (row.tokens[i], *row.offsets[i], row.sequence_ids[i] or 0)
-            for i in range(row.token_count)
-            if not row.special[i]
-        ]
-    spans = [row.word_spans[word] for word in tokens_of_words(row.word_ids, row.special)]
-    groups = [[i] for i in range(len(spans))]
-    if unit == "sentence":
-        groups = [list(each) for each in words_of_sentences(sequences, spans)]
+def spans_of(row: EncodedText, units: Sequence[Sequence[int]], unit: Unit) -> list[tuple[str, int, int, int]]:
+    """The text, start, end and sequence of each of `Question.units`."""
+    token_at = {place: token for token, place in enumerate(row.positions)}
     found = []
-    for group in groups:
-        sequence, start, end = spans[group[0]][0], spans[group[0]][1], spans[group[-1]][2]
-        found.append((sequences[sequence][start:end], start, end, sequence))
+    for members in units:
+        first, last = token_at[members[0]], token_at[members[-1]]
+        if unit == "token":
+            found.append((row.tokens[first], *row.offsets[first], row.sequence_ids[first] or 0))
+            continue
+        (sequence, start, _), (_, _, end) = (
+            row.word_spans[row.word_ids[each] or 0] for each in (first, last)
+        )
+        found.append(((row.text, row.pair or "")[sequence][start:end], start, end, sequence))
     return found

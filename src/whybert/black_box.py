@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from whybert.errors import InputError, TargetError, UnsupportedModelError, UsageError, one_line, quoted
 from whybert.tokenizers import Row
+from whybert.typed import check_whole
 from whybert.words import split_words
 
 Answered = Literal["softmax", "sigmoid", "identity"]
@@ -78,9 +79,7 @@ class BlackBox:
             raise UsageError(f"expected labels as names in the order of the answers, found {quoted(names)}")
         if not isinstance(self.mask, str):
             raise UsageError(f"expected mask to be text, found {quoted(self.mask)}")
-        size = self.batch_size
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise UsageError(f"expected batch_size to be a whole number of at least 1, found {quoted(size)}")
+        check_whole("batch_size", self.batch_size)
         name = self.name or getattr(self.function, "__qualname__", type(self.function).__name__)
         object.__setattr__(self, "name", name.rpartition("<locals>.")[2])
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import torch
 
-from whybert.asking import Saved, asked, units_of
+from whybert.asking import Saved, asked, spans_of
 from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike
 from whybert.encoding import Text
-from whybert.errors import InputError, ModelError, TargetError, UnknownNameError, UsageError, quoted
+from whybert.errors import InputError, ModelError, TargetError, UsageError, quoted
 from whybert.explaining import explain
 from whybert.infilling import MaskedLanguageModel, MaskedLanguageModelLike, Span, Word, cased_like, written
 from whybert.methods.question import Unit
 from whybert.perturbation import perturbation
 from whybert.targets import resolve
+from whybert.typed import check_whole
 from whybert.words import split_words
 
 if TYPE_CHECKING:
@@ -138,9 +139,7 @@ def smallest_removal(
         WhybertError: what `explain` raises.
     """
     perturbation(by)
-    if unit not in ("word", "token", "sentence"):
-        raise UnknownNameError("unit", unit, ("word", "token", "sentence"))
-    _check_count("budget", budget)
+    check_whole("budget", budget)
     classifier = Classifier.of(classifier)
     _check_decides(classifier)
     question = asked(classifier, text)
@@ -160,7 +159,7 @@ def smallest_removal(
     orders = [relevance, search.singles] if relevance is not None else [search.singles]
     best, is_proven = search.smallest(orders, budget)
     after = None if best is None else search.found[best]
-    spans = units_of(row, unit)
+    spans = spans_of(row, units, unit)
     new = None if after is None else int(after.argmax())
     return Removal(
         text=row.text,
@@ -426,7 +425,7 @@ def flips(
     """
     numbers = {"k": k, "most_words": most_words, "top": top, "budget": budget}
     for name, value in numbers.items():
-        _check_count(name, value)
+        check_whole(name, value)
     if replacements is None and masked_lm is None:
         raise UsageError(
             "expected words to replace: replacements={'good': ['bad']}, or masked_lm= a masked language model"
@@ -633,8 +632,3 @@ def _check_decides(classifier: Classifier) -> None:
             f"{classifier.name} answers a number and decides nothing that could change; ask a classifier of "
             "two labels or more"
         )
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"expected {name} to be a whole number of at least 1, found {quoted(value)}")

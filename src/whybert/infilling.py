@@ -27,6 +27,7 @@ from whybert.foreign import kind_of
 from whybert.loading import load_masked_lm
 from whybert.perturbation import Columns, alike
 from whybert.tokenizers import check_tokenizer
+from whybert.typed import check_whole
 from whybert.words import split_words
 
 if TYPE_CHECKING:
@@ -155,8 +156,7 @@ class MaskedLanguageModel:
             UsageError: k is no whole number of at least 1, or a position is in no row.
             ModelError: the model fails, or predicts no tokens.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise UsageError(f"expected k to be a whole number of at least 1, found {quoted(k)}")
+        check_whole("k", k)
         mask = self.tokenizer.mask_token_id
         takes = input_filter(self.model)
         names = [name for name in rows[0] if takes(name)] if rows else []

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
-from whybert.asking import Saved, asked, units_of
+from whybert.asking import Saved, asked, spans_of
 from whybert.classifier import Classifier, ClassifierLike
 from whybert.encoding import Text
-from whybert.errors import UnknownNameError, UsageError, quoted
+from whybert.errors import UnknownNameError, UsageError
 from whybert.explanation import Options, Target
+from whybert.methods.game import all_subsets
 from whybert.methods.question import Unit
 from whybert.targets import TargetLike
+from whybert.typed import check_whole
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -198,7 +200,7 @@ def _shapley_taylor(game: Game, count: int, drawn: _Drawn) -> tuple[Floats, Floa
     if drawn.samples is not None:
         return _sampled(game, count, drawn.samples, drawn.seed)
     subsets = np.arange(1 << count)
-    members = (subsets[:, None] >> np.arange(count) & 1).astype(bool)
+    members = all_subsets(count).numpy()
     worth, sizes = game(members), members.sum(1)
     strengths = np.zeros((count, count))
     for i in range(count):
@@ -332,15 +334,11 @@ def interactions(
     """
     if method not in PAIR_METHODS:
         raise UnknownNameError("method for interactions", method, PAIR_METHODS)
-    for name, value, least in (("samples", samples, 1), ("seed", seed, 0)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise UsageError(
-                f"expected {name} to be a whole number of at least {least}, found {quoted(value)}"
-            )
+    if samples is not None:
+        check_whole("samples", samples)
+    check_whole("seed", seed, 0)
     if samples is not None and method != "shapley_taylor":
         raise UsageError(f"samples are of shapley_taylor, and {method} draws nothing; leave them out")
-    if unit not in ("word", "token", "sentence"):
-        raise UnknownNameError("unit", unit, ("word", "token", "sentence"))
     classifier = Classifier.of(classifier)
     question = asked(classifier, text, target, quantity)
     assert question.rows is not None
@@ -362,7 +360,7 @@ def interactions(
     single = game(np.concatenate([np.eye(count, dtype=bool), np.zeros((1, count), dtype=bool)]))
     index, names = int(question.target.index[0]), classifier.labels
     against = None if question.target.against is None else int(question.target.against[0])
-    places = zip(units_of(row, unit), single[:-1] - single[-1], strict=True)
+    places = zip(spans_of(row, units, unit), single[:-1] - single[-1], strict=True)
     return Interactions(
         text=row.text,
         pair=row.pair,

@@ -93,6 +93,12 @@ def check(settings: Any, of: str = "") -> None:
             field.metadata["check"](value)
 
 
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """Raise UsageError unless it is a whole number that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"expected {name} to be a whole number of at least {least}, found {quoted(value)}")
+
+
 def _bounds(field: dataclasses.Field[Any]) -> list[tuple[str, Any, float]]:
     return [(*_BOUNDS[key], bound) for key, bound in field.metadata.items() if key in _BOUNDS]
 

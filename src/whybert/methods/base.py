@@ -128,7 +128,7 @@ class Method(ABC):
         """Scores (batch, seq) and the relevance (batch, seq, hidden) they come from, or None."""
 
 
-def reduce_hidden(relevance: Tensor, reduction: Reduction) -> Tensor:
+def reduce_hidden(relevance: Tensor, reduction: Reduction | Literal["norm"]) -> Tensor:
     """Token scores (batch, seq) from relevance (batch, seq, hidden); half precision sums in float32."""
     relevance = relevance.to(torch.promote_types(relevance.dtype, torch.float32))
     match reduction:
@@ -136,5 +136,7 @@ def reduce_hidden(relevance: Tensor, reduction: Reduction) -> Tensor:
             return relevance.sum(-1)
         case "absolute":
             return relevance.abs().sum(-1)
+        case "norm":
+            return relevance.square().sum(-1).sqrt()
         case "squared_norm":
             return relevance.square().sum(-1)

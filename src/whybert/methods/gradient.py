@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from whybert.lrp.composites import GRADIENT, Composite
@@ -102,8 +101,7 @@ class Saliency(Method):
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         gradient = question.forward((GRADIENT,)).gradient(GRADIENT, question.target)
-        wide = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
-        return wide.norm(dim=-1) if self.reduction == "norm" else wide.abs().sum(-1), gradient
+        return reduce_hidden(gradient, self.reduction), gradient
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from whybert.methods.base import Method
+from whybert.methods.base import Method, reduce_hidden
+from whybert.methods.path import summed
 from whybert.methods.question import Question
 
 
@@ -33,8 +34,8 @@ class Shaken(Method):
     def passes(self) -> str:
         return f"{self.samples + 1} forward, {self.samples} backward"
 
-    def gradients(self, question: Question) -> Iterator[tuple[Tensor, Tensor]]:
-        """For some points at a time the row of each, (k,), and the gradients, (k, positions, hidden)."""
+    def shaken(self, question: Question) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The rows and the points of `Question.gradients`, which are asked for once and in order."""
         embedding = question.shared.forward.embedding.detach()
         wide = torch.promote_types(embedding.dtype, torch.float32)
         tokens = question.positions(question.is_token)
@@ -52,8 +53,7 @@ class Shaken(Method):
                 point[tokens[row]] += self.noise * scale[row] * drawn.to(point)
             return found.to(embedding.dtype)
 
-        for places, gradient in question.gradients(rows, points):
-            yield rows[places], gradient.to(wide)
+        return rows, points
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,13 @@ class SmoothGrad(Shaken):
 
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         embedding = question.shared.forward.embedding.detach()
-        total = torch.zeros_like(embedding, dtype=torch.promote_types(embedding.dtype, torch.float32))
-        for rows, gradients in self.gradients(question):
-            for row, gradient in zip(rows.tolist(), gradients, strict=True):
-                total[row] += gradient
-        mean = total / self.samples
+        rows, points = self.shaken(question)
+        wide = torch.promote_types(embedding.dtype, torch.float32)
+        weights = torch.full(rows.shape, 1.0 / self.samples, dtype=wide, device=rows.device)
+        mean = summed(question, rows, points, weights)
         if self.reduction == "input":
             mean = mean * embedding
-        scores = {"norm": mean.norm(dim=-1), "absolute": mean.abs().sum(-1), "input": mean.sum(-1)}
-        return scores[self.reduction], mean
+        return reduce_hidden(mean, "sum" if self.reduction == "input" else self.reduction), mean
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,10 @@ class VarGrad(Shaken):
         embedding = question.shared.forward.embedding.detach()
         mean = torch.zeros_like(embedding, dtype=torch.promote_types(embedding.dtype, torch.float32))
         squares, seen = torch.zeros_like(mean), [0] * len(embedding)
-        for rows, gradients in self.gradients(question):
-            for row, gradient in zip(rows.tolist(), gradients, strict=True):  # Welford 1962
+        rows, points = self.shaken(question)
+        for places, gradients in question.gradients(rows, points):
+            each = zip(rows[places].tolist(), gradients.to(mean.dtype), strict=True)
+            for row, gradient in each:  # Welford 1962
                 seen[row] += 1
                 change = gradient - mean[row]
                 mean[row] += change / seen[row]
