@@ -421,7 +421,7 @@ def test_a_stop_keeps_the_parts(
 @pytest.mark.skipif(os.name == "nt", reason="a process of another console gets no interrupt there")
 def test_control_c(folder: str, tmp_path: Path) -> None:
     """In a process of its own, with a real signal."""
-    path = many(tmp_path / "many.csv", 600)
+    path = many(tmp_path / "many.csv", 2400)  # so that it is not done when the signal comes
     running = process("evaluate", "-m", folder, "--data", path, "-o", "out", cwd=tmp_path)
     part = tmp_path / "out" / "parts" / "texts-00000.json"
     while not part.exists() and running.poll() is None:

@@ -37,6 +37,8 @@ METHODS: Final[Mapping[str, type[Method]]] = MappingProxyType(
 STANDARD: Final = ("gs", "gi", "lrp", "lat", "attnlrp", "cp_lrp")
 """What is compared where no method is named: the four of Wu and Ong 2020 and the two modern rules."""
 
+_KNOWN: Final = f"{', '.join(STANDARD)} and {len(METHODS) - len(STANDARD)} more, see `whybert list methods`"
+
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "standard": STANDARD,
@@ -97,7 +99,7 @@ def create_all(methods: object, options: Mapping[str, Any] = MappingProxyType({}
         raise UsageError(f"expected a method by name, or a list of names, found {methods!r}")
     parsed = [(type(each), {}, each) if isinstance(each, Method) else _parse(each) for each in methods]
     if not parsed:
-        raise UsageError(f"expected at least one method; known: {', '.join(METHODS)}")
+        raise UsageError(f"expected at least one method; known: {_KNOWN}")
     named = [kind for kind, _, given in parsed if not isinstance(given, Method)]
     fields = {name for kind in named for name in options_of(kind)}
     for option in options:
@@ -122,7 +124,7 @@ def create_all(methods: object, options: Mapping[str, Any] = MappingProxyType({}
 def _parse(spec: object) -> tuple[type[Method], dict[str, Any], object]:
     """The class, the options that the spec names, and the spec."""
     if not isinstance(spec, str):
-        raise UsageError(f"expected the name of a method, found {spec!r}; known: {', '.join(METHODS)}")
+        raise UsageError(f"expected the name of a method, found {spec!r}; known: {_KNOWN}")
     written, colon, rest = (part.strip() for part in spec.partition(":"))
     if not colon and "=" in written:
         raise UsageError(f"expected options after a colon, as in gi:reduction=sum, found {spec!r}")
