@@ -8,8 +8,9 @@ or only to predict: `check_model`, `model_inputs`, `plain`, `logits_of`, `check_
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any, Final
@@ -463,3 +464,38 @@ def check_finite(model: nn.Module, logits: Tensor) -> None:
     raise NonFiniteError(
         f"the logits of {PLACE} are not finite ({logits[row].tolist()}): {cause}", row, f"row {row}"
     )
+
+
+@contextmanager
+def hooked(
+    modules: Iterable[nn.Module],
+    before: Callable[..., Any] | None = None,
+    after: Callable[..., Any] | None = None,
+) -> Iterator[None]:
+    """Hooks in this thread alone, which go with the block, also after an error.
+
+    before, after: of (module, args, kwargs), and of these and the output; what they compute is not seen by a
+        function mode.
+    """
+    owner = threading.get_ident()
+
+    def here(hook: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*given: Any) -> Any:
+            if threading.get_ident() != owner:
+                return None
+            with torch._C.DisableTorchFunction():
+                return hook(*given)
+
+        return called
+
+    handles: list[Any] = []
+    try:
+        for module in modules:
+            if before is not None:
+                handles.append(module.register_forward_pre_hook(here(before), with_kwargs=True))
+            if after is not None:
+                handles.append(module.register_forward_hook(here(after), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -7,8 +7,8 @@ id.  Where they stand is seen in what is looked up and in what depends on it, no
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from whybert.anatomy import embedding_block
+from whybert.anatomy import embedding_block, hooked
 from whybert.errors import UnsupportedModelError
 
 
@@ -94,23 +94,20 @@ def embedded(
 ) -> tuple[Sequence[Lookup], Tensor | None]:
     """The forward pass up to the end of the embedding block: what was looked up, and what came of it."""
     outputs: list[Tensor] = []
-    owner = threading.get_ident()
 
-    def end(module: nn.Module, args: Any, output: Any) -> None:
-        if threading.get_ident() == owner:
-            outputs.append(output)
-            raise _EndOfEmbeddingError
+    def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        outputs.append(output)
+        raise _EndOfEmbeddingError
 
-    handle = embedding_block(model).register_forward_hook(end)
     mode = TableLookups(words)
-    try:
-        with torch.enable_grad(), mode:
-            model(**inputs)
-    except _EndOfEmbeddingError:
-        return mode.found, outputs[0]
-    finally:
-        handle.remove()
-    return mode.found, None
+    with (
+        suppress(_EndOfEmbeddingError),
+        hooked([embedding_block(model)], after=end),
+        torch.enable_grad(),
+        mode,
+    ):
+        model(**inputs)
+    return mode.found, next(iter(outputs), None)
 
 
 def _start(ids: Tensor, looked_up: Tensor) -> int | None:

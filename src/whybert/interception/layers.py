@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from whybert.anatomy import hooked
 from whybert.errors import UnsupportedModelError
 from whybert.foreign import bare, kind_of
 from whybert.interception.calls import mapped, tensors_in
@@ -116,33 +116,3 @@ def at_layers(
 
     with hooked(set(layers), change, look):
         yield
-
-
-@contextmanager
-def hooked(
-    modules: Iterable[nn.Module], before: Callable[..., Any], after: Callable[..., Any]
-) -> Iterator[None]:
-    """Hooks in this thread alone, which go with the block, also after an error.
-
-    What they compute is not seen by a function mode.
-    """
-    owner = threading.get_ident()
-
-    def here(hook: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*given: Any) -> Any:
-            if threading.get_ident() != owner:
-                return None
-            with torch._C.DisableTorchFunction():
-                return hook(*given)
-
-        return called
-
-    handles = []
-    try:
-        for module in modules:
-            handles.append(module.register_forward_pre_hook(here(before), with_kwargs=True))
-            handles.append(module.register_forward_hook(here(after), with_kwargs=True))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function
 
-from whybert.anatomy import embedding_block, failures, logits_of, word_embeddings
+from whybert.anatomy import embedding_block, failures, hooked, logits_of, word_embeddings
 from whybert.black_box import Absent, TextModel, check_has_inside
 from whybert.errors import UnsupportedModelError
 from whybert.foreign import bare, kind_of
@@ -123,15 +123,10 @@ def _cut_at_embedding(
 ) -> Iterator[None]:
     """Make the embedding block's output the leaf `mode.embedding`, for this thread's forward pass.
 
-    A forward hook is the only exact way to know where the block ends.  It acts in this thread alone
-    and goes when the block is left, also after an error.
+    A forward hook is the only exact way to know where the block ends.
     """
-    block = embedding_block(model)
-    owner = threading.get_ident()
 
-    def cut(module: nn.Module, args: Any, output: Any) -> Tensor | None:
-        if threading.get_ident() != owner:
-            return None
+    def cut(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor:
         if mode.embedding is not None or not isinstance(output, Tensor) or output.dim() != 3:
             found = (
                 "shape " + str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
@@ -141,18 +136,14 @@ def _cut_at_embedding(
                 f"hidden), once a forward pass, found {found if mode.embedding is None else 'another'}; "
                 "supported are encoders of BERT's kind with a module for the embeddings, and no decoders"
             )
-        with torch._C.DisableTorchFunction():
-            with torch.no_grad():
-                changed = output.detach() if at is None else at(output.detach()).detach()
-            mode.begin(changed.requires_grad_(mode.needs_graph))
-            # not the leaf itself: a model may change what it gets in place
-            return changed.clone()
+        with torch.no_grad():
+            changed = output.detach() if at is None else at(output.detach()).detach()
+        mode.begin(changed.requires_grad_(mode.needs_graph))
+        # not the leaf itself: a model may change what it gets in place
+        return changed.clone()
 
-    handle = block.register_forward_hook(cut)
-    try:
+    with hooked([embedding_block(model)], after=cut):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import word_embeddings
+from whybert.anatomy import hooked, word_embeddings
 from whybert.errors import UnknownNameError, UnsupportedModelError, UsageError
 from whybert.foreign import kind_of
 from whybert.methods.question import Question
@@ -212,19 +211,13 @@ def _at_vector(question: Question, baseline: Baseline) -> Start:
 @contextmanager
 def _words_as(words: nn.Module, places: Tensor, vector: Tensor) -> Iterator[list[bool]]:
     """Let the table of words answer the vector at these places, in this thread; says how often it did."""
-    owner = threading.get_ident()
     looked_up: list[bool] = []
 
-    def replaced(module: nn.Module, args: Any, output: Any) -> Tensor | None:
-        if threading.get_ident() != owner:
-            return None
+    def replaced(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor | None:
         if not isinstance(output, Tensor) or output.shape[:2] != places.shape:
             return None
         looked_up.append(True)
         return torch.where(places[..., None], vector.to(output), output)
 
-    handle = words.register_forward_hook(replaced)
-    try:
+    with hooked([words], after=replaced):
         yield looked_up
-    finally:
-        handle.remove()
