@@ -795,9 +795,14 @@ PYTHON: list[Python] = [
     *(Python(f"{spec}", f"explain(C, 'a good film', '{spec}')", "UsageError", words) for spec, words in (
         ("lime:samples=1", "samples"), ("lime:ridge=0", "ridge"), ("lime:kernel_width=-1", "kernel_width"), ("lime:by=remove", "'remove'"), ("lime:by=infill", "model=..."), ("lime:unit=letter", "'letter'"),
         ("kernel_shap:samples=3", "samples"), ("shapley_sampling:samples=0", "samples"), ("partition_shap:samples=1", "samples"), ("sobol:samples=1", "samples"), ("random:seed=-1", "seed"),
-        ("occlusion:window=0", "window"), ("occlusion:stride=2", "stride"), ("input_marginalisation", "model=..."),
+        ("occlusion:window=0", "window"), ("vargrad:samples=1", "samples"), ("vargrad:noise=0", "noise"), ("integrated_gradients:n_steps=1000000", "n_steps"), ("all", "GROUPS"), ("standard", "GROUPS"),
+        ("lime:samples=1000000000", "give fewer"), ("shapley_sampling:samples=1000000000", "give fewer"), ("sobol:samples=1000000000", "give fewer"), ("occlusion:stride=2", "stride"), ("input_marginalisation", "model=..."),
     )),
     Python("exact values of a long text", "explain(C, 'a ' * 13, 'exact_shapley')", "UsageError", ("at most 12 words", "found 13", "kernel_shap")),
+    Python("the stride of occlusion as a keyword", "explain(C, 'a film', 'occlusion', window=2, stride=2)", "UsageError", "'occlusion:window=2,stride=2'"),
+    Python("no baseline", "explain(C, 'a film', 'integrated_gradients', baseline='')", "UsageError", "leave baseline out"),
+    *(Python(f"{spec} of long texts", f"explain(C, 'film ' * 30, '{spec}')", "UsageError", "give fewer") for spec in ("kernel_shap:samples=1000000000", "sampled_attnlrp:samples=1000000000", "guided_shap:samples=1000000000")),
+    *(Python(f"{spec} has all sets of few words", f"explain(C, 'a film', '{spec}')[0].words()[1].text", gives="film") for spec in ("kernel_shap:samples=1000000000", "sampled_attnlrp:samples=1000000000")),
     *(Python(f"{spec} of one word, all of it deleted", f"explain(C, 'film', '{spec}')[0].words()[0].text", gives="film") for spec in ("lime:samples=2,by=delete", "kernel_shap:samples=4,by=delete", "shapley_sampling:samples=1,by=delete", "partition_shap:samples=2,by=delete", "sobol:samples=2,by=delete", "occlusion:window=9,stride=9,by=delete", "exact_shapley:by=delete")),
     # Methods of several passes.
     *(Python(f"{spec}", f"explain(C, 'a good film', '{spec}')", "UsageError", words) for spec, words in (

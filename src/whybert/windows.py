@@ -140,7 +140,10 @@ def check_long(long: str, stride: int | None) -> None:
     if stride is None:
         return
     if long != "windows":
-        raise UsageError(f"stride={stride!r} is of windows; add long='windows', or leave it out")
+        raise UsageError(
+            f"stride={stride!r} is of windows; add long='windows', or leave it out; "
+            "the stride of occlusion is written 'occlusion:window=2,stride=2'"
+        )
     if isinstance(stride, bool) or not isinstance(stride, int) or stride < 0:
         raise UsageError(f"stride must be a whole number of tokens of at least 0, not {stride!r}")
 

@@ -56,7 +56,8 @@ class Method(ABC):
         for name, value in self.options.items():
             if isinstance(value, str) and (not value or value != value.strip()):
                 raise UsageError(
-                    f"expected {name} of {self.name} to be text without blanks around it, found {value!r}"
+                    f"expected {name} of {self.name} to be text without blanks around it, found {value!r}; "
+                    f"give another, or leave {name} out"
                 )
 
     @property

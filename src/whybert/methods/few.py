@@ -14,7 +14,7 @@ from torch import Tensor
 from whybert.lrp.composites import RULES, Composite, Rules
 from whybert.methods.base import Method, reduce_hidden
 from whybert.methods.baselines import check_baseline, start
-from whybert.methods.game import all_subsets, subsets
+from whybert.methods.game import all_subsets, check_samples, subsets
 from whybert.methods.path import along, quadrature
 from whybert.methods.question import Question, Unit
 
@@ -123,6 +123,7 @@ def draw(units: int, samples: int, generator: torch.Generator) -> tuple[Tensor, 
     """
     if units < 2:
         return torch.zeros(0, units, dtype=torch.bool), torch.zeros(0, dtype=torch.float64)
+    check_samples(samples, units, are_distinct=True)
     if 2 ** min(units, 64) - 2 <= samples:
         kept = all_subsets(units)[1:-1]
         chances = [1 / ((units - 1) * math.comb(units, size)) for size in kept.sum(1).tolist()]
@@ -153,7 +154,7 @@ class IntegratedAttnLRP(FewPasses):
     needs: ClassVar[str] = "a mask token, or another baseline"
     place: ClassVar[int] = 12
 
-    n_steps: int = field(default=8, metadata={"least": 1})
+    n_steps: int = field(default=8, metadata={"least": 1, "most": 2000})
     baseline: str = field(default="mask", metadata={"check": check_baseline})
 
     @property

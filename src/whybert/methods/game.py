@@ -6,11 +6,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import torch
 from torch import Tensor
 
+from whybert.errors import UsageError
 from whybert.methods.base import Method
 from whybert.methods.infilled import infilling, language_model
 from whybert.methods.question import Question, Unit
@@ -18,6 +19,8 @@ from whybert.perturbation import Perturbation
 
 By = Literal["mask", "delete", "pad", "zero", "infill"]
 """How units are taken away, see `whybert.perturbation`; "infill" lets a masked language model write there."""
+
+_MOST: Final = 50_000_000  # units in all sets of a text together: about 2 GB while they are drawn
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,20 @@ class GameMethod(Method):
     @cached_property
     def _infilling(self) -> Perturbation:
         return infilling(language_model(self.model, "by=infill"))
+
+
+def check_samples(samples: int, players: int, *, each: int = 1, are_distinct: bool = False) -> None:
+    """See that the sets of so many samples can be held in memory.
+
+    each: sets of a sample.  are_distinct: no set is held twice, so there are at most 2^players.
+    Raises UsageError.
+    """
+    most = _MOST // max(1, players * each)
+    if samples > most and not (are_distinct and 2**players <= most):
+        raise UsageError(
+            f"expected at most {most} samples for a text of {players} units, found {samples}; give fewer, "
+            "or a larger unit (unit=sentence)"
+        )
 
 
 def subsets(sizes: Tensor, players: int, generator: torch.Generator) -> Tensor:

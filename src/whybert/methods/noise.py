@@ -107,6 +107,9 @@ class VarGrad(Shaken):
     source: ClassVar[str] = "Adebayo et al. 2018"
     place: ClassVar[int] = 27
 
+    samples: int = field(default=50, metadata={"least": 2})  # one has no variance
+    noise: float = field(default=0.1, metadata={"above": 0})
+
     def attribute(self, question: Question) -> tuple[Tensor, Tensor]:
         embedding = question.shared.forward.embedding.detach()
         mean = torch.zeros_like(embedding, dtype=torch.promote_types(embedding.dtype, torch.float32))

@@ -118,7 +118,7 @@ class IntegratedGradients(Method):
     complete: ClassVar[bool] = True
     rest: ClassVar[str] = "baseline"
 
-    n_steps: int = field(default=50, metadata={"least": 1})
+    n_steps: int = field(default=50, metadata={"least": 1, "most": 2000})
     baseline: str = field(default="mask", metadata={"check": check_baseline})
     rule: Rule = "gauss_legendre"
 
@@ -228,7 +228,7 @@ class SequentialIntegratedGradients(Method):
     needs: ClassVar[str] = "a mask token, or another baseline"
     place: ClassVar[int] = 26
 
-    n_steps: int = field(default=10, metadata={"least": 1})
+    n_steps: int = field(default=10, metadata={"least": 1, "most": 2000})
     baseline: str = field(default="mask", metadata={"check": check_baseline})
     rule: Rule = "gauss_legendre"
     unit: Unit = "token"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from whybert.errors import UsageError, quoted
-from whybert.methods.game import GameMethod, all_subsets
+from whybert.methods.game import GameMethod, all_subsets, check_samples
 from whybert.methods.question import Question, Unit
 
 MOST: Final = 12  # units whose 4096 sets are asked by `exact_shapley`
@@ -115,6 +115,7 @@ class ShapleySampling(GameMethod):
 
     def _orders(self, players: int, generator: torch.Generator) -> Tensor:
         """(samples, players): which unit comes first, second, ..."""
+        check_samples(self.samples, players, each=players + 1)
         drawn = self.samples if not self.antithetic else (self.samples + 1) // 2
         orders = torch.rand(drawn, players, generator=generator, dtype=torch.float64).argsort(1)
         if self.antithetic:

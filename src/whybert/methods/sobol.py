@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from whybert.methods.game import GameMethod
+from whybert.methods.game import GameMethod, check_samples
 from whybert.methods.question import Question
 
 
@@ -47,6 +47,7 @@ class Sobol(GameMethod):
     def values(self, question: Question) -> list[Tensor]:
         kept = []
         for count, generator in zip(self.players(question), question.generators(self.seed), strict=True):
+            check_samples(self.samples, count, each=count + 1)
             turned = torch.cat([torch.zeros(1, count), torch.eye(count)]).bool()
             kept.append((self._designs(count, generator)[:, None] ^ turned).flatten(0, 1))
         found = []

@@ -130,6 +130,11 @@ def _parse(spec: object) -> tuple[type[Method], dict[str, Any], object]:
         raise UsageError(f"expected options after a colon, as in gi:reduction=sum, found {spec!r}")
     known = {key.replace("-", "_"): key for key in METHODS}
     name = known.get(written.casefold().replace("-", "_"))
+    if name is None and written in GROUPS:
+        raise UsageError(
+            f"{written!r} stands for several methods, in the commands and alone; here give their names, "
+            f"list(whybert.methods.GROUPS[{written!r}])"
+        )
     if name is None:
         raise UnknownNameError("method", written, METHODS)
     hints = options_of(METHODS[name])

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from whybert.methods.game import GameMethod, all_subsets, subsets
+from whybert.methods.game import GameMethod, all_subsets, check_samples, subsets
 from whybert.methods.question import Question
 
 
@@ -47,6 +47,7 @@ class LIME(GameMethod):
     def values(self, question: Question) -> list[Tensor]:
         kept = []
         for count, generator in zip(self.players(question), question.generators(self.seed), strict=True):
+            check_samples(self.samples, count)
             sizes = torch.randint(1, count + 1, (self.samples - 1,), generator=generator) if count else None
             sets = torch.ones(self.samples, count, dtype=torch.bool)
             if sizes is not None:
@@ -116,6 +117,7 @@ def _by_kernel(players: int, budget: int, generator: torch.Generator) -> tuple[T
     mass = {size: (players - 1) / (size * (players - size)) for size in sizes}  # of all sets of a size
     if players < 2:
         return torch.zeros(0, players, dtype=torch.bool), torch.zeros(0, dtype=torch.float64)
+    check_samples(budget + 2, players, are_distinct=True)
     if 2**players - 2 <= budget:
         sets = all_subsets(players)[1:-1]
         counts = sets.sum(1).tolist()
