@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -24,12 +25,12 @@ from torch import Tensor, nn
 
 import tiny
 import whybert
-from models import inputs, make, shared_model
+from models import Toy, inputs, make, shared_model
 from whybert import METHODS, STANDARD, Classifier, UnknownNameError, UsageError, attribute, explain
 from whybert.evaluation.sanity import SANITY
 from whybert.evaluation.subjects import subjects
 from whybert.lrp.composites import ATTN_LRP, CP_LRP, GRADIENT, Composite
-from whybert.methods import Method, Question, create, create_all, split
+from whybert.methods import GROUPS, Method, Question, create, create_all, split
 from whybert.methods.base import reduce_hidden
 from whybert.targets import ResolvedTarget
 from whybert.typed import alternatives, choices_of, hinted, unwritten, written
@@ -219,6 +220,86 @@ def test_without_a_tokenizer_there_is_no_mask_token() -> None:
     assert not found.scores[1, 6:].any()
     with pytest.raises(UsageError, match="a tokenizer with a mask token, and there is none; use 'delete'"):
         attribute(model, inputs(model), Occlusion())
+
+
+def small(name: str, **options: Any) -> Method:
+    few = {"samples": 12, "n_steps": 4, "unit": "token", **options}
+    known = METHODS[name].__dataclass_fields__
+    return METHODS[name](**{key: value for key, value in few.items() if key in known})
+
+
+@pytest.mark.parametrize("name", GROUPS["all"])
+def test_an_unknown_word_and_a_mask_in_the_text_count_at_the_level_of_tensors(
+    classifier: Classifier, name: str
+) -> None:
+    """They are special tokens of the tokenizer, but stand for text."""
+    text = "the \u20ac film [MASK] good"
+    batch = classifier.tokenizer(text, return_tensors="pt")
+    found = attribute(classifier.model, batch, small(name), tokenizer=classifier.tokenizer).scores[0]
+    [expected] = explain(classifier, text, small(name))
+    assert expected.tokens[2].text == "[UNK]"
+    if name != "random":  # which is drawn by the text
+        assert found.tolist() == pytest.approx(expected.scores, rel=1e-9, abs=1e-12)
+        assert found[2] != 0.0
+
+
+class ReadsPadding(Toy):
+    """A mean over all positions."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        return super().forward(input_ids)
+
+
+@pytest.mark.parametrize("name", ["kernel_shap", "deeplift", "integrated_gradients", "leave_one_out"])
+def test_padding_that_the_model_reads_stays_in_a_batch_of_tensors(name: str) -> None:
+    """What is explained is the answer to the row as it was given."""
+    model = ReadsPadding(torch.tanh, labels=3)
+    batch = inputs(model)
+    tokenizer = SimpleNamespace(all_special_ids=[0], pad_token_id=0, mask_token_id=3)
+    found = attribute(model, batch, small(name, n_steps=16, samples=600), 1, tokenizer=tokenizer)
+    masked = batch["input_ids"].masked_fill(batch["attention_mask"].bool(), 3)
+    for row, length in enumerate(batch["attention_mask"].sum(1).tolist()):
+        alone = {key: tensor[row : row + 1] for key, tensor in batch.items()}
+        base, own = (
+            model(**{**alone, "input_ids": ids[row : row + 1]}).logits[0, 1].item()
+            for ids in (masked, batch["input_ids"])
+        )
+        for place in range(length):  # the model is a sum over the tokens: all of these are their differences
+            changed = masked[row : row + 1].clone()
+            changed[0, place] = batch["input_ids"][row, place]
+            alone["input_ids"] = changed
+            difference = model(**alone).logits[0, 1].item() - base
+            assert found.scores[row, place].item() == pytest.approx(difference, rel=1e-4, abs=1e-9)
+        if found.biases is not None:
+            assert found.biases[row].item() == pytest.approx(base, abs=1e-12)
+        assert found.output[row].item() == pytest.approx(own, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["value_zeroing", "alti", "decompx", "integrated_gradients", "deeplift"])
+def test_an_input_that_is_one_number(name: str) -> None:
+    inner = make("bert")
+
+    class Scaled(nn.Module):
+        config = inner.config
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+            self.eval()
+
+        def get_input_embeddings(self) -> nn.Module:
+            return inner.get_input_embeddings()
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor, scale: Tensor) -> Any:
+            return SimpleNamespace(logits=inner(input_ids, attention_mask).logits * scale)
+
+    batch, method = inputs(inner), METHODS[name]()
+    if "baseline" in method.options:
+        method = dataclasses.replace(method, baseline="zero")
+    found = attribute(Scaled(), {**batch, "scale": torch.tensor(2.0)}, method, 1).scores
+    expected = attribute(inner, batch, method, 1).scores
+    factor = 1.0 if method.kind == "decomposition" and not method.complete else 2.0
+    assert torch.allclose(found, factor * expected, rtol=1e-6, atol=1e-9)
 
 
 def test_a_composite_that_was_not_named_beforehand_gets_a_pass_of_its_own() -> None:

@@ -403,7 +403,7 @@ def run_copies(
     batch = len(inputs["input_ids"])
     copied = {
         name: tensor.repeat(len(embedding) // batch, *[1] * (tensor.dim() - 1))
-        if len(tensor) == batch
+        if tensor.dim() and len(tensor) == batch
         else tensor
         for name, tensor in inputs.items()
     }

@@ -202,7 +202,8 @@ class Question:
     def units(self, unit: Unit) -> list[tuple[tuple[int, ...], ...]]:
         """The tokens of each word, token or sentence of each row; those that the tokenizer added are in none.
 
-        Without texts only tokens are known: those that are no padding, and no special ones of the tokenizer.
+        Without texts only tokens are known: those that are no padding, and no special ones of the tokenizer;
+        an unknown token and a mask stand for text.
 
         Raises:
             UnknownNameError: there is no such unit.
@@ -218,7 +219,7 @@ class Question:
                 "unit='token', or call `explain`"
             )
         ids = self.inputs["input_ids"]
-        special = torch.tensor(list(getattr(self.tokenizer, "all_special_ids", ())), device=ids.device)
+        special = torch.tensor(_special_ids(self.tokenizer), dtype=torch.long, device=ids.device)
         kept = self.is_token & ~torch.isin(ids, special)
         return [tuple((place,) for place, is_kept in enumerate(row) if is_kept) for row in kept.tolist()]
 
@@ -367,10 +368,30 @@ class Question:
         return self._asked(made, [len(own) for own in ids])
 
     def texts(self) -> list[dict[str, Tensor]]:
-        """The inputs of each row, (tokens,) on the CPU, without the padding behind the text."""
+        """The inputs of each row, (tokens,) on the CPU, without padding behind the text that is not read."""
         inputs = {name: tensor.cpu() for name, tensor in self.inputs.items()}
         ends = [int(own.nonzero().max()) + 1 for own in self.is_token.cpu()]
-        return [{name: tensor[row, :end] for name, tensor in inputs.items()} for row, end in enumerate(ends)]
+        texts = [{name: tensor[row, :end] for name, tensor in inputs.items()} for row, end in enumerate(ends)]
+        shortest = min(range(len(ends)), key=ends.__getitem__)
+        is_padded = ends[shortest] < inputs["input_ids"].shape[1]
+        if is_padded and self.rows is None and self._reads_padding(shortest, texts[shortest]):
+            return [{name: tensor[row] for name, tensor in inputs.items()} for row in range(len(ends))]
+        return texts
+
+    def _reads_padding(self, row: int, text: dict[str, Tensor]) -> bool:
+        """Whether the answer to a row is another without its padding; the model is asked once.
+
+        What is made of texts comes in batches without padding, if the model reads it.
+        """
+        if "reads padding" not in self.found:
+            with plain(self.model, backward=False):
+                alone = forward(self.model, self._stacked({b"": (row, text)}))[0].cpu().double()
+            own = self.logits[row].cpu().double()
+            tolerance = max(1e-6, 8 * torch.finfo(self.logits.dtype).eps)
+            gap = (alone - own).abs().max()
+            self.found["reads padding"] = not bool(gap <= tolerance * own.abs().max().clamp_min(1.0))
+        reads: bool = self.found["reads padding"]
+        return reads
 
     def _answers(
         self, removed: Sequence[Tensor], by: str | Perturbation, batch_size: int = 32
@@ -474,6 +495,14 @@ def _keys(columns: Mapping[str, Tensor], salt: bytes) -> Iterator[bytes]:
         for column in row:
             digest.update(column)
         yield digest.digest()
+
+
+def _special_ids(tokenizer: Any) -> list[int]:
+    """Of the tokens that stand for no text, as far as the tokenizer says; none without one."""
+    found = set(getattr(tokenizer, "all_special_ids", ()))
+    beside = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "cls", "sep", "pad")}
+    in_texts = {getattr(tokenizer, f"{name}_token_id", None) for name in ("unk", "mask")}
+    return sorted(found - (in_texts - beside))
 
 
 def _units_of(row: EncodedText, unit: Unit) -> tuple[tuple[int, ...], ...]:
