@@ -186,3 +186,11 @@ def test_the_model_is_untouched_and_answers_in_half_precision(classifier: Classi
     half = interactions(Classifier(tiny.bert(tokenizer).bfloat16(), tokenizer), TEXT)
     assert all(math.isfinite(pair.strength) for pair in half.pairs)
     assert isinstance(half, Interactions)
+
+
+@pytest.mark.parametrize("method", ["shapley_taylor", "arch_attribute", "arch_detect"])
+def test_a_text_of_one_word_has_no_pairs(method: str) -> None:
+    tokenizer = tiny.wordpiece()
+    found = interactions(Classifier(tiny.bert(tokenizer), tokenizer), "good", method)
+    assert found.pairs == ()
+    assert found.parts[0].effect == pytest.approx(found.output - found.baseline)

@@ -252,7 +252,7 @@ def _contexts(game: Game, count: int) -> Iterator[tuple[tuple[int, int], Floats]
 
 def _arch_attribute(game: Game, count: int, drawn: _Drawn) -> tuple[Floats, Floats]:
     strengths = np.zeros((count, count))
-    pairs = np.array([(i, j) for i in range(count) for j in range(i + 1, count)]).reshape(-1, 2)
+    pairs = np.array([(i, j) for i in range(count) for j in range(i + 1, count)], int).reshape(-1, 2)
     sets = np.zeros((len(pairs) + 1, count), dtype=bool)
     sets[np.arange(len(pairs))[:, None], pairs] = True
     worth = game(sets)
