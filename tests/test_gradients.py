@@ -344,3 +344,11 @@ def test_words_that_are_looked_up_otherwise_are_refused() -> None:
         attribute(model, batch, "integrated_gradients:baseline=zero")
     found = attribute(model, batch, "integrated_gradients:n_steps=1", tokenizer=Tokenizer())
     torch.testing.assert_close(found.relevance_sum + found.biases, found.output)  # the toy is linear
+
+
+def test_a_baseline_of_the_padding_token_is_refused_as_a_text() -> None:
+    """RoBERTa would count the positions of the other tokens anew, and [CLS] would have a score."""
+    tokenizer = tiny.byte_level()
+    classifier = Classifier(tiny.roberta(tokenizer), tokenizer)
+    with pytest.raises(UsageError, match="use baseline=pad"):
+        explain(classifier, "a bad film", "integrated_gradients:baseline=<pad>")

@@ -185,6 +185,11 @@ def _tokens_of(text: str, tokenizer: Any) -> list[int]:
         raise UsageError(
             f"expected a baseline with at least one token, found {text!r}; use {', '.join(BASELINES)}"
         )
+    if getattr(tokenizer, "pad_token_id", None) in ids:
+        raise UsageError(
+            f"the baseline {text!r} holds the padding token, by which some models count positions; use "
+            "baseline=pad"
+        )
     return ids
 
 
