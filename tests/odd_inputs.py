@@ -662,6 +662,7 @@ SHELL: list[Shell] = [
     Shell("columns of a known data set", "explain --data sst2 --data-dir SST2 --columns id -m model", 2, "columns", {"SST2": lambda path: [path.mkdir(), (path / "dev.tsv").write_text("sentence\tlabel\na good film\t1\n")]}),
     # Methods, levels, formats again.
     Shell("all methods", "explain a --method all -m model -f json", 0, ['"attnlrp"', '"lat"']),
+    Shell("a model that nothing asks", "explain a --method lime:model=x -m model", 2, ["by=infill"]),
     Shell("all methods and one more", "explain a --method all,gi -m model", 2, "'all'"),
     Shell("sentences", "explain 'a good film. a bad film.' --level sentence --top 2 -m model", 0, "a bad film."),
     Shell("a picture at a terminal", "explain a -f png -m model", 2, "is for files"),

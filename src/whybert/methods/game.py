@@ -62,6 +62,11 @@ class GameMethod(Method):
 
     def worth(self, question: Question, kept: Sequence[Tensor]) -> list[Tensor]:
         """The output (sets,) of each row when only the units of each set are left: bool (sets, units)."""
+        if self.model is not None and self.by != "infill":
+            raise UsageError(
+                f"expected no model of {self.name} with by={self.by}, which asks none, found {self.model!r}; "
+                "leave it out, or give by=infill"
+            )
         return question.worth(kept, self.unit, self._infilling if self.by == "infill" else self.by)
 
     @cached_property
