@@ -259,7 +259,7 @@ def test_one_table_for_pandas_and_csv(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert list(found["index"]) == [0, 0, 0, 1, 1, 1]
     assert found.iloc[2].to_dict() == {
-        "index": 0, "classifier": "m", "method": "attnlrp", "options": "gamma=0.25,rule=None",
+        "index": 0, "classifier": "m", "method": "attnlrp", "options": "gamma=0.25",
         "target": "positive", "quantity": "logit", "prediction": "positive", "truth": "negative",
         "probability": 0.998, "logit": 3.5, "sequence": 0, "start": 11, "end": 15, "word": "film",
         "unknown": True, "score": -2.0,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, cast, 
 from whybert.errors import InputError, UnknownNameError, quoted
 from whybert.schema import read, write
 from whybert.sentences import words_of_sentences
+from whybert.typed import written
 from whybert.words import tokens_of_words
 
 if TYPE_CHECKING:
@@ -830,8 +831,9 @@ def label(explanation: Explanation, index: int) -> str:
 
 
 def options_line(explanation: Explanation, between: str = ",") -> str:
-    """The options of the method."""
-    return between.join(f"{name}={value}" for name, value in explanation.options.items())
+    """The options of the method as a command line has them, without those that were left out."""
+    given = {name: value for name, value in explanation.options.items() if value is not None}
+    return between.join(f"{name}={written(value)}" for name, value in given.items())
 
 
 def units_of(explanation: Explanation, level: Level) -> list[Unit]:
