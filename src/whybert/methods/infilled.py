@@ -66,8 +66,9 @@ class InputMarginalisation(Method):
         odds(p) = p / (1 - p)
 
     over the `samples` most likely w, whose q is scaled to sum to 1 (the paper takes those of 1e-5 and more).
-    For a contrast of two classes the odds are p(a) / p(b).  Where another number than a logit is explained,
-    or the model answers with numbers and not with probabilities, it is that of x less that of the sum.
+    For a contrast of two classes the odds are p(a) / p(b), or in a multi-label model the ratio of their odds.
+    Where another number than a logit is explained, or the model answers with numbers and not with
+    probabilities, it is that of x less that of the sum.
 
     model: the masked language model, a folder or hub id; of the classifier's own vocabulary.
     samples: how many tokens stand in for each.
