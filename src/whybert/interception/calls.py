@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -11,6 +11,20 @@ from torch.overrides import resolve_name
 
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
+
+# The parameters of functions of torch, in their order, for `bind`.
+ATTENTION_PARAMETERS: Final = (
+    "query",
+    "key",
+    "value",
+    "attn_mask",
+    "dropout_p",
+    "is_causal",
+    "scale",
+    "enable_gqa",
+)
+LAYER_NORM_PARAMETERS: Final = ("input", "normalized_shape", "weight", "bias", "eps")
+RMS_NORM_PARAMETERS: Final = ("input", "normalized_shape", "weight", "eps")
 
 
 def bind(args: tuple[Any, ...], kwargs: Mapping[str, Any], names: Sequence[str]) -> list[Any]:

@@ -16,6 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from whybert.errors import ModelError, UnsupportedModelError, UnsupportedOperationError
 from whybert.interception.calls import (
+    ATTENTION_PARAMETERS,
+    LAYER_NORM_PARAMETERS,
+    RMS_NORM_PARAMETERS,
     applied,
     bind,
     is_number,
@@ -533,7 +536,7 @@ class Interception(TorchFunctionMode):
         return y if bias is None else self._offset(y, bias[:, None])
 
     def _rms_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        x, shape, weight, eps = bind(args, kwargs, ("input", "normalized_shape", "weight", "eps"))
+        x, shape, weight, eps = bind(args, kwargs, RMS_NORM_PARAMETERS)
         if self.tracked(weight) or not self.tracked(x):
             return cast(Tensor, self._refuse(func, args, kwargs))
         if not self._has_rule("layer_norm"):
@@ -541,9 +544,7 @@ class Interception(TorchFunctionMode):
         return applied(lrp.RMSNorm, x, tuple(shape), weight, eps, self.sweep)
 
     def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        x, shape, weight, bias, eps = bind(
-            args, kwargs, ("input", "normalized_shape", "weight", "bias", "eps")
-        )
+        x, shape, weight, bias, eps = bind(args, kwargs, LAYER_NORM_PARAMETERS)
         eps = 1e-5 if eps is None else eps
         shape = tuple(shape)
         if self.tracked(weight) or self.tracked(bias) or not self.tracked(x):
@@ -860,11 +861,7 @@ class Interception(TorchFunctionMode):
         return y
 
     def _fused_attention(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        query, key, value, mask, dropout, is_causal, scale, grouped = bind(
-            args,
-            kwargs,
-            ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
-        )
+        query, key, value, mask, dropout, is_causal, scale, grouped = bind(args, kwargs, ATTENTION_PARAMETERS)
         if dropout:
             raise UnsupportedModelError("attention dropout is active: call model.eval() first")
         if self.tracked(mask):

@@ -26,7 +26,15 @@ import torch
 from torch import Tensor
 
 from whybert.errors import UnsupportedOperationError
-from whybert.interception.calls import bind, mapped, name_of, tensors_in
+from whybert.interception.calls import (
+    ATTENTION_PARAMETERS,
+    LAYER_NORM_PARAMETERS,
+    RMS_NORM_PARAMETERS,
+    bind,
+    mapped,
+    name_of,
+    tensors_in,
+)
 from whybert.interception.parts import Copies
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
@@ -135,11 +143,7 @@ class Pairs(Copies):
         return self._softmaxed(z, y, axis)
 
     def _fused_attention(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        query, key, value, mask, dropout, is_causal, scale, _ = bind(
-            args,
-            kwargs,
-            ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
-        )
+        query, key, value, mask, dropout, is_causal, scale, _ = bind(args, kwargs, ATTENTION_PARAMETERS)
         if dropout or self.tracked(mask) or not all(map(self.tracked, (query, key, value))):
             raise UnsupportedOperationError(name_of(func), SLOPES.name)
         output: Tensor = func(*mapped(args, torch.Tensor.detach), **mapped(kwargs, torch.Tensor.detach))
@@ -156,8 +160,7 @@ class Pairs(Copies):
         return valued(output, self.product(torch.matmul, self._softmaxed(scores, weights, -1), value))
 
     def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        names = ("input", "normalized_shape", "weight", "bias", "eps")
-        x, shape, weight, bias, eps = bind(args, kwargs, names)
+        x, shape, weight, bias, eps = bind(args, kwargs, LAYER_NORM_PARAMETERS)
         if self.tracked(weight) or self.tracked(bias) or not self.tracked(x):
             raise UnsupportedOperationError(name_of(func), SLOPES.name)
         over = tuple(range(-len(tuple(shape)), 0))
@@ -166,7 +169,7 @@ class Pairs(Copies):
         return self._normalised(centred, func(*args, **kwargs), over, 1e-5 if eps is None else eps, weight)
 
     def _rms_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        x, shape, weight, eps = bind(args, kwargs, ("input", "normalized_shape", "weight", "eps"))
+        x, shape, weight, eps = bind(args, kwargs, RMS_NORM_PARAMETERS)
         if self.tracked(weight) or not self.tracked(x):
             raise UnsupportedOperationError(name_of(func), SLOPES.name)
         over = tuple(range(-len(tuple(shape)), 0))

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from whybert.errors import UnsupportedModelError, UnsupportedOperationError
-from whybert.interception.calls import bind, name_of
+from whybert.interception.calls import (
+    ATTENTION_PARAMETERS,
+    LAYER_NORM_PARAMETERS,
+    RMS_NORM_PARAMETERS,
+    bind,
+    name_of,
+)
 from whybert.interception.layers import at_layers, nothing_saved, same
 from whybert.interception.mode import Interception
 from whybert.interception.notes import ATTENTION, note, note_elementwise, noted, origin
@@ -117,9 +123,7 @@ class Parts(Copies):
         return y if bias is None else self._settled(y, bias)
 
     def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        x, shape, weight, bias, eps = bind(
-            args, kwargs, ("input", "normalized_shape", "weight", "bias", "eps")
-        )
+        x, shape, weight, bias, eps = bind(args, kwargs, LAYER_NORM_PARAMETERS)
         if self.tracked(weight) or self.tracked(bias) or not self.tracked(x):
             return self._refused(func)
         over = tuple(range(-len(tuple(shape)), 0))
@@ -130,7 +134,7 @@ class Parts(Copies):
         return y if bias is None else self._settled(y + bias, bias)
 
     def _rms_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        x, shape, weight, eps = bind(args, kwargs, ("input", "normalized_shape", "weight", "eps"))
+        x, shape, weight, eps = bind(args, kwargs, RMS_NORM_PARAMETERS)
         if self.tracked(weight) or not self.tracked(x):
             return self._refused(func)
         over = tuple(range(-len(tuple(shape)), 0))
@@ -180,11 +184,7 @@ class Parts(Copies):
         return note(self._tracked_as(rows[:1].expand_as(rows).flatten(0, 1).contiguous()), ATTENTION, ())
 
     def _fused_attention(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        query, key, value, mask, dropout, is_causal, scale, _ = bind(
-            args,
-            kwargs,
-            ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
-        )
+        query, key, value, mask, dropout, is_causal, scale, _ = bind(args, kwargs, ATTENTION_PARAMETERS)
         if dropout or self.tracked(mask) or not self.tracked(value):
             return self._refused(func)
         query, key = (self.rows(tensor.detach())[0] for tensor in (query, key))
@@ -296,8 +296,7 @@ class ByValues(Copies):
         return super()._activations_product(func, a, b, call, axes)
 
     def _fused_attention(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
-        query, key, value, *others = bind(args, kwargs, names)
+        query, key, value, *others = bind(args, kwargs, ATTENTION_PARAMETERS)
         value = self._kept(value, value.dim() - 2)
         return super()._fused_attention(func, (query, key, value, *others), {})
 
