@@ -52,7 +52,7 @@ from whybert.interception.notes import (
 )
 from whybert.interception.sites import Sites
 from whybert.interception.sub_layers import SubLayers
-from whybert.interception.trace import AttentionInputs, AttentionTrace
+from whybert.interception.trace import AttentionInputs, AttentionTrace, of_heads
 from whybert.lrp import contractions
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
@@ -893,8 +893,7 @@ class Interception(TorchFunctionMode):
             def weights() -> Tensor:  # of a padding token that may see no key: zeros, as SDPA has them
                 return torch.softmax(scores, -1).nan_to_num(0.0)
 
-            heads = scores.shape[-3] // value.shape[-3]
-            values = value if heads == 1 else value.repeat_interleave(heads, -3)
+            values = of_heads(value, scores.shape[-3])
             attended = torch.matmul(applied(lrp.Softmax, scores, weights, -1, self.sweep), values)
             output = applied(lrp.Valued, attended, output)
         self.trace.keep_fused(*given, output)

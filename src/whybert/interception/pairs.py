@@ -36,6 +36,7 @@ from whybert.interception.calls import (
     tensors_in,
 )
 from whybert.interception.parts import Copies
+from whybert.interception.trace import masked, of_heads
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import Composite
@@ -147,15 +148,9 @@ class Pairs(Copies):
         if dropout or self.tracked(mask) or not all(map(self.tracked, (query, key, value))):
             raise UnsupportedOperationError(name_of(func), SLOPES.name)
         output: Tensor = func(*mapped(args, torch.Tensor.detach), **mapped(kwargs, torch.Tensor.detach))
-        groups = query.shape[-3] // key.shape[-3]
-        if groups > 1:
-            key, value = (each.repeat_interleave(groups, -3) for each in (key, value))
+        key, value = (of_heads(each, query.shape[-3]) for each in (key, value))
         size = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        scores = self.product(torch.matmul, query * size, key.mT)
-        if is_causal:
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        if mask is not None:
-            scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, -torch.inf)
+        scores = masked(self.product(torch.matmul, query * size, key.mT), mask, bool(is_causal))
         weights = torch.softmax(scores.detach(), -1).nan_to_num(0.0)
         return valued(output, self.product(torch.matmul, self._softmaxed(scores, weights, -1), value))
 

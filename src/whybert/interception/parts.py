@@ -25,7 +25,7 @@ from whybert.interception.layers import at_layers, nothing_saved, same
 from whybert.interception.mode import Interception
 from whybert.interception.notes import ATTENTION, note, note_elementwise, noted, origin
 from whybert.interception.running import run
-from whybert.interception.trace import AttentionInputs
+from whybert.interception.trace import AttentionInputs, of_heads
 from whybert.lrp import contractions
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
@@ -192,10 +192,8 @@ class Parts(Copies):
             mask = self.rows(mask)[0]
         width = query.shape[-1] ** -0.5 if scale is None else float(scale)
         weights = AttentionInputs(query, key, mask, bool(is_causal), width).weights()
-        if value.shape[-3] != query.shape[-3]:
-            value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
         self._attended = True
-        return torch.matmul(weights, self.rows(value)).flatten(0, 1)
+        return torch.matmul(weights, self.rows(of_heads(value, query.shape[-3]))).flatten(0, 1)
 
     # --- the residual sum behind an attention ------------------------------------------------------------
 

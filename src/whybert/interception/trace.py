@@ -53,30 +53,32 @@ class AttentionInputs:
 
     def gradient(self, passed: Tensor) -> Tensor:
         """O = A V, so dy/dA = dy/dO V^T; `passed` is dy/dO."""
-        value = cast(Tensor, self.value)
-        if value.shape[-3] != passed.shape[-3]:  # grouped queries
-            value = value.repeat_interleave(passed.shape[-3] // value.shape[-3], -3)
-        return torch.matmul(passed, value.mT)
+        return torch.matmul(passed, of_heads(cast(Tensor, self.value), passed.shape[-3]).mT)
 
     def scores(self) -> Tensor:
         """Q K^T * scale + mask, (batch, heads, queries, keys)."""
-        key = self.key
-        if key.shape[-3] != self.query.shape[-3]:  # grouped queries
-            key = key.repeat_interleave(self.query.shape[-3] // key.shape[-3], -3)
+        key = of_heads(self.key, self.query.shape[-3])
         scores = torch.matmul(self.query, key.transpose(-2, -1)) * self.scale
-        if self.is_causal:
-            above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(above, float("-inf"))
-        if self.mask is not None:
-            if self.mask.dtype == torch.bool:
-                scores = scores.masked_fill(~self.mask, float("-inf"))
-            else:
-                scores = scores + self.mask
-        return scores
+        return masked(scores, self.mask, self.is_causal)
 
     def weights(self) -> Tensor:
         """The softmax of the scores; zeros, as SDPA has them, for a padding token that may see no key."""
         return torch.softmax(self.scores(), -1).nan_to_num(0.0)
+
+
+def of_heads(x: Tensor, heads: int) -> Tensor:
+    """Keys or values (..., heads, positions, width), each head as often as grouped queries share it."""
+    return x if x.shape[-3] == heads else x.repeat_interleave(heads // x.shape[-3], -3)
+
+
+def masked(scores: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
+    """Scores of attention (..., queries, keys), as SDPA takes its mask."""
+    if is_causal:
+        above = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(above, float("-inf"))
+    if mask is None:
+        return scores
+    return scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
 
 
 Attention: TypeAlias = AttentionWeights | AttentionInputs
