@@ -23,7 +23,7 @@ from whybert.errors import (
     WhybertError,
 )
 from whybert.evaluation.bench import EvaluationData
-from whybert.foreign import ForeignModel
+from whybert.foreign import ForeignModel, Point
 
 TOKENIZER = tiny.wordpiece()
 TEXTS = ["a film", "don't you think so?", "the film was good and the actors were great"]
@@ -85,7 +85,8 @@ def test_a_module_is_explained_as_what_it_is() -> None:
     ours = Classifier(module, TOKENIZER, labels=["bad", "fair", "good"])
     assert isinstance(ours.model, ForeignModel)
     assert ours.model.module is module
-    assert (ours.model.block, ours.model.words) == ("bert.embeddings", "bert.embeddings.word_embeddings")
+    assert isinstance(ours.model.block, Point)
+    assert ours.model.words == "bert.embeddings.word_embeddings"
     assert (ours.name, ours.labels, ours.max_length) == ("Own", ("bad", "fair", "good"), 40)
     for text, prediction in zip(TEXTS, ours.predict(TEXTS), strict=True):
         inputs = TOKENIZER(text, return_tensors="pt")
@@ -125,8 +126,8 @@ def test_the_same_model_in_the_manner_of_transformers_has_the_same_scores() -> N
 @pytest.mark.parametrize("module", [HandMade, Inside])
 def test_a_table_in_the_encoder_itself(module: Any) -> None:
     ours = Classifier(module(), TOKENIZER)
-    name = "second" if module is HandMade else "encoder.second"
-    assert (ours.model.block, ours.model.words) == (name, name)
+    assert ours.model.block == Point(2, (0, 1, 2))  # the word and its position
+    assert ours.model.words == ("second" if module is HandMade else "encoder.second")
     assert ours.max_length == 30
     assert ours.predict("good " * 90)[0].truncated
     found = audit(ours, TEXTS)
@@ -162,7 +163,7 @@ def test_a_part_that_holds_layers_is_no_embedding() -> None:
     ours = Classifier(Says(), TOKENIZER)
     assert ours.labels == ("no", "yes")
     assert isinstance(ours.model, ForeignModel)
-    assert ours.model.block == "encoder.second"
+    assert ours.model.block == Point(1, (0, 1, 2))
     inputs = TOKENIZER(TEXTS[2], return_tensors="pt", return_token_type_ids=False)
     scores = attribute(Says(), inputs, "gi").scores[0]
     assert scores.tolist() == pytest.approx(list(explain(ours, TEXTS[2], "gi")[0].scores), abs=1e-6)
@@ -269,7 +270,7 @@ def test_what_follows_the_embedding_may_change_it_in_place() -> None:
     scores = []
     for in_place in (False, True):
         classifier = Classifier(Changing(in_place), TOKENIZER)
-        assert classifier.model.block == "words"
+        assert classifier.model.block == Point(1, (0, 1, 2))
         scores.append(explain(classifier, TEXTS[2], "gi:reduction=sum")[0].scores)
     assert scores[0] == pytest.approx(scores[1], abs=1e-7)
 
@@ -408,10 +409,10 @@ class Inner(nn.Module):
         return self.raw.tanh()
 
 
-@pytest.mark.parametrize(("module", "block"), [(Tied, "second"), (PastTheBlock, "part.table")])
-def test_nothing_of_the_words_passes_by_the_attribution_point(module: Any, block: str) -> None:
+@pytest.mark.parametrize("module", [Tied, PastTheBlock])
+def test_nothing_of_the_words_passes_by_the_attribution_point(module: Any) -> None:
     ours = Classifier(module().double(), TOKENIZER)
-    assert ours.model.block == block
+    assert ours.model.block == Point(1, (0, 1, 2))
     if module is PastTheBlock:
         return
     # without biases gradient times input of a linear model is all there is, so nothing may be missing
@@ -456,7 +457,7 @@ def test_of_probabilities_no_others_are_made(labels: int, made: str, kind: str |
 
 
 class OneHot(Own):
-    """Looks nothing up."""
+    """Looks nothing up, but multiplies ones among zeros by its table."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         one_hot = nn.functional.one_hot(input_ids, len(TOKENIZER)).to(self.head.weight.dtype)
@@ -505,8 +506,7 @@ def _scripted() -> nn.Module:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (OneHot, r"found no table .*embedding='its.name'"),
-        (Twice, r"found 2 tables.*embedding='its.name'"),
+        (Twice, r"looks them up 2 times and has none.*embedding='its.name'"),
         (Positional, r"takes no input_ids; .*forward\(self, input_ids, attention_mask\)"),
         (Failing, "Failing fails on inputs of shape"),
         (Encoder, "logits .batch, labels. of Encoder .*found BaseModelOutput"),
@@ -526,6 +526,10 @@ def test_a_module_that_cannot_be_served_is_refused_by_name(module: Any, message:
 def test_what_was_not_found_can_be_said() -> None:
     ours = Classifier(OneHot(), TOKENIZER, embedding="bert.embeddings.LayerNorm")
     assert audit(ours, TEXTS, ["gi", "cp_lrp"]).passed
+    found = Classifier(OneHot(), TOKENIZER)  # which mask and dropout may follow
+    assert explain(found, TEXTS, "cp_lrp")[0].scores == pytest.approx(
+        explain(ours, TEXTS, "cp_lrp")[0].scores
+    )
     said = Classifier(Twice(), TOKENIZER, embedding="bert.embeddings")
     assert said.predict(TEXTS)  # the other table is a part of the model that is not traced to tokens
 

@@ -22,7 +22,7 @@ LAYERS: Final = (
     "explanation targets texts anatomy recipe windows",
     "comparing",
     "render datasets lrp builtin positions adapters folders quantised",
-    "saving",
+    "saving points",
     "interception loading holders finding",
     "classifier",
     "perturbation store",

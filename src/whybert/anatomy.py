@@ -66,10 +66,12 @@ def embedding_block(model: nn.Module) -> nn.Module:
     Raises:
         UnsupportedModelError: there is none.
     """
-    if isinstance(model, ForeignModel):
-        return model.embedding_block
     words = word_embeddings(model)
-    if words is not None:
+    if isinstance(model, ForeignModel):
+        part = model.embedding_block or words  # of a point, the nearest part below it
+        if part is not None:
+            return part
+    elif words is not None:
         for name, module in model.named_modules():
             block: nn.Module = module
             if name and any(child is words for child in block.children()):

@@ -6,9 +6,8 @@ What is looked up in which table, and what comes of it, is seen in a forward pas
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -19,6 +18,7 @@ from whybert.anatomy import (
     check_model,
     embedding_block,
     failures,
+    hooked,
     input_filter,
     is_known,
     model_inputs,
@@ -36,11 +36,13 @@ from whybert.errors import (
 from whybert.foreign import (
     ForeignModel,
     LogitsLike,
+    Point,
     is_of_logits,
     kind_of,
     logits_at,
     place_of_logits,
 )
+from whybert.points import Watch
 from whybert.positions import Lookup, TableLookups, embedded, places
 
 EmbeddingLike = str | nn.Module | None
@@ -69,8 +71,10 @@ def is_clear(model: nn.Module, inputs: Callable[[], Mapping[str, Any]]) -> bool:
     except WhybertError:
         return True  # whoever asks it next says why
     shape = tensors["input_ids"].shape
-    if len(lookups) != 1 or not isinstance(embedding, Tensor) or embedding.shape[:2] != shape:
-        return True  # it is refused later, or its positions are told apart
+    if not isinstance(embedding, Tensor):
+        return False
+    if len(lookups) != 1 or embedding.shape[:2] != shape:
+        return True  # its positions are told apart
     return _is_by_token(lookups[0].vectors, embedding)
 
 
@@ -107,7 +111,7 @@ def made_known(
         module: in eval mode.
         inputs: of its forward, as a tokenizer returns them; what it does not take is left out.
         embedding: the part whose output (batch, seq, hidden) is the attribution point, or its name; None
-            takes the table in which the input ids are looked up, with all around it that mixes no tokens.
+            finds the input of the first layer, see `whybert.points`.
         logits: where they are in what it returns; None finds them, see `place_of_logits`.
         count: how many labels there are, where that is known.
         problem_type: what they are, as of a `Classifier`; "regression" where nothing is made of them.
@@ -124,7 +128,7 @@ def made_known(
         )
     tensors = _inputs_of(module, inputs)
     asked = _Asked(module, tensors)
-    batch = len(tensors["input_ids"])
+    batch = len(asked.ids)
     where = place_of_logits(asked.output, batch, count) if logits is None else logits
     with failures(module, tensors):
         found = logits_at(asked.output, where)
@@ -140,7 +144,7 @@ def made_known(
         module, found, problem_type or getattr(getattr(module, "config", None), "problem_type", None)
     )
     if embedding is None:
-        block = asked.block(where)
+        block: str | Point = asked.point(where)
     else:
         block = _name_of(embedding, module)
         asked.check_block(block)
@@ -155,8 +159,10 @@ def made_known(
         SimpleNamespace(
             id2label=getattr(config, "id2label", None),
             problem_type=getattr(config, "problem_type", None),
-            pad_token_id=None if words is None else getattr(module.get_submodule(words), "padding_idx", None),
-            max_position_embeddings=asked.positions(),
+            pad_token_id=getattr(config, "pad_token_id", None)
+            if words is None
+            else getattr(module.get_submodule(words), "padding_idx", None),
+            max_position_embeddings=asked.positions() or getattr(config, "max_position_embeddings", None),
         ),
     )
 
@@ -212,99 +218,81 @@ def _name_of(embedding: str | nn.Module, module: nn.Module) -> str:
     raise UsageError(f"expected embedding as a part of {kind_of(module)}, found another {kind_of(embedding)}")
 
 
+_LEAST: Final = 4  # tokens, of which some can see another
+
+
+def _to_watch(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Two of the texts, in which each token sees others: no word is masked, none is alone."""
+    width = inputs["input_ids"].shape[1]
+    times = -(-_LEAST // width)
+
+    def part(name: str, tensor: Tensor) -> Tensor:
+        tensor = tensor[:2]
+        if name == "attention_mask" and tensor.dim() == 2:
+            tensor = torch.ones_like(tensor)
+        if name == "position_ids" and times > 1:
+            return torch.arange(times * width, device=tensor.device).expand(len(tensor), -1)
+        return torch.cat([tensor] * times, 1) if tensor.dim() >= 2 else tensor
+
+    return {name: part(name, tensor) for name, tensor in inputs.items()}
+
+
 class _Asked:
     """A module, what it returned for inputs, and what it looked up meanwhile."""
 
     def __init__(self, module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
-        self.module, self.inputs, self.ids = module, inputs, inputs["input_ids"]
-        self.closed: Tensor | None = None  # the output through which no gradient goes
-        self.output, self.lookups, _ = self._run(())
-        tables = {id(each.table): each.table for each in self.lookups if self._is_of_words(each)}
-        self.tables = len(tables)
-        self.held_by = [  # a table may be the weight of other parts too
-            name
-            for name, part in module.named_modules()
-            if name and len(tables) == 1 and id(getattr(part, "weight", None)) in tables
-        ]
-        self.words = next(iter(self.held_by), None)
+        self.module, self.inputs = module, _to_watch(inputs)
+        self.ids = self.inputs["input_ids"]
+        self.watch = Watch(self.ids)
+        self.output = self._run(self.watch)
+        tables = {id(each.table) for each in self.watch.lookups if self._is_of_words(each)}
+        self.words = next(
+            (name for name, part in module.named_modules() if id(getattr(part, "weight", None)) in tables),
+            None,
+        )
 
     def _is_of_words(self, lookup: Lookup) -> bool:
-        return lookup.ids.shape == self.ids.shape and torch.equal(lookup.ids, self.ids)
+        return any(torch.equal(lookup.ids, ids) for ids in (self.ids, self.ids.T))
 
-    def _run(self, names: tuple[str, ...]) -> tuple[Any, list[Lookup], dict[str, list[Any]]]:
-        """What the module returns, what it looks up, and what its parts of these names return."""
-        outputs: dict[str, list[Any]] = {name: [] for name in names}
-        owner = threading.get_ident()
+    def _run(self, *within: AbstractContextManager[Any]) -> Any:
+        """What the module returns."""
+        with ExitStack() as stack:
+            for context in (plain(self.module, backward=True), failures(self.module, self.inputs), *within):
+                stack.enter_context(context)
+            return self.module(**self.inputs)
 
-        def note(part: nn.Module, args: Any, output: Any, name: str) -> Tensor | None:
-            if threading.get_ident() != owner:
-                return None
-            outputs[name].append(output)
-            if not isinstance(output, Tensor):
-                return None
-            if output.requires_grad:
-                output.register_hook(partial(close, output))  # type: ignore[no-untyped-call]
-            return output.clone()  # what follows may change it in place
-
-        def close(output: Tensor, gradient: Tensor) -> Tensor:
-            return torch.zeros_like(gradient) if self.closed is output else gradient
-
-        handles = [
-            self.module.get_submodule(name).register_forward_hook(partial(note, name=name)) for name in names
-        ]
-        mode = TableLookups()
-        try:
-            with plain(self.module, backward=True), failures(self.module, self.inputs), mode:
-                return self.module(**self.inputs), mode.found, outputs
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def block(self, where: LogitsLike) -> str:
-        """The largest part around the table of words whose output at each position is of one token.
+    def point(self, where: LogitsLike) -> Point:
+        """Where the words enter the first layer.
 
         Args:
-            where: the logits are, which nothing but this output may make depend on the words.
+            where: the logits are.
         """
-        if self.words is None:
-            several = f"{self.tables} tables" if self.tables > 1 else "no table (nn.Embedding)"
+        with failures(self.module, self.inputs):
+            logits = logits_at(self.output, where)
+        found = self.watch.point(logits)
+        if found is None:
+            tables = len(self.watch.roots)
             raise UnsupportedModelError(
-                f"expected one table of {kind_of(self.module)} in which input_ids are looked up, found "
-                f"{several}; name the part whose output (batch, seq, hidden) enters the first layer: "
-                "embedding='its.name'"
+                f"expected a tensor of {kind_of(self.module)} in which each position is of its own word, and "
+                "through which all comes that the logits make of the words; it looks them up "
+                f"{tables} times and has none; name the part whose output (batch, seq, hidden) enters the "
+                "first layer: embedding='its.name'"
             )
-        vectors: list[Tensor] = []
-        for words in self.held_by:
-            pieces = words.split(".")
-            around = tuple(".".join(pieces[:end]) for end in range(len(pieces), 0, -1))
-            found, lookups, outputs = self._run(around)
-            vectors = [each.vectors for each in lookups if self._is_of_words(each)]
-            block = ""
-            for name in around:
-                if (
-                    len(vectors) != 1
-                    or len(outputs[name]) != 1
-                    or not isinstance(outputs[name][0], Tensor)
-                    or not _is_by_token(vectors[0], outputs[name][0])
-                    or self._passes_by(outputs[name][0], vectors[0], logits_at(found, where))
-                ):
-                    break
-                block = name
-            if block:
-                self.words = words
-                return block
-        raise UnsupportedModelError(
-            f"expected {kind_of(self.module)} to look up its words once and to keep their order, found "
-            f"{len(vectors)} times or other things; name the part whose output (batch, seq, hidden) "
-            "enters the first layer: embedding='its.name'"
-        )
+        return found
 
     def check_block(self, name: str) -> None:
         """Raise UnsupportedModelError where the output of a part that was named is not of the tokens."""
-        _, lookups, outputs = self._run((name,))
+        outputs: list[Any] = []
+
+        def keep(part: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            outputs.append(output)
+            return output.clone() if isinstance(output, Tensor) else None  # it may be changed in place
+
+        lookups = TableLookups()
+        self._run(hooked([self.module.get_submodule(name)], after=keep), lookups)
         batch, width = self.ids.shape
         way = "name another part: embedding='its.name'"
-        output = outputs[name][0] if len(outputs[name]) == 1 else None
+        output = outputs[0] if len(outputs) == 1 else None
         if (
             not isinstance(output, Tensor)
             or output.dim() != 3
@@ -313,35 +301,25 @@ class _Asked:
         ):
             shapes = [
                 f"shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
-                for each in outputs[name]
+                for each in outputs
             ]
             raise UnsupportedModelError(
                 f"expected embedding as a part of {kind_of(self.module)} that returns one tensor (batch, "
                 f"seq, hidden), once for {batch} texts of {width} tokens, found of {name!r} "
                 f"{', '.join(shapes[:3]) or 'nothing'}; {way}"
             )
-        vectors = [each.vectors for each in lookups if self._is_of_words(each)]
+        vectors = [each.vectors for each in lookups.found if self._is_of_words(each)]
         if vectors and not any(_reaches(each, output) for each in vectors):
             raise UnsupportedModelError(
                 f"expected embedding as a part of {kind_of(self.module)} whose output is made of the words, "
                 f"found {name!r}, which does not depend on them; {way}"
             )
 
-    def _passes_by(self, block: Tensor, vectors: Tensor, logits: Any) -> bool:
-        """Whether the words reach the logits on another way than through the output of a part."""
-        if not isinstance(logits, Tensor) or logits.grad_fn is None:
-            return False
-        self.closed = block
-        try:
-            return _reaches(vectors, logits)
-        finally:
-            self.closed = None
-
     def positions(self) -> int | None:
         """How many tokens there are rows for in the tables whose rows are looked up one after the other."""
         count = self.ids.shape[1]
         limits = []
-        for each in self.lookups:
+        for each in self.watch.lookups:
             ids = each.ids
             if count > 1 and ids.dim() > 0 and ids.shape[-1] == count and ids.numel() <= self.ids.numel():
                 first = ids.flatten()[0]

@@ -21,12 +21,28 @@ LogitsLike: TypeAlias = "str | int | Callable[[Any], Any] | None"
 it returns nothing else."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Point:
+    """A tensor on the way from the words to the first layer, see `whybert.points`.
+
+    call: the number of the call that makes it, from 1, of those that descend from the words.
+    order: its axes of (batch, positions, hidden).
+    """
+
+    call: int
+    order: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        return f"call {self.call} of the words"
+
+
 class ForeignModel(nn.Module):
     """A module that is asked like a classifier of transformers.
 
     Args:
         module: of someone's own; its weights and its mode are used as they are.
-        block: the name of its part whose output is the attribution point.
+        block: where its attribution point is: the name of its part whose output that is, or a point on the
+            way from its words to its first layer.
         words: the name of its table of word embeddings; None where that is not known.
         logits: where the logits are in what it returns.
         label_count: how many there are.
@@ -37,7 +53,7 @@ class ForeignModel(nn.Module):
     def __init__(
         self,
         module: nn.Module,
-        block: str,
+        block: str | Point,
         words: str | None,
         logits: LogitsLike,
         label_count: int,
@@ -50,14 +66,20 @@ class ForeignModel(nn.Module):
         self.training = False  # it has nothing of its own that could be another in train mode
 
     @property
-    def embedding_block(self) -> nn.Module:
-        return self.module.get_submodule(self.block)
+    def embedding_block(self) -> nn.Module | None:
+        """The part whose output is the attribution point; None if that is no part's."""
+        return self.module.get_submodule(self.block) if isinstance(self.block, str) else None
 
     def get_input_embeddings(self) -> nn.Module | None:
         return None if self.words is None else self.module.get_submodule(self.words)
 
     def forward(self, **inputs: Tensor) -> Any:
         return logits_at(self.module(**inputs), self.where)
+
+
+def point_of(model: nn.Module) -> Point | None:
+    """Where a model is cut that no part of it says."""
+    return model.block if isinstance(model, ForeignModel) and isinstance(model.block, Point) else None
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -41,7 +41,7 @@ class TableLookups(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         # What only the weights' gradients would need is not kept, so the model may change it in place.
-        output = func(*tree_map_only(Tensor, _frozen, args), **tree_map_only(Tensor, _frozen, kwargs or {}))
+        output = func(*tree_map_only(Tensor, frozen, args), **tree_map_only(Tensor, frozen, kwargs or {}))
         if func is F.embedding and (self.table is None or args[1] is self.table):
             vectors = output.detach().requires_grad_()
             self.found.append(Lookup(args[0], args[1], vectors))
@@ -49,7 +49,8 @@ class TableLookups(TorchFunctionMode):
         return output
 
 
-def _frozen(tensor: Tensor) -> Tensor:
+def frozen(tensor: Tensor) -> Tensor:
+    """A parameter as a constant."""
     return tensor.detach() if tensor.is_leaf and tensor.requires_grad else tensor
 
 

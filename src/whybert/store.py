@@ -193,7 +193,7 @@ def model_digest(classifier: Classifier) -> str:
     """Of the weights, so that a run does not go on with another model of the same name."""
     digest = hashlib.sha256()
     if isinstance(classifier.model, ForeignModel):
-        digest.update(classifier.model.block.encode())  # what the scores are of
+        digest.update(str(classifier.model.block).encode())  # what the scores are of
     for name, tensor in sorted(classifier.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -12,7 +12,7 @@ from torch import Tensor
 # of several a function leaves depends on the device, the data type and the shapes.
 KNOWN_NODES: Final = frozenset(
     """
-    AccumulateGrad BackwardHookFunction
+    AccumulateGrad BackwardHookFunction CopyBackwards
     Add Addmm Baddbmm Addbmm Addmv Mv Bmm Mm Dot Linear MkldnnLinear T Mul Div Sub Rsub Neg Sum Mean
     Convolution View UnsafeView ViewAs Reshape ReshapeAlias AsStrided Alias Transpose Permute Expand Repeat
     Clone Copy CopySlices ToCopy To Contiguous Squeeze Unsqueeze Unflatten Flatten Slice Select Narrow Index

@@ -15,6 +15,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from whybert.errors import ModelError, UnsupportedModelError, UnsupportedOperationError
+from whybert.foreign import Point
 from whybert.interception.calls import (
     ATTENTION_PARAMETERS,
     LAYER_NORM_PARAMETERS,
@@ -57,6 +58,7 @@ from whybert.lrp import contractions
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import REFUSED, Composite, Mixed
+from whybert.points import LOOKED_UP, Descent, made
 from whybert.quantised import linear_layer
 
 Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -99,6 +101,8 @@ class Interception(TorchFunctionMode):
     inside: keep what each layer reads and what its heads hand on.
     inputs: of the model, to tell a linear layer's weight from what is computed from them.
     words: the table whose vectors the embedding is made of.
+    ids, point: the ids of the tokens, and where what is made of them is cut, if no part of the model says so.
+    at: a change of the embedding at the cut.
     """
 
     def __init__(
@@ -110,6 +114,9 @@ class Interception(TorchFunctionMode):
         inside: bool = False,
         inputs: Iterable[Tensor] = (),
         words: Tensor | None = None,
+        ids: Tensor | None = None,
+        point: Point | None = None,
+        at: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.composites = tuple(composites)
@@ -124,6 +131,8 @@ class Interception(TorchFunctionMode):
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
         self._inputs, self._words = {id(tensor) for tensor in inputs}, words
+        self._point, self._at = point, at
+        self._descent = None if point is None or ids is None else Descent(ids)
         self._handlers = self._handlers_in_use()
 
     @property
@@ -139,6 +148,14 @@ class Interception(TorchFunctionMode):
             self.books = torch.ones(
                 len(embedding) + 1, dtype=kind, device=embedding.device, requires_grad=True
             )
+
+    def cut(self, embedding: Tensor) -> Tensor:
+        """Begin at the embedding, (batch, positions, hidden); the model goes on with what is returned."""
+        with torch.no_grad():
+            changed = embedding.detach() if self._at is None else self._at(embedding.detach()).detach()
+        self.begin(changed.requires_grad_(self.needs_graph))
+        # not the leaf itself: a model may change what it gets in place
+        return changed.clone()
 
     # --- descent -----------------------------------------------------------------------------------
 
@@ -224,7 +241,29 @@ class Interception(TorchFunctionMode):
     def _embed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Still in the embedding block: nothing above it is asked for."""
         with torch.no_grad():
-            return self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
+            output = self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
+        of = None if self._descent is None else self._descent.follow(func, args, kwargs, output)
+        if self._descent is None or of is None:
+            return output
+        found = made(args, output)
+        for tensor in found:  # of what passes by the cut no score would tell
+            note(tensor, LOST, _ASIDE)
+        if self._point is None or self._descent.calls != self._point.call:
+            return output
+        self._loses = True
+        order = self._point.order
+        if len(found) != 1 or found[0].dim() != len(order):
+            raise UnsupportedModelError(
+                "the model embeds its words in another way than when it was first asked: name the part whose "
+                "output (batch, seq, hidden) enters the first layer: embedding='its.name'"
+            )
+        back = sorted(range(len(order)), key=order.__getitem__)
+        embedding = self.cut(found[0].permute(order)).permute(back)
+        if output is found[0] and not any(output is given for given in tensors_in(args)):
+            return embedding
+        with torch.set_grad_enabled(self.needs_graph):  # it was changed in place: the model holds it itself
+            found[0].copy_(embedding)
+        return output
 
     def _plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that no rule is for: refused if it has no place in the table of a closed composite."""
@@ -280,7 +319,7 @@ class Interception(TorchFunctionMode):
             for tensor in tensors_in(output):
                 if not any(tensor is other for other in given):  # x.contiguous() may be the model's own x
                     setattr(tensor, WEIGHT, (self.sweep, is_weight))
-        if self.embedding is not None and self._looks_up_words(given):
+        if self.embedding is not None and self._looks_up_words(func, args, given, output):
             self._lose(func, _ASIDE, tensors_in(output))
         if name is not None and func not in ops.SHAPE_ONLY:
             found = list(tensors_in(output if output is not None else args[:1]))
@@ -291,8 +330,10 @@ class Interception(TorchFunctionMode):
             self._lose(func, name, found)
         return output
 
-    def _looks_up_words(self, given: Sequence[Tensor]) -> bool:
+    def _looks_up_words(self, func: Any, args: tuple[Any, ...], given: Sequence[Tensor], output: Any) -> bool:
         """Whether a call is of the table of words and of places in it, as numbers or as ones among zeros."""
+        if self._descent is not None and self._descent.follow(func, args, {"": given}, output) == LOOKED_UP:
+            return True
         words = self._words
         if words is None or len(given) < 2:
             return False

@@ -15,7 +15,7 @@ from torch.overrides import handle_torch_function
 from whybert.anatomy import embedding_block, failures, hooked, logits_of, word_embeddings
 from whybert.black_box import Absent, TextModel, check_has_inside
 from whybert.errors import UnsupportedModelError
-from whybert.foreign import bare, kind_of
+from whybert.foreign import bare, kind_of, point_of
 from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
 from whybert.interception.notes import LOST, noted
@@ -67,12 +67,15 @@ def run(
         inside=inside,
         inputs=inputs.values(),
         words=words,
+        ids=inputs.get("input_ids"),
+        point=point_of(model),
+        at=at,
     )
     with (
         modules_watched(model, mode.composites) as calls,
         failures(model, inputs),
         torch.set_grad_enabled(mode.needs_graph),
-        _cut_at_embedding(model, mode, at),
+        _cut_at_embedding(model, mode),
         _quantised_as_linear(model, mode),
         within(mode),
         mode,
@@ -80,7 +83,7 @@ def run(
         output = model(**inputs)
     logits = logits_of(output, model, len(inputs.get("input_ids", next(iter(inputs.values())))))
     if mode.embedding is None:
-        raise UnsupportedModelError(f"{kind_of(model)} did not call its embedding block")
+        raise UnsupportedModelError(f"{kind_of(model)} did not come by its attribution point")
     if mode.composites and not mode.tracked(logits) and noted(logits, LOST):
         raise mode._lost(noted(logits, LOST))
     if mode.composites and not mode.tracked(logits):
@@ -118,13 +121,15 @@ def run(
 
 
 @contextmanager
-def _cut_at_embedding(
-    model: nn.Module, mode: Interception, at: Callable[[Tensor], Tensor] | None
-) -> Iterator[None]:
+def _cut_at_embedding(model: nn.Module, mode: Interception) -> Iterator[None]:
     """Make the embedding block's output the leaf `mode.embedding`, for this thread's forward pass.
 
-    A forward hook is the only exact way to know where the block ends.
+    A forward hook is the only exact way to know where the block ends.  A point of the words has none.
     """
+
+    if point_of(model) is not None:
+        yield
+        return
 
     def cut(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor:
         if mode.embedding is not None or not isinstance(output, Tensor) or output.dim() != 3:
@@ -133,14 +138,9 @@ def _cut_at_embedding(
             )
             raise UnsupportedModelError(
                 f"expected the embedding block {type(module).__name__} to return one tensor (batch, seq, "
-                f"hidden), once a forward pass, found {found if mode.embedding is None else 'another'}; "
-                "supported are encoders of BERT's kind with a module for the embeddings, and no decoders"
+                f"hidden), once a forward pass, found {found if mode.embedding is None else 'another'}"
             )
-        with torch.no_grad():
-            changed = output.detach() if at is None else at(output.detach()).detach()
-        mode.begin(changed.requires_grad_(mode.needs_graph))
-        # not the leaf itself: a model may change what it gets in place
-        return changed.clone()
+        return mode.cut(output)
 
     with hooked([embedding_block(model)], after=cut):
         yield

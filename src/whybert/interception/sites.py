@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from whybert.interception.notes import ATTENTION, noted
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
+from whybert.points import cuts
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,26 +206,28 @@ class Sites:
         Raises _UnknownError.
         """
         attentions = {each.kept.edge.node for each in self._attended}
-        nodes = list(_cuts(root, embedding))
+        nodes = list(cuts(root, {id(embedding)}))
         below = layers = sum(node in attentions for node, _ in nodes)
         if not below:
             raise _UnknownError("it has no attention, by which they are told apart")
-        cuts: dict[int, list[_Kept]] = {}  # those that are states, from the top down, by attentions below
+        found: dict[int, list[_Kept]] = {}  # those that are states, from the top down, by attentions below
         for node, outputs in nodes:
             if outputs is not None:
                 kept = self._states.get(node)
                 is_whole = kept is not None and outputs <= {kept.edge.output_nr}
-                cuts.setdefault(below, []).extend([kept] if kept is not None and is_whole else [])
+                found.setdefault(below, []).extend([kept] if kept is not None and is_whole else [])
             below -= node in attentions
-        widths = Counter(width for each in cuts.values() for width in {kept.tensor.shape[2] for kept in each})
+        widths = Counter(
+            width for each in found.values() for width in {kept.tensor.shape[2] for kept in each}
+        )
         widths[embedding.shape[2]] += 1
         usual = max(widths, key=widths.__getitem__)  # parts of a layer, and the classifier's head, differ
         sites = []
-        for level in sorted(cuts)[1:]:
-            states = [each for each in cuts[level] if each.tensor.shape[2] == usual]
+        for level in sorted(found)[1:]:
+            states = [each for each in found[level] if each.tensor.shape[2] == usual]
             if states:
                 sites.append(states[0].site())
-            elif level < max(cuts) or self._attended[-1].queries != 1:  # the last may be read at one place
+            elif level < max(found) or self._attended[-1].queries != 1:  # the last may be read at one place
                 raise _UnknownError(
                     f"behind its attention {level} there is no state (batch, positions, width) through which "
                     "all of the output comes"
@@ -232,34 +235,3 @@ class Sites:
         if self._is_swapped and any(site.value.shape[1] == site.value.shape[2] > 1 for site in sites):
             raise _UnknownError("there are as many positions as the states are wide, and it swaps the two")
         return sites, layers
-
-
-def _cuts(root: Any, leaf: Tensor) -> Iterator[tuple[Any, set[int] | None]]:
-    """The nodes on the ways from `root` to `leaf`, from the top down.
-
-    With each comes which of its outputs are used, or None where some way goes around it.
-    """
-    following: dict[Any, list[tuple[Any, int]]] = {}
-    order: dict[Any, bool] = {}  # whether the leaf is below; each node behind those it leads to
-    waiting = [root]
-    while waiting:
-        node = waiting[-1]
-        if node not in following:
-            following[node] = [edge for edge in node.next_functions if edge[0] is not None]
-            waiting += [each for each, _ in following[node] if each not in following]
-            continue
-        waiting.pop()
-        if node not in order:
-            is_leaf = getattr(node, "variable", None) is leaf
-            order[node] = is_leaf or any(order[each] for each, _ in following[node])
-    around, arriving = 0, Counter[Any]()  # the edges that lead past the node at hand, and to each
-    outputs: dict[Any, set[int]] = {}
-    for node in reversed(order):
-        if order[node]:
-            around -= arriving[node]
-            yield node, None if around else outputs.get(node, set())
-            for each, output in following[node]:
-                if order[each]:
-                    around += 1
-                    arriving[each] += 1
-                    outputs.setdefault(each, set()).add(output)
