@@ -3,7 +3,8 @@
 Nothing here comes from whybert or from a model's code.  The forward pass is written out from the weights, one
 text at a time and without padding, with what a method holds constant detached and the shares of products
 written out; the derivative is torch's own.  Relevance is then E * dy/dE at both places where words are looked
-up: the encoder's, and the decoder's, whose words are those of the text one place to the right of a start token.
+up: the encoder's, and the decoder's, whose words are those of the text, one place to the right, behind a
+start token.
 
 T5: Raffel et al. 2020 (arXiv 1910.10683) and, for the gated kind, Shazeer 2020 (arXiv 2002.05202).
 BART: Lewis et al. 2020 (arXiv 1910.13461).
@@ -20,7 +21,6 @@ import torch
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
-
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def attended(scores: Tensor, values: Tensor, rules: str) -> Tensor:
 
 @dataclass
 class Twin:
-    """weights: by the names of the model's.  heads: of each attention.  eps: of the norms.  rules: the method."""
+    """weights: by the names of the model's.  heads: of each attention.  eps: of norms.  rules: the method."""
 
     weights: Weights
     heads: int
@@ -168,7 +168,9 @@ class T5(Twin):
 
     def positions(self, part: str, count: int) -> Tensor:
         """(heads, queries, keys)."""
-        table = self.weights[f"transformer.{part}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+        table = self.weights[
+            f"transformer.{part}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        ]
         rows = [
             [table[self.bucket(key - query, part == "encoder")] for key in range(count)]
             for query in range(count)
@@ -218,7 +220,9 @@ class Bart(Twin):
 
     def embedded(self, ids: Tensor, part: str) -> Tensor:
         places = self.weights[f"model.{part}.embed_positions.weight"][2 : 2 + len(ids)]
-        return self.norm(self.weights["model.shared.weight"][ids] + places, f"model.{part}.layernorm_embedding")
+        return self.norm(
+            self.weights["model.shared.weight"][ids] + places, f"model.{part}.layernorm_embedding"
+        )
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         return layer_norm(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])

@@ -32,7 +32,8 @@ class Attribution:
     Fields:
         scores: (batch, seq), raw.  A padding token's is 0, unless the model reads the token all the same: one
             that classifies from the first position does so where the padding is on the left.
-        relevance: (batch, seq, hidden), what the scores are reduced from; None for methods without one.
+        relevance: (batch, seq, hidden), what the scores are reduced from; None for methods without one.  Of a
+            token that stands in several positions of the embedding it is the sum over them.
         logits: (batch, labels), the model's own.
         target: (batch,) the explained classes, or (batch, 2) for contrasts logit[a] - logit[b].
         output: (batch,) the explained number of each row, see `quantity`.
@@ -278,8 +279,8 @@ def _inside(method: Method, question: Question, layers: bool, heads: bool) -> di
         ]
         found["layers"] = torch.stack(states, 1)
         found["layer_sums"] = found["layers"].sum(-1)
-        if forward.own is not None:
-            found["layers"] = found["layers"][..., forward.own]
+        if forward.standing is not None:
+            found["layers"] = forward.standing.folded(found["layers"], 2)
     if heads:
         handed = [
             reduce_hidden((context * gradient).flatten(2), "sum")
@@ -294,10 +295,11 @@ def _attribution(method: Method, question: Question, layers: bool, heads: bool) 
         scores, relevance = method.attribute(question)
     except NoInsideError as error:
         raise NoInsideError(error.name, method.name) from error
-    own, elsewhere = question.shared.forward.own, None
-    if own is not None and scores.shape[1] == question.shared.forward.embedding.shape[1]:
-        elsewhere = scores.sum(1) - scores[:, own].sum(1)
-        scores, relevance = scores[:, own], None if relevance is None else relevance[:, own]
+    standing, elsewhere = question.shared.forward.standing, None
+    if standing is not None and scores.shape[1] == question.shared.forward.embedding.shape[1]:
+        elsewhere = standing.elsewhere(scores)
+        scores = standing.folded(scores)
+        relevance = None if relevance is None else standing.folded(relevance)
     expected = question.inputs["input_ids"].shape
     if scores.shape != expected:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Which positions of the embedding are the tokens' own, where there are others beside them.
+"""Which token each position of the embedding stands for, where these are not the same.
 
 A model may put virtual tokens before the words (prompt tuning, P-tuning) or pad to a multiple of its window.
 Its embedding then has more positions than the input has tokens, and a token's scores stand elsewhere than its
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,44 @@ from torch.utils._pytree import tree_map_only
 
 from whybert.anatomy import embedding_block, hooked
 from whybert.errors import UnsupportedModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Which token each position of the embedding stands for; a token may stand in several.
+
+    token: (batch, positions), its column in the input, or -1 where a position is no token's.
+    width: how many columns the input has.
+    """
+
+    token: Tensor
+    width: int
+
+    def folded(self, numbers: Tensor, axis: int = 1) -> Tensor:
+        """Of numbers with the positions along an axis, those of each token: the sum over its positions.
+
+        The batch is along the first axis.  Half precision sums in float32.
+        """
+        moved = numbers.movedim(axis, 1)
+        moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
+        # a product of matrices, since a sum by index has no order of its own on a GPU
+        held = self._held().to(moved.dtype)
+        found = torch.bmm(held.mT, moved.flatten(2) if moved.dim() > 2 else moved[..., None])
+        return found.view(len(found), self.width, *moved.shape[2:]).movedim(1, axis)
+
+    def elsewhere(self, scores: Tensor) -> Tensor:
+        """Of scores (batch, positions) the sum over those that are no token's, (batch,)."""
+        return torch.where(self.token < 0, scores, 0.0).sum(1)
+
+    def spread(self, tokens: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Of numbers of each token, (rows, seq), those of each position, 0 where it is no token's."""
+        token = self.token[rows]
+        found = tokens.gather(1, token.clamp_min(0))
+        return torch.where(token < 0, torch.zeros_like(found), found)
+
+    def _held(self) -> Tensor:
+        """(batch, positions, seq): 1 where a position is a token's."""
+        return F.one_hot(self.token + 1, self.width + 1)[..., 1:]
 
 
 class Lookup(NamedTuple):
@@ -58,10 +97,10 @@ class _EndOfEmbeddingError(Exception):
     """The embedding block is done; what follows is not asked for."""
 
 
-def own_positions(
+def standing(
     model: nn.Module, inputs: Mapping[str, Tensor], size: tuple[int, ...], words: Tensor | None
-) -> Tensor | None:
-    """The positions of the embedding that stand for the input's tokens, (seq,); None if all do, in order.
+) -> Standing | None:
+    """Which tokens of the input the positions of the embedding stand for; None if each for its own.
 
     Args:
         inputs: of the model, `input_ids` (batch, seq) among them.
@@ -78,16 +117,18 @@ def own_positions(
     if size[0] == len(ids) and words is not None:
         lookups, embedding = embedded(model, inputs, words)
         if len(lookups) == 1 and embedding is not None:
-            start, standing = _start(ids, lookups[0].ids), places(lookups[0].vectors, embedding)
-            if start is not None and standing is not None:
-                found = standing[start : start + ids.shape[1]]
+            start, reached = _start(ids, lookups[0].ids), places(lookups[0].vectors, embedding)
+            if start is not None and reached is not None:
+                found = reached[start : start + ids.shape[1]]
     if found is None:
         raise UnsupportedModelError(
             f"the embedding block has {size[1]} positions in {size[0]} rows for input_ids of shape "
             f"{tuple(ids.shape)}, and it cannot be told which of them are the tokens'; a model is needed "
             "that embeds each token at a position of its own"
         )
-    return found
+    token = torch.full(size, -1, device=found.device)
+    token[:, found] = torch.arange(len(found), device=found.device)
+    return Standing(token, len(found))
 
 
 def embedded(

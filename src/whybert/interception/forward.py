@@ -17,6 +17,7 @@ from whybert.interception.sub_layers import SubLayer
 from whybert.interception.trace import Attention, LastAttention
 from whybert.lrp.composites import GRADIENT, Composite
 from whybert.lrp.functions import Sweep
+from whybert.positions import Standing
 from whybert.targets import ResolvedTarget
 
 
@@ -45,8 +46,8 @@ class ForwardPass:
     """One forward pass, ready to be swept backward any number of times.
 
     embedding: the attribution point, (batch, positions, hidden), a leaf.  logits: (batch, labels).
-    own: (seq,) the positions of the embedding that stand for the tokens of the input, where there are others
-        beside them, such as virtual tokens of prompt tuning; None where each position is a token's.
+    standing: which token of the input each position of the embedding stands for, where these are not the
+        same, as with virtual tokens of prompt tuning; None where each stands for its own.
     attention: weights of each layer, first layer first, or what they are computed from.
     untraceable: why the attention is not all there is to trace; None if it is.
     sub_layers: the blocks of BERT's kind in order; `not_post_norm` says why there are none.
@@ -56,7 +57,7 @@ class ForwardPass:
     embedding: Tensor
     logits: Tensor
     sweep: Sweep
-    own: Tensor | None = None
+    standing: Standing | None = None
     attention: Sequence[Attention] = ()
     untraceable: str | None = None
     sub_layers: Sequence[SubLayer] = ()

@@ -22,7 +22,7 @@ from whybert.interception.notes import LOST, noted
 from whybert.interception.places import check_layers, modules_watched, told_apart
 from whybert.lrp.composites import Composite
 from whybert.lrp.functions import Sweep
-from whybert.positions import own_positions
+from whybert.positions import standing
 from whybert.quantised import dense, is_linear, linear_layer, quantised_layers, refused
 
 
@@ -99,9 +99,9 @@ def run(
         check_layers(mode.composites, found.no_states if found else "")
         states = [site.edge for site in found.states] if found else []
         told_apart(logits, mode.sweep, states, found.layers if found else None, calls)
-    own = None
+    stands = None
     if "input_ids" in inputs:
-        own = own_positions(model, inputs, tuple(mode.embedding.shape[:2]), words)
+        stands = standing(model, inputs, tuple(mode.embedding.shape[:2]), words)
     not_post_norm = mode.sub_layers.not_post_norm
     if sub_layers and not_post_norm is None and not mode.sub_layers.found:
         not_post_norm = "it has no residual sum of a layer's input and output"
@@ -109,7 +109,7 @@ def run(
         mode.embedding,
         logits,
         mode.sweep,
-        own,
+        stands,
         mode.trace.kept,
         mode.trace.untraceable,
         mode.sub_layers.found,

@@ -203,8 +203,8 @@ class AttCAT(AttentionMethod):
         states = forward.states(GRADIENT, question.target)
         asking = torch.ones_like(forward.embedding[..., 0])
         if "attention_mask" in question.inputs:
-            own = slice(None) if forward.own is None else forward.own
-            asking[:, own] = question.inputs["attention_mask"].to(asking)
+            hidden = question.positions(1 - question.inputs["attention_mask"].to(asking))
+            asking = asking - hidden
         total = torch.zeros_like(asking, dtype=torch.promote_types(asking.dtype, torch.float32))
         layers = zip(states, forward.attention, self.reference(question), strict=False)
         for (state, gradient), layer, reference in layers:

@@ -41,7 +41,7 @@ class FewPasses(Method):
         forward = question.forward(self.composites())
         relevance = forward.embedding.detach() * forward.gradient(self.composite, question.target)
         scores = reduce_hidden(relevance, "sum").cpu().double()
-        return scores if forward.own is None else scores[:, forward.own]
+        return scores if forward.standing is None else forward.standing.folded(scores)
 
 
 def as_scores(scores: Tensor, question: Question) -> Tensor:

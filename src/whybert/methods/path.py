@@ -246,8 +246,8 @@ class SequentialIntegratedGradients(Method):
         moved = torch.zeros((len(units), question.inputs["input_ids"].shape[1]), dtype=wide)
         for index, (_, unit) in enumerate(units):
             moved[index, list(unit)] = 1.0
-        moved = question.positions(moved.to(end.device))
         rows = torch.tensor([row for row, _ in units], dtype=torch.long, device=end.device)
+        moved = question.positions(moved.to(end.device), rows)
 
         def points(places: Tensor) -> Tensor:
             unit, step = places // self.n_steps, places % self.n_steps

@@ -190,14 +190,15 @@ class Question:
         known = mask is not None and mask.shape == ids.shape
         return mask.bool() if known else torch.ones_like(ids, dtype=torch.bool)  # type: ignore[union-attr]
 
-    def positions(self, tokens: Tensor) -> Tensor:
-        """Of numbers (..., seq) for each token those for each position of the embedding, 0 where none is."""
-        own, width = self.shared.forward.own, self.shared.forward.embedding.shape[1]
-        if own is None:
-            return tokens
-        spread = tokens.new_zeros((*tokens.shape[:-1], width))
-        spread[..., own] = tokens
-        return spread
+    def positions(self, tokens: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Of numbers of each token those of each position of the embedding, 0 where it is no token's.
+
+        Args:
+            tokens: (rows, seq).
+            rows: of the batch, whose numbers these are; all of them if it is left out.
+        """
+        standing = self.shared.forward.standing
+        return tokens if standing is None else standing.spread(tokens, rows)
 
     def units(self, unit: Unit) -> list[tuple[tuple[int, ...], ...]]:
         """The tokens of each word, token or sentence of each row; those that the tokenizer added are in none.
@@ -310,7 +311,7 @@ class Question:
             target = self.target.select(torch.tensor([row for row, _ in batch.values()]))
             relevance = forward.embedding.detach() * forward.gradient(composite, target)
             scores = relevance.to(torch.promote_types(relevance.dtype, torch.float32)).sum(-1)
-            scores = scores if forward.own is None else scores[:, forward.own]
+            scores = scores if forward.standing is None else forward.standing.folded(scores)
             found.update(zip(batch, scores.cpu().double(), strict=True))
 
         keys: list[list[bytes]] = [[b""] * len(sets) for sets in removed]
