@@ -17,7 +17,8 @@ KNOWN_NODES: Final = frozenset(
     Convolution View UnsafeView ViewAs Reshape ReshapeAlias AsStrided Alias Transpose Permute Expand Repeat
     Clone Copy CopySlices ToCopy To Contiguous Squeeze Unsqueeze Unflatten Flatten Slice Select Narrow Index
     IndexSelect IndexPut Gather Chunk Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack
-    MaskedFill Where Detach ConstantPadNd
+    MaskedFill Where Detach ConstantPadNd Fill Zero FillDiagonal IndexFill IndexCopy IndexAdd Scatter
+    ScatterAdd AvgPool2D
     """.split()  # noqa: SIM905 - a list literal would be one name a line
 )
 # Fused attention goes by its kernel, such as "ScaledDotProductFlashAttentionForCpu": its name begins so.

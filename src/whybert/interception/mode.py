@@ -66,7 +66,13 @@ Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
 _MASK: Final = 1e4  # what is added or filled in to mask attention scores is larger, in every data type
 
 _KNOWN: Final[frozenset[Any]] = (
-    ops.STRUCTURAL | ops.LINEAR | ops.IN_PLACE_SUMS | ops.SOFTMAXES | ops.SHAPE_ONLY | ops.INDICES
+    ops.STRUCTURAL
+    | ops.LINEAR
+    | ops.STRIDED
+    | ops.IN_PLACE_SUMS
+    | ops.SOFTMAXES
+    | ops.SHAPE_ONLY
+    | ops.INDICES
 )
 
 
@@ -374,6 +380,7 @@ class Interception(TorchFunctionMode):
 
         use(ops.DROPOUTS, kind._dropout)
         use([linear_layer], kind._quantised_layer)
+        use(ops.STRIDED, kind._strided)
         if self.trace.wanted or self.sites.wanted or self._closed is not None:
             use(ops.SOFTMAXES, kind._softmax)
             use(ops.STRUCTURAL, kind._structural)
@@ -801,15 +808,38 @@ class Interception(TorchFunctionMode):
         if noted(x, LINEAR) is not None and len(operands) == 1:
             return self._refuse(func, args, kwargs)
         carried = self._all_attention(operands)
-        place = 2 if func is torch.Tensor.__setitem__ else 1
-        value = args[place] if len(args) > place and func is not torch.Tensor.masked_fill_ else None
-        if self.books is not None and isinstance(value, Tensor) and not self.tracked(value):
-            value = self._booked(value.expand(x.shape) if place == 1 else value)
-            args = (*args[:place], value, *args[place + 1 :])
+        offset = None if self.books is None else self._offset_in_place(func, args, kwargs)
         y = func(*args, **kwargs)  # None for x[i] = v
+        if offset is not None:
+            self._enter_in_place(x, offset)
         if carried:
             note(x, ATTENTION, ())
         return y
+
+    def _offset_in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """What a function that is linear in x and in values will put into x, or add to it, of constants.
+
+        If x is a constant itself, or a window of one, its numbers enter the books here: those that the call
+        leaves there are what the relevance will arrive at.
+        """
+        x = args[0]
+        if not self.tracked(x):
+            whole = x if x._base is None else x._base
+            self._enter_in_place(whole, whole.clone())
+            _ = x.grad_fn  # a window of what was changed learns of it when it is asked
+        if all(self.tracked(value) for value in (*args[1:][-1:], *kwargs.values())):
+            return None
+        blank = torch.zeros_like(x)
+        constants = mapped([list(args[1:]), kwargs], _without_tracked)
+        func(blank, *constants[0], **constants[1])
+        return blank
+
+    def _enter_in_place(self, x: Tensor, constant: Tensor) -> None:
+        """Put a constant that is among the numbers of x into the books, and leave x as it is."""
+        constant = _without_mask(constant)
+        if bool(constant.any()):
+            zero = torch.zeros_like(constant)
+            x.add_(self._entered(zero, constant, zero.clone))
 
     def _in_place_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """x *= c; two factors that both depend on the input are refused."""
@@ -841,19 +871,12 @@ class Interception(TorchFunctionMode):
         tracked = [tensor for tensor in tensors_in([args, kwargs]) if self.tracked(tensor)]
         if func in ops.REDUCTIONS and noted(tracked[0], WEIGHTED):
             self._check_weighted_sum(func, tracked[0], args, kwargs)
-        joins = self.books is not None and func in ops.JOINING
-        if joins:
-            args = mapped(
-                args, lambda t: t if self.tracked(t) or not t.is_floating_point() else self._booked(t)
-            )
         y = func(*args, **kwargs)
         if self.books is not None and func in ops.FILLING:
-            fill = func(
-                *mapped(args, lambda t: torch.zeros_like(t) if t.is_floating_point() else t), **kwargs
-            )
-            # A mask of attention scores is a number beyond all others; no relevance is meant to stay with it.
-            if bool(((fill != 0) & (fill.abs() < _MASK)).any()):
-                y = self._entered(y, fill.masked_fill(fill.abs() >= _MASK, 0.0), y.clone)
+            constants = mapped([list(args), kwargs], _without_tracked)
+            fill = _without_mask(func(*constants[0], **constants[1]))
+            if bool(fill.any()):
+                y = self._entered(y, fill, y.clone)
         layer: _Layer | None = next(filter(None, (noted(x, LINEAR) for x in tracked)), None)
         if layer is not None:
             found = list(tensors_in(y))
@@ -873,6 +896,19 @@ class Interception(TorchFunctionMode):
                     note(tensor, LINEAR, replace(layer, index=index, is_placed=index is not None))
         return self._carried(tracked, y, moved=func in ops.MOVING | ops.CASTS)
 
+    def _strided(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Windows of the memory in which x lies, if that holds x and nothing else."""
+        x, size, stride, offset = bind(args, kwargs, ("input", "size", "stride", "storage_offset"))
+
+        def last(shape: Sequence[int], strides: Sequence[int]) -> int:
+            return sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+
+        start = 0 if offset is None else offset - x.storage_offset()
+        own = last(x.shape, x.stride())
+        if own + 1 != x.numel() or start < 0 or start + last(size, stride) > own:
+            raise self._lost(f"{name_of(func)} of a tensor that is a part of another")
+        return self._structural(func, args, kwargs)
+
     def _check_weighted_sum(
         self, func: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
@@ -884,10 +920,6 @@ class Interception(TorchFunctionMode):
                 f"{name_of(func)} of numbers that were multiplied by weights, a linear layer written out",
                 self._rule_owner("linear"),
             )
-
-    def _booked(self, constant: Tensor) -> Tensor:
-        """A constant among operands that are joined or added, which takes its share of the relevance."""
-        return self._entered(constant, constant, constant.clone)
 
     def _all_attention(self, operands: Sequence[Tensor]) -> bool:
         return bool(operands) and all(noted(operand, ATTENTION) is not None for operand in operands)
@@ -973,3 +1005,13 @@ class Interception(TorchFunctionMode):
 
     def _name(self) -> str:
         return self._closed.name if self._closed is not None else "lat"
+
+
+def _without_tracked(value: Tensor) -> Tensor:
+    """Zeros in the place of what is differentiated."""
+    return torch.zeros_like(value) if value.requires_grad else value
+
+
+def _without_mask(constant: Tensor) -> Tensor:
+    """A mask of attention scores is a number beyond all others; no relevance is meant to stay with it."""
+    return constant.detach().masked_fill(constant.abs() >= _MASK, 0.0)

@@ -177,6 +177,15 @@ IN_PLACE_SUMS: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.masked_fill_,
         torch.Tensor.copy_,
         torch.Tensor.__setitem__,
+        torch.Tensor.fill_,
+        torch.Tensor.zero_,
+        torch.Tensor.fill_diagonal_,
+        torch.Tensor.index_fill_,
+        torch.Tensor.index_copy_,
+        torch.Tensor.index_put_,
+        torch.Tensor.scatter_,
+        torch.Tensor.scatter_add_,
+        torch.Tensor.index_add_,
     }
 )
 IN_PLACE_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
@@ -193,8 +202,12 @@ LINEAR: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.sum,
         torch.mean,
         torch.Tensor.mean,
+        F.avg_pool1d,
+        F.avg_pool2d,
     }
 )
+# Windows of the memory in which the operand lies.
+STRIDED: Final[frozenset[TorchFunction]] = frozenset({torch.as_strided, torch.Tensor.as_strided})
 
 REDUCTIONS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.sum, torch.Tensor.sum, torch.mean, torch.Tensor.mean}
@@ -224,8 +237,10 @@ MOVING: Final[frozenset[TorchFunction]] = frozenset(
         torch.clone,
         torch.Tensor.squeeze,
         torch.squeeze,
+        torch.Tensor.squeeze_,
         torch.Tensor.unsqueeze,
         torch.unsqueeze,
+        torch.Tensor.unsqueeze_,
         torch.Tensor.flatten,
         torch.flatten,
         torch.Tensor.unflatten,
@@ -246,9 +261,23 @@ JOINING: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.where,
     }
 )
-# They may put a number, given as such, in the place of some.
-FILLING: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.Tensor.masked_fill, torch.masked_fill, F.pad, torch.where, torch.Tensor.where}
+# They may put other numbers in the place of some, beside them, or add others to some.
+FILLING: Final[frozenset[TorchFunction]] = (
+    JOINING
+    | frozenset({F.pad})
+    | frozenset(
+        getattr(place, name)
+        for name in (
+            "masked_fill",
+            "index_fill",
+            "index_copy",
+            "index_put",
+            "index_add",
+            "scatter",
+            "scatter_add",
+        )
+        for place in (torch, torch.Tensor)
+    )
 )
 CASTS: Final[frozenset[TorchFunction]] = frozenset(
     {
@@ -285,7 +314,7 @@ PLACING: Final[frozenset[TorchFunction]] = (
 )
 STRUCTURAL: Final[frozenset[TorchFunction]] = (
     PLACING
-    | JOINING
+    | FILLING
     | frozenset(
         {
             torch.Tensor.expand,
@@ -295,9 +324,6 @@ STRUCTURAL: Final[frozenset[TorchFunction]] = (
             torch.repeat_interleave,
             torch.Tensor.gather,
             torch.gather,
-            torch.Tensor.masked_fill,
-            torch.masked_fill,
-            F.pad,
             torch.Tensor.requires_grad_,
         }
     )

@@ -1,0 +1,129 @@
+"""Constants enter in many ways; whichever it is, what they take of the relevance stands in the books.
+
+Without attention every model below is a chain of maps that are linear in the embedding plus constants: the
+scores of CP-LRP and its books sum to the logit, whatever the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models import Toy, inputs
+from whybert import attribute
+from whybert.errors import ModelError
+
+HALF = torch.full((9,), 0.5, dtype=torch.float64)
+PLACES, HALVES = torch.zeros(3, 9, 1, dtype=torch.long), HALF[:, None].expand(3, 9, 1)
+
+
+def changed(change: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+    """A copy that `change` changes in place."""
+
+    def body(x: Tensor) -> Tensor:
+        x = x.clone()
+        change(x)
+        return x
+
+    return body
+
+
+def written(buffer: Callable[[Tensor], Tensor], write: Callable[[Tensor, Tensor], Any]) -> Any:
+    """Numbers that depend on the input, written into a buffer of constants."""
+
+    def body(x: Tensor) -> Tensor:
+        y = buffer(x)
+        write(y, x)
+        return y
+
+    return body
+
+
+def half_of(x: Tensor) -> Tensor:
+    return x.new_full(x.shape, 0.5)
+
+
+CONSTANTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "x[...] = number": changed(lambda x: x.__setitem__((slice(None), slice(None), 0), 0.5)),
+    "x[...] = tensor": changed(lambda x: x.__setitem__((slice(None), slice(None), 0), HALF)),
+    "masked_fill_": changed(lambda x: x.masked_fill_(x > 0, 0.5)),
+    "fill_ of a slice": changed(lambda x: x[:, :, 0].fill_(0.5)),
+    "zero_ of a slice": changed(lambda x: x[:, :, 0].zero_()),
+    "copy_ of a slice": changed(lambda x: x[:, :, 0].copy_(HALF)),
+    "index_put_": changed(lambda x: x.index_put_((torch.arange(3),), HALF[:, None])),
+    "add_ of a number": changed(lambda x: x.add_(0.5)),
+    "add_ to a slice": changed(lambda x: x[:, :, 0].add_(HALF)),
+    "add_ with alpha": changed(lambda x: x.add_(HALF[:, None], alpha=2)),
+    "x += number": changed(lambda x: x.__iadd__(0.5)),
+    "x -= number": changed(lambda x: x.__isub__(0.5)),
+    "sub_": changed(lambda x: x.sub_(HALF[:, None])),
+    "index_fill_": changed(lambda x: x.index_fill_(2, torch.tensor([0, 3]), 0.5)),
+    "index_copy_": changed(lambda x: x.index_copy_(2, torch.tensor([3]), HALVES)),
+    "index_add_": changed(lambda x: x.index_add_(2, torch.tensor([3]), HALVES)),
+    "scatter_ of a number": changed(lambda x: x.scatter_(2, PLACES, 0.5)),
+    "scatter_": changed(lambda x: x.scatter_(2, PLACES, HALVES)),
+    "scatter_add_": changed(lambda x: x.scatter_add_(2, PLACES, HALVES)),
+    "index_fill": lambda x: x.index_fill(2, torch.tensor([0]), 0.5),
+    "scatter": lambda x: x.scatter(2, PLACES, 0.5),
+    "scatter_add": lambda x: x.scatter_add(2, PLACES, HALVES),
+    "index_add": lambda x: x.index_add(2, torch.tensor([3]), HALVES),
+    "index_copy": lambda x: torch.index_copy(x, 2, torch.tensor([3]), HALVES),
+    "masked_fill": lambda x: x.masked_fill(x > 0, 0.5),
+    "where": lambda x: torch.where(x > 0, x, 0.5),
+    "where of a tensor": lambda x: torch.where(x > 0, HALF[:, None], x),
+    "pad": lambda x: F.pad(x[:, :, 1:], (1, 0), value=0.5),
+    "cat": lambda x: torch.cat([x[:, :, 1:], half_of(x)[:, :, :1]], -1),
+    "into a full buffer": written(half_of, lambda y, x: y.__setitem__((..., slice(2, None)), x[..., 2:])),
+    "into ones, in two steps": written(
+        lambda x: x.new_ones(x.shape),
+        lambda y, x: (y[..., 2:3].copy_(x[..., 2:3]), y[..., 0].add_(x[..., 0])),
+    ),
+    "into a window of a buffer": written(half_of, lambda y, x: y[:, 1:][..., 1].copy_(x[:, 1:, 1])),
+    "scatter_ into ones": written(torch.ones_like, lambda y, x: y.scatter_(2, PLACES, x[..., :1])),
+}
+
+
+def gap(body: Callable[[Tensor], Tensor]) -> float:
+    model = Toy(body)
+    batch = inputs(model)
+    with torch.no_grad():
+        logits = model(**batch).logits
+    found = attribute(model, batch, "cp_lrp", 1)
+    assert torch.equal(found.logits, logits)
+    assert found.biases is not None
+    return float((found.scores.sum(1) + found.biases - found.output).abs().max())
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_stand_in_the_books(name: str) -> None:
+    body = CONSTANTS[name]
+    assert gap(body) < 1e-12
+    if "zero" not in name:  # this one has no constant
+        model = Toy(body)
+        assert attribute(model, inputs(model), "cp_lrp", 1).biases.abs().max() > 1e-3
+
+
+STRIDED: dict[str, Callable[[Tensor], Tensor]] = {
+    "windows side by side": lambda x: x.contiguous().as_strided((3, 4, 2, 6), (54, 12, 6, 1)).sum((1, 2)),
+    "windows that overlap": lambda x: torch.as_strided(x.clone(), (3, 8, 2, 6), (54, 6, 6, 1)).sum((1, 2)),
+    "of numbers in another order": lambda x: x.clone().mT.as_strided((3, 6, 9), (54, 1, 6)).mean(2),
+    "behind an offset": lambda x: x.clone().as_strided((3, 6), (54, 1), 6),
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_windows_of_memory(name: str) -> None:
+    assert gap(STRIDED[name]) < 1e-12
+
+
+@pytest.mark.parametrize("method", ["gi", "attnlrp", "cp_lrp"])
+def test_windows_that_reach_beyond_their_tensor_are_refused(method: str) -> None:
+    """Autograd hands on nothing of what a window reads outside of the tensor it is taken of."""
+    model = Toy(lambda x: x.contiguous()[:, :3].as_strided((3, 8, 2, 6), (54, 6, 6, 1)).sum((1, 2)))
+    with pytest.raises(ModelError, match="as_strided"):
+        attribute(model, inputs(model), method)
