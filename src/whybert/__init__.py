@@ -26,6 +26,7 @@ _PUBLIC = {
     "Classifier": "classifier",
     "Comparison": "comparing",
     "Comparisons": "comparing",
+    "Encoder": "encoders",
     "Completeness": "explanation",
     "Explanation": "explanation",
     "Explanations": "explanation",
@@ -47,6 +48,7 @@ _PUBLIC = {
     "Target": "explanation",
     "TargetError": "errors",
     "Token": "explanation",
+    "TokenPairs": "explanation",
     "TrainingError": "errors",
     "UnknownNameError": "errors",
     "UnsupportedModelError": "errors",
@@ -69,6 +71,7 @@ _PUBLIC = {
     "plot_methods": "render.plot",
     "plot_word_scores": "evaluation.plots",
     "save": "saving",
+    "similarity": "similarities",
     "smallest_removal": "changing",
 }
 
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from whybert.classifier import Classifier, Prediction
     from whybert.comparing import Comparison, Comparisons, compare
     from whybert.datasets import load as load_data
+    from whybert.encoders import Encoder
     from whybert.errors import (
         FileError,
         InputError,
@@ -106,6 +110,7 @@ if TYPE_CHECKING:
         Sentence,
         Target,
         Token,
+        TokenPairs,
         Window,
         Word,
     )
@@ -113,6 +118,7 @@ if TYPE_CHECKING:
     from whybert.methods import METHODS, STANDARD
     from whybert.render.plot import plot_methods
     from whybert.saving import html, load, save
+    from whybert.similarities import similarity
 
 __all__ = [
     "METHODS",
@@ -125,6 +131,7 @@ __all__ = [
     "Comparison",
     "Comparisons",
     "Completeness",
+    "Encoder",
     "Explanation",
     "Explanations",
     "FileError",
@@ -142,6 +149,7 @@ __all__ = [
     "Target",
     "TargetError",
     "Token",
+    "TokenPairs",
     "TrainingError",
     "UnknownNameError",
     "UnsupportedModelError",
@@ -165,6 +173,7 @@ __all__ = [
     "plot_methods",
     "plot_word_scores",
     "save",
+    "similarity",
     "smallest_removal",
 ]
 

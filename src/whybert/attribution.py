@@ -20,7 +20,7 @@ from whybert.foreign import LogitsLike, bare
 from whybert.methods import METHODS, Method, Question, create_all
 from whybert.methods.base import reduce_hidden
 from whybert.methods.question import Change, Prepared
-from whybert.targets import TargetLike, label_names, resolve_each
+from whybert.targets import ResolvedTarget, TargetLike, label_names, resolve_each
 
 Kept = TypeVar("Kept")
 
@@ -185,7 +185,7 @@ def attribute_each(
     model: nn.Module,
     inputs: Mapping[str, Any],
     methods: Sequence[Method],
-    target: TargetLike | Callable[[Tensor], TargetLike],
+    target: TargetLike | ResolvedTarget | Callable[[Tensor], TargetLike],
     keep: Callable[[dict[str, Attribution]], Kept],
     *,
     quantity: str | None = None,
@@ -202,7 +202,8 @@ def attribute_each(
     All are from one forward pass; what a class needed beside what is kept is gone before the next.
 
     Args:
-        target: as for `attribute`, or a function that tells it from the logits (batch, labels).
+        target: as for `attribute`, or a function that tells it from the logits (batch, labels), or one that
+            is resolved.
         keep: from attributions by spec to what is kept.
         quantity: as for `attribute`; None is that of `explain`.
         at, tokenizer, rows: see `Question`.

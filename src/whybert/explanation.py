@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, cast, overload
 
-from whybert.errors import InputError, UnknownNameError, quoted
+from whybert.errors import InputError, UnknownNameError, UsageError, quoted
 from whybert.schema import read, write
 from whybert.sentences import words_of_sentences
 from whybert.typed import written
@@ -37,7 +37,9 @@ __all__ = [
     "Sentence",
     "Target",
     "Token",
+    "TokenPairs",
     "Unit",
+    "UnitPair",
     "Window",
     "Word",
 ]
@@ -123,6 +125,20 @@ Unit: TypeAlias = Word | Token | Sentence
 
 
 @dataclass(frozen=True, slots=True)
+class UnitPair:
+    """A word, token or sentence of a text and one of its pair.
+
+    Fields:
+        first, second: the two.
+        score: what they make of the similarity together.
+    """
+
+    first: Unit
+    second: Unit
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """One part of a text that is too long for the model to read at once; see ``whybert.windows``.
 
@@ -185,6 +201,27 @@ class Completeness:
     def error(self) -> float:
         """``|difference| / |logit|``; infinite where the logit is 0."""
         return abs(self.difference) / abs(self.logit) if self.logit else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPairs:
+    """What each token of a text and each token of its pair make of a similarity together.
+
+    With the parts that stay with the model's constants they sum to the similarity, as far as a method keeps
+    books: those of a row, with its part beside the constants, are what the row's token makes of it.
+
+    Fields:
+        values: a row for each token of the text and in it a number for each of the pair, special ones too.
+        first: of each token of the text, what it makes with the constants on the side of the pair.
+        second: the same of each token of the pair.
+        constants: what the constants of both sides make together.  The last three are empty and None where
+            there are no books.
+    """
+
+    values: tuple[tuple[float, ...], ...]
+    first: tuple[float, ...] = ()
+    second: tuple[float, ...] = ()
+    constants: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +379,7 @@ class Explanation(_Shown):
         layers: the raw score of each token at what each layer reads, the first reading the embedding, and at
             what the last one hands on; a row for each.  Empty where they were not asked for.
         heads: the raw score of what each head hands on; a row for each layer.  Empty where not asked for.
+        pairs: what the tokens of two texts make of their similarity two by two; None for all else.
 
     Raises:
         InputError: the fields contradict each other.
@@ -368,6 +406,7 @@ class Explanation(_Shown):
     quantity: str = "logit"
     layers: tuple[tuple[float, ...], ...] = ()
     heads: tuple[tuple[float, ...], ...] = ()
+    pairs: TokenPairs | None = None
 
     def __post_init__(self) -> None:
         for name in ("tokens", "probabilities", "logits", "labels", "windows"):
@@ -479,6 +518,13 @@ class Explanation(_Shown):
                 raise InputError(
                     f"expected layers[{index}] to have a score for each of the {len(self.tokens)} tokens, "
                     f"got {len(row)}; special tokens count"
+                )
+        if self.pairs is not None:
+            rows, columns = len(self.pairs.values), {len(row) for row in self.pairs.values}
+            if len(columns) != 1 or rows + sum(columns) != len(self.tokens):
+                raise InputError(
+                    f"expected pairs with a row for each token of the text and a column for each of its "
+                    f"pair, {len(self.tokens)} together, got {rows} rows of {sorted(columns)}"
                 )
         if len({len(row) for row in self.heads}) > 1:
             raise InputError(
@@ -612,6 +658,31 @@ class Explanation(_Shown):
             units = [unit for unit in units if strength(unit) > 0]
         return tuple(sorted(units, key=strength, reverse=True)[:k])  # sorting is stable, also in reverse
 
+    def top_pairs(self, k: int = 5, level: Level = "word") -> tuple[UnitPair, ...]:
+        """The k pairs of a word of the text and one of its pair that make most of their similarity.
+
+        Args:
+            k: how many at most.
+            level: "word", "token" or "sentence".
+
+        Raises:
+            UnknownNameError: no such level.
+            UsageError: there are no pairs; `whybert.similarity(..., pairs=True)` finds them.
+        """
+        if self.pairs is None:
+            raise UsageError(
+                "expected an explanation with pairs, got one without; ask for them: "
+                "similarity(..., pairs=True)"
+            )
+        rows, columns = sides_of(self, level)
+        found = [
+            UnitPair(first, second, math.fsum(self.pairs.values[i][j] for i in own for j in other))
+            for first, own in rows
+            for second, other in columns
+            if not _is_special(first) and not _is_special(second)
+        ]
+        return tuple(sorted(found, key=lambda each: -abs(each.score))[:k])
+
     def to_dict(self) -> dict[str, object]:
         """The explanation in plain JSON types; ``from_dict`` reads it back exactly.
 
@@ -651,6 +722,7 @@ class Explanation(_Shown):
         quantity: str = "logit",
         layers: Sequence[Sequence[float]] = (),
         heads: Sequence[Sequence[float]] = (),
+        pairs: TokenPairs | None = None,
     ) -> Explanation:
         """The explanation of a text as the model reads it; the prediction is the class of the highest logit.
 
@@ -660,7 +732,7 @@ class Explanation(_Shown):
             labels, logits, probabilities: as the fields of these names.
             target: the class that is explained, and the one that it is held against, or None.
             method, options, signed, completeness, windows, classifier: as these fields.
-            quantity, layers, heads: the same.
+            quantity, layers, heads, pairs: the same.
 
         Raises:
             InputError: there is not one score for each token, or what else contradicts itself.
@@ -698,14 +770,16 @@ class Explanation(_Shown):
             quantity=quantity,
             layers=tuple(map(tuple, layers)),
             heads=tuple(map(tuple, heads)),
+            pairs=pairs,
         )
 
     def plot(self, kind: str = "heat", level: Level = "word") -> Figure:
         """A matplotlib figure, which shows itself in notebooks and is saved with `.savefig("why.pdf")`.
 
         Args:
-            kind: "heat" for the text with each word on its colour, "bar" for the 25 strongest words, "layers"
-                and "heads" for a grid of what was asked for with `layers=True` or `heads=True`.
+            kind: "heat" for the text with each word on its colour, "bar" for the 25 strongest words,
+                "layers", "heads" and "pairs" for a grid of what was asked for with `layers=True`,
+                `heads=True` or, of `whybert.similarity`, `pairs=True`.
             level: "word", "token" or "sentence".
 
         Returns:
@@ -849,3 +923,31 @@ def units_of(explanation: Explanation, level: Level) -> list[Unit]:
     if level == "sentence":
         return list(explanation.sentences())
     return [token for token in explanation.tokens if not token.special]
+
+
+def sides_of(
+    explanation: Explanation, level: Level
+) -> tuple[list[tuple[Unit, tuple[int, ...]]], list[tuple[Unit, tuple[int, ...]]]]:
+    """The units of the text and of its pair, special tokens too, each with its rows, or columns, of `pairs`.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
+    count = 0 if explanation.pairs is None else len(explanation.pairs.values)
+    units: list[tuple[tuple[int, ...], Unit]] = [
+        ((place,), token) for place, token in enumerate(explanation.tokens) if token.special
+    ]
+    single = (place for place, token in enumerate(explanation.tokens) if not token.special)
+    units += [
+        ((next(single),) if isinstance(unit, Token) else unit.tokens, unit)
+        for unit in units_of(explanation, level)
+    ]
+    units.sort(key=lambda each: each[0])
+    return (
+        [(unit, own) for own, unit in units if own[0] < count],
+        [(unit, tuple(place - count for place in own)) for own, unit in units if own[0] >= count],
+    )
+
+
+def _is_special(unit: Unit) -> bool:
+    return isinstance(unit, Token) and unit.special

@@ -170,7 +170,7 @@ class SentenceClassifier(nn.Module):
         return first
 
 
-def _check_body(body: Any, kind: str) -> None:
+def check_body(body: Any, kind: str) -> None:
     prompt = (getattr(body, "prompts", None) or {}).get(getattr(body, "default_prompt_name", None))
     if prompt:
         raise UsageError(
@@ -189,7 +189,7 @@ def _is_cross_encoder(value: Any) -> bool:
 
 def _of_cross_encoder(value: Any) -> Held:
     """Several labels without an activation are logits, as a classifier of transformers has them."""
-    _check_body(value, "CrossEncoder")
+    check_body(value, "CrossEncoder")
     activation = type(value.activation_fn).__name__
     problem_type = {
         "Sigmoid": MULTI,
@@ -215,7 +215,7 @@ def _is_setfit(value: Any) -> bool:
 
 def _of_setfit(value: Any) -> Held:
     """Its logits are its head's decision function: of a head with one, half of it, for and against."""
-    _check_body(value.model_body, "SetFitModel")
+    check_body(value.model_body, "SetFitModel")
     head = value.model_head
     if isinstance(head, nn.Module):
         many = bool(getattr(head, "multitarget", False))

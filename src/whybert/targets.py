@@ -108,12 +108,14 @@ class ResolvedTarget:
 
     index: (batch,), the class.  against: (batch,) or None, the class whose number is subtracted; where a row
     has none while another has, it holds -1.  quantity: an entry of `QUANTITIES`.  link: of the model.
+    weights: (batch, labels) where no class is explained, but the sum of all logits, each times its weight.
     """
 
     index: Tensor
     against: Tensor | None = None
     quantity: str = "logit"
     link: Link = "softmax"
+    weights: Tensor | None = None
 
     @property
     def is_linear(self) -> bool:
@@ -140,6 +142,8 @@ class ResolvedTarget:
         return logits.dtype if self.is_linear else torch.promote_types(logits.dtype, torch.float32)
 
     def _value(self, logits: Tensor) -> Tensor:
+        if self.weights is not None:
+            return (logits * self.weights.to(logits)).sum(1)
         value = QUANTITIES[self.quantity].value
         found = value(logits, self.index, self.link)
         if self.against is None:
@@ -155,7 +159,8 @@ class ResolvedTarget:
         """The target of these rows (rows,), as often as each is named."""
         rows = rows.to(self.index.device)
         against = None if self.against is None else self.against[rows]
-        return replace(self, index=self.index[rows], against=against)
+        weights = None if self.weights is None else self.weights[rows.to(self.weights.device)]
+        return replace(self, index=self.index[rows], against=against, weights=weights)
 
     def as_tensor(self) -> Tensor:
         """(batch,) class indices, or (batch, 2) where a contrast is explained (-1: no second class)."""
@@ -173,9 +178,15 @@ def is_all(target: TargetLike, labels: Sequence[str]) -> bool:
 
 
 def resolve_each(
-    target: TargetLike, logits: Tensor, labels: Sequence[str], quantity: str = "logit", link: Link = "softmax"
+    target: TargetLike | ResolvedTarget,
+    logits: Tensor,
+    labels: Sequence[str],
+    quantity: str = "logit",
+    link: Link = "softmax",
 ) -> list[ResolvedTarget]:
-    """`resolve`, and for "all" one target for each class."""
+    """`resolve`, and for "all" one target for each class; what is resolved already stays so."""
+    if isinstance(target, ResolvedTarget):
+        return [target]
     if not is_all(target, labels):
         return [resolve(target, logits, labels, quantity, link)]
     check_quantity(quantity, target, labels, link)

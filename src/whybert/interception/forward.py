@@ -248,10 +248,89 @@ class ForwardPass:
             )
         return self._gradients[key]
 
+    def by_output(self, composite: Composite) -> tuple[Tensor, Tensor | None]:
+        """What each position holds of each logit: E_i . (J^T e_m)_i, (batch, positions, labels).
+
+        J is the derivative of the logits as the rules of `composite` change it.  A sweep makes J^T v of a v,
+        which is linear in v; so the derivative by v of what a position holds is what it holds of all logits
+        at once.  That is a pass for each position, where there would be a sweep for each logit.  They are
+        swept one by one where they are fewer, or where some operation has no second derivative: fused
+        attention has none unless the pass was run for `WRITTEN_OUT` too.
+
+        Returns:
+            That, and what the books hold of each logit, (batch, labels), or None as of `biases`.
+        """
+        count = self.logits.shape[1]
+        found = self._by_derivative(composite) if self.embedding.shape[1] < count else None
+        if found is not None:
+            return found
+        shares, books = [], []
+        for label in range(count):
+            seed = torch.zeros_like(self.logits)
+            seed[:, label] = 1.0
+            held, kept = self._held(composite, seed, create_graph=False)
+            shares.append(held)
+            books.append(kept)
+        known = [each for each in books if each is not None]
+        return torch.stack(shares, 2), torch.stack(known, 1) if len(known) == count else None
+
+    def _held(
+        self, composite: Composite, seed: Tensor, *, create_graph: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """E * (J^T seed) summed over hidden, (batch, positions), and what the books hold, (batch,)."""
+        books = self.books if composite.keeps_books else None
+        to = [self.embedding] if books is None else [self.embedding, books]
+        passed, *rest = self.swept(composite, self.logits, seed, to, create_graph=create_graph)
+        wide = torch.promote_types(self.embedding.dtype, torch.float32)
+        passed = torch.zeros_like(self.embedding) if passed is None else passed
+        held = (self.embedding.detach().to(wide) * passed.to(wide)).sum(-1)
+        share = rest[0] if rest else None
+        if books is not None and share is None:
+            share = torch.zeros_like(books)
+        return held, None if share is None or bool(share[-1] != 0) else share[:-1]
+
+    def _by_derivative(self, composite: Composite) -> tuple[Tensor, Tensor | None] | None:
+        """`by_output` by second derivatives; None where these are missing or do not say what a sweep says."""
+        count = self.logits.shape[1]
+        v = torch.linspace(1.0, 2.0, count).to(self.logits).repeat(len(self.logits), 1).requires_grad_()
+        try:
+            held, kept = self._held(composite, v, create_graph=True)
+            parts = [*held.unbind(1), *([] if kept is None else [kept])]
+            found = [
+                torch.zeros_like(v)
+                if part.grad_fn is None
+                else torch.autograd.grad(part.sum(), v, retain_graph=True, allow_unused=True)[0]
+                for part in parts
+            ]
+        except (UnsupportedModelError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            return None
+        wide = held.dtype
+        shares = torch.stack([torch.zeros_like(v) if each is None else each for each in found], 1).to(wide)
+        told = torch.stack(parts, 1).detach()
+        # An operation whose backward pass forgets the graph would leave its part of this out.
+        apart = ((shares * v.detach().to(wide)[:, None]).sum(2) - told).abs().amax(1)
+        largest = told.abs().amax(1) + (shares * v.detach()[:, None]).abs().sum(2).amax(1)
+        eps = max(torch.finfo(kind).eps for kind in (self.logits.dtype, torch.float32))
+        if not bool((apart <= 64 * eps * largest).all()):
+            return None
+        positions = held.shape[1]
+        return shares[:, :positions], None if kept is None else shares[:, positions]
+
     def swept(
-        self, composite: Composite, output: Tensor, relevance: Tensor, to: Sequence[Tensor | GradientEdge]
+        self,
+        composite: Composite,
+        output: Tensor,
+        relevance: Tensor,
+        to: Sequence[Tensor | GradientEdge],
+        *,
+        create_graph: bool = False,
     ) -> tuple[Tensor | None, ...]:
-        """The same to several tensors, `books` among them if wanted; None where nothing arrives."""
+        """The same to several tensors, `books` among them if wanted; None where nothing arrives.
+
+        create_graph: whether what arrives can be differentiated by `relevance`.
+        """
         self.sweep.composite = composite
         self.sweep.books = self.books is not None and any(each is self.books for each in to)
         try:
@@ -260,6 +339,7 @@ class ForwardPass:
                 cast("Sequence[Tensor]", to),
                 relevance,
                 retain_graph=True,
+                create_graph=create_graph,
                 allow_unused=True,
             )
         except (WhybertError, torch.OutOfMemoryError):

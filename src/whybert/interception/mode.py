@@ -381,7 +381,7 @@ class Interception(TorchFunctionMode):
         use(ops.DROPOUTS, kind._dropout)
         use([linear_layer], kind._quantised_layer)
         use(ops.STRIDED, kind._strided)
-        if self.trace.wanted or self.sites.wanted or self._closed is not None:
+        if self.trace.wanted or self.sites.wanted or self._closed is not None or self._has_rule("softmax"):
             use(ops.SOFTMAXES, kind._softmax)
             use(ops.STRUCTURAL, kind._structural)
             use(ops.LINEAR, kind._structural)

@@ -115,6 +115,9 @@ class Place:
 
 GRADIENT: Final = Composite("gradient", closed=False)
 
+# The same where fused attention, whose kernels have no second derivative, is written out.
+WRITTEN_OUT: Final = Composite("gradient", {"softmax": rules.derivative}, closed=False)
+
 # Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers", ICML
 # 2024 (arXiv 2402.05602), section 3: element-wise functions pass f(x) / x (the identity rule), a product
 # of two activations half to each factor (the uniform rule), softmax keeps its derivative (a Taylor

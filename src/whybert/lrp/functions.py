@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from whybert.errors import UnsupportedOperationError
 from whybert.lrp.operations import Elementwise
-from whybert.lrp.rules import SavedElementwise, SavedLayerNorm, SavedLinear, SavedSoftmax
+from whybert.lrp.rules import SavedElementwise, SavedLayerNorm, SavedLinear, SavedSoftmax, derivative
 
 if TYPE_CHECKING:
     from whybert.lrp.composites import Composite, Place
@@ -87,7 +86,6 @@ class Linear(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return (None,) * 7
@@ -120,7 +118,6 @@ class Offset(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return (None,) * 6
@@ -182,7 +179,6 @@ class Activation(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return None, None, None, None
@@ -209,7 +205,6 @@ class ComposedActivation(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return None, None, None, None, None
@@ -250,14 +245,15 @@ class InnerFunction(torch.autograd.Function):
         return y.detach()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return (None,) * 5
         composite = ctx.sweep.composite
         if composite is not None and composite.closed and composite.rule(ctx.kind or "activation"):
             raise UnsupportedOperationError(ctx.operation, composite.name)
-        (passed,) = torch.autograd.grad(ctx.outer, ctx.inner, relevance, retain_graph=True)
+        (passed,) = torch.autograd.grad(
+            ctx.outer, ctx.inner, relevance, retain_graph=True, create_graph=torch.is_grad_enabled()
+        )
         return passed, None, None, None, None
 
 
@@ -280,7 +276,6 @@ class LayerNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return (None,) * 7
@@ -315,7 +310,6 @@ class RMSNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return (None,) * 5
@@ -341,16 +335,12 @@ class Softmax(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return (None,) * 4
         x, y = ctx.saved_tensors
         rule: Callable[[Tensor, SavedSoftmax], Tensor] | None = ctx.sweep.rule("softmax")
-        if rule is None:
-            passed = y * (relevance - (y * relevance).sum(ctx.axis, keepdim=True))
-        else:
-            passed = rule(relevance, SavedSoftmax(x, y, ctx.axis))
+        passed = (rule or derivative)(relevance, SavedSoftmax(x, y, ctx.axis))
         return passed.to(x.dtype), None, None, None
 
 
@@ -363,7 +353,6 @@ class Valued(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         return relevance, None
 
@@ -381,7 +370,6 @@ class Share(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         share = total_share(ctx.sweep.composite, ctx.positions)
         if relevance is None or share is None:

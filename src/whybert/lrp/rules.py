@@ -213,6 +213,11 @@ def gate(relevance: Tensor, saved: SavedElementwise) -> Tensor:
 # --- softmax ---------------------------------------------------------------------------------------
 
 
+def derivative(relevance: Tensor, saved: SavedSoftmax) -> Tensor:
+    """The ordinary one: s (g - sum s g)."""
+    return saved.y * (relevance - (saved.y * relevance).sum(saved.axis, keepdim=True))
+
+
 @dataclass(frozen=True)
 class Tempered:
     """The derivative of softmax where it is softer: s (g - sum s g) with s = softmax(x / temperature).

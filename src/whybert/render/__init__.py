@@ -209,6 +209,9 @@ def notes(explanation: Explanation) -> tuple[str, ...]:
     lines = [] if explanation.truth is None else [f"label in the data {explanation.truth}"]
     if explanation.completeness is not None:
         lines.append(_account(explanation, explanation.completeness))
+    if explanation.pairs is not None and (top := explanation.top_pairs(3)):
+        named = (f"{short_name(each.first)} ~ {short_name(each.second)} {number(each.score)}" for each in top)
+        lines.append(f"strongest pairs {', '.join(named)}")
     if explanation.windows:
         lines.append(windows_line(explanation))
     if any(token.unknown for token in explanation.tokens):

@@ -1,11 +1,11 @@
-"""What an explanation knows of the inside of the model: grids of words by layers, and of layers by heads."""
+"""What an explanation knows beside its scores: grids of words by layers, layers by heads, words by words."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from whybert.explanation import Explanation, Level, Token, units_of
+from whybert.explanation import Explanation, Level, Token, sides_of, units_of
 from whybert.render import number, short_name
 from whybert.render.scale import Scale
 
@@ -40,9 +40,15 @@ class Grid:
 
 
 def grids(explanation: Explanation, level: Level) -> tuple[Grid, ...]:
-    """Those that the explanation has, none where neither layers nor heads were asked for."""
-    of_layers = (layer_grid(explanation, level),) if explanation.layers else ()
-    return (*of_layers, *((head_grid(explanation),) if explanation.heads else ()))
+    """Those that the explanation has, none where neither layers, heads nor pairs were asked for."""
+    found = []
+    if explanation.pairs is not None:
+        found.append(pair_grid(explanation, level))
+    if explanation.layers:
+        found.append(layer_grid(explanation, level))
+    if explanation.heads:
+        found.append(head_grid(explanation))
+    return tuple(found)
 
 
 def layer_grid(explanation: Explanation, level: Level) -> Grid:
@@ -70,6 +76,46 @@ def layer_grid(explanation: Explanation, level: Level) -> Grid:
         tuple((name, scores) for name, scores, _ in rows),
         total,
         _scale(explanation, [scores for _, scores, special in rows if not special]),
+    )
+
+
+def pair_grid(explanation: Explanation, level: Level) -> Grid:
+    """Words, tokens or sentences of a text by those of its pair, and what each makes with the constants."""
+    found = explanation.pairs
+    assert found is not None
+    rows, columns = sides_of(explanation, level)
+    cells = [
+        (
+            short_name(first),
+            [math.fsum(found.values[i][j] for i in own for j in other) for _, other in columns],
+            own,
+            isinstance(first, Token) and first.special,
+        )
+        for first, own in rows
+    ]
+    special = [isinstance(unit, Token) and unit.special for unit, _ in columns]
+    inner = [
+        [value for value, is_special in zip(values, special, strict=True) if not is_special]
+        for _, values, _, is_special in cells
+        if not is_special
+    ]
+    names = [short_name(unit) for unit, _ in columns]
+    listed = [(name, values) for name, values, _, _ in cells]
+    if found.constants is not None:
+        names.append("biases")
+        listed = [
+            (name, [*values, math.fsum(found.first[place] for place in own)])
+            for name, values, own, _ in cells
+        ]
+        below = [math.fsum(found.second[place] for place in other) for _, other in columns]
+        listed.append(("biases", [*below, found.constants]))
+    return Grid(
+        level,
+        f"{level}s of the text (rows) by {level}s of its pair: what two make of it together",
+        tuple(names),
+        tuple((name, tuple(values)) for name, values in listed),
+        tuple(math.fsum(column) for column in zip(*(values for _, values in listed), strict=True)),
+        _scale(explanation, [tuple(values) for values in inner]),
     )
 
 

@@ -307,7 +307,9 @@ def _table(explanation: Explanation, level: Level, scale: Scale) -> str:
 
 def _grid(grid: Grid) -> str:
     """Layers or heads as a table of numbers on their colours."""
-    heads = "".join(f'<th scope="col" style="{_NUMBER}">{name}</th>' for name in grid.columns)
+    heads = "".join(
+        f'<th scope="col" style="{_NUMBER}"><bdi>{_escape(name)}</bdi></th>' for name in grid.columns
+    )
     rows = "".join(
         f'<tr><th scope="row" style="{_CELL};font-weight:normal"><bdi>{_escape(name)}</bdi></th>'
         f"{''.join(_cell(score, grid) for score in scores)}</tr>"

@@ -42,7 +42,7 @@ from whybert.render.figures import (
     text_width,
     wrapped,
 )
-from whybert.render.grids import Grid, head_grid, layer_grid
+from whybert.render.grids import Grid, head_grid, layer_grid, pair_grid
 from whybert.render.scale import Scale
 
 if TYPE_CHECKING:
@@ -400,6 +400,15 @@ def _heads(explanation: Explanation, level: Level) -> Figure:
     return _grid(explanation, head_grid(explanation))
 
 
+def _pairs(explanation: Explanation, level: Level) -> Figure:
+    if explanation.pairs is None:
+        raise UsageError(
+            "expected an explanation with pairs for this picture, got one without; ask for them: "
+            "similarity(..., pairs=True)"
+        )
+    return _grid(explanation, pair_grid(explanation, level))
+
+
 def _check_asked(found: object, name: str) -> None:
     if not found:
         raise UsageError(
@@ -448,6 +457,7 @@ _KINDS: Final[Mapping[str, Callable[[Explanation, Level], Figure]]] = {
     "bar": _bars,
     "layers": _layers,
     "heads": _heads,
+    "pairs": _pairs,
 }
 
 

@@ -57,6 +57,8 @@ _PLAIN = Style(bold=False)
 _WARNING = Style(bold=True, color="yellow")
 _UNCOVERED_LIMIT = 300  # a cut-off book must not scroll the result away
 _BAR = (9, 25)  # cells of the colour bar; odd, so that it has a middle
+_COLUMNS = 16  # of a table of words by words
+_TOO_MANY = "too many for a terminal; top_pairs() lists the strongest, a page (.html) shows all"
 _NARROW = 60  # columns from which on the names of methods have room beside their heat maps
 
 
@@ -315,6 +317,9 @@ def _grids(explanation: Explanation, level: Level, before: str = "") -> list[Ren
     """What is known of the inside of the model, a table of numbers on their colours for each grid."""
     parts: list[RenderableType] = []
     for grid in grids(explanation, level):
+        if explanation.pairs is not None and len(grid.columns) > _COLUMNS:
+            parts += [Text(), Text(f"{visible(before)}pairs: {_TOO_MANY}", _DIM)]
+            continue
         rows: list[tuple[Text | str, list[Text | str]]] = [
             (name, [Text(grid.shown(score), _style(grid.scale, score)) for score in scores])
             for name, scores in grid.rows
