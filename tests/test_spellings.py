@@ -234,7 +234,7 @@ COMMON = {
     "mask": ["torch.masked_fill", "masked_fill lowest", "added lowest", "added -inf", "torch.where",
              "torch.where scalar", "masked_fill_"],
     "softmax": ["torch.softmax", "s.softmax", "s.softmax(3)", "nn.Softmax", "dtype", "then dropout",
-                "then contiguous"],
+                "then contiguous", "then view_as", "then expand_as", "then to"],
     "values": ["torch.matmul", "torch.matmul by keyword", "a.matmul", "bmm", "a.bmm", "einsum",
                "einsum, queries first"],
     "attention": ["3-D", "3-D plain", "heads before the batch", "sequence first", "einsum bnhd", "SDPA",

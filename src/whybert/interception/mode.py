@@ -240,7 +240,9 @@ class Interception(TorchFunctionMode):
         self._settle(func, args, output)
         if depths:
             self.sub_layers.deepen(args, output, depths)
-        for tensor in tensors_in(output) if scores else ():
+        for tensor in (
+            tensors_in(output if output is not None else args[:1]) if scores else ()
+        ):  # None: x[...] = y
             note(tensor, SCORES, scores | (noted(tensor, SCORES) or frozenset()))
         return output
 
@@ -868,7 +870,8 @@ class Interception(TorchFunctionMode):
 
     def _structural(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What moves, selects or adds up numbers; constants among its operands go into the books."""
-        tracked = [tensor for tensor in tensors_in([args, kwargs]) if self.tracked(tensor)]
+        sources = args[:1] if func in ops.SHAPED_BY_ANOTHER else [args, kwargs]
+        tracked = [tensor for tensor in tensors_in(sources) if self.tracked(tensor)]
         if func in ops.REDUCTIONS and noted(tracked[0], WEIGHTED):
             self._check_weighted_sum(func, tracked[0], args, kwargs)
         y = func(*args, **kwargs)

@@ -339,7 +339,15 @@ SELECTING: Final[frozenset[TorchFunction]] = (
 )
 # What these make of attention scores, or of the softmax of them, is still that.
 CARRYING: Final[frozenset[TorchFunction]] = (
-    STRUCTURAL | SUMS | PRODUCTS | QUOTIENTS | IN_PLACE_SUMS | IN_PLACE_PRODUCTS | DROPOUTS
+    STRUCTURAL
+    | STRIDED
+    | SUMS
+    | PRODUCTS
+    | QUOTIENTS
+    | IN_PLACE_SUMS
+    | IN_PLACE_PRODUCTS
+    | DROPOUTS
+    | frozenset(ELEMENTWISE)  # such as a tanh that bounds the scores
 )
 # Each position of the result descends from the same position of the operands.
 POSITION_WISE: Final[frozenset[TorchFunction]] = (
