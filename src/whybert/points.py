@@ -28,7 +28,35 @@ _KIND: Final = (
     "_whybert_words"  # (descent, kind): the tensor holds ids of tokens, words, or what layers made of them
 )
 LOOKED_UP: Final = "looked up"
-_IDS, _WORDS, _STATES = "ids", "words", "states"
+_IDS, _MOVED, _WORDS, _STATES = "ids", "moved ids", "words", "states"
+
+# What these make of ids, as in a hash of them, stands where they stood.
+_IN_PLACE: Final = ops.IN_PLACE_SUMS | ops.IN_PLACE_PRODUCTS
+_OF_IDS: Final = (
+    ops.SUMS
+    | ops.PRODUCTS
+    | ops.CASTS
+    | (_IN_PLACE - {torch.Tensor.__setitem__, torch.Tensor.copy_})
+    | {
+        each
+        for name in (
+            *(
+                "remainder",
+                "__mod__",
+                "fmod",
+                "floor_divide",
+                "__floordiv__",
+                "clamp",
+                "clip",
+                "where",
+                "clone",
+            ),
+            *("masked_fill", "contiguous", "bitwise_xor", "__xor__", "bitwise_and", "__and__", "one_hot"),
+        )
+        for place in (torch, torch.Tensor, F)
+        if (each := getattr(place, name, None)) is not None
+    }
+)
 
 # What may be done to words before the first layer; no more than one operand of a product is made of them.
 _OF_WORDS: Final = (
@@ -40,7 +68,6 @@ _OF_WORDS: Final = (
     | ops.RMS_NORMS
     | ops.DROPOUTS
 )
-_IN_PLACE: Final = ops.IN_PLACE_SUMS | ops.IN_PLACE_PRODUCTS
 _PRODUCTS: Final = (
     ops.PRODUCTS | ops.IN_PLACE_PRODUCTS | ops.QUOTIENTS | ops.CONTRACTIONS | ops.ADDED_PRODUCTS
 )
@@ -79,9 +106,8 @@ class Descent:
             if numbers:
                 return self._mark(numbers, _WORDS) and LOOKED_UP
             if func not in ops.INDICES:
-                self._mark(
-                    [each for each in found if each.dtype != torch.bool and each is not self.ids], _IDS
-                )
+                ids = [each for each in found if each.dtype != torch.bool and each is not self.ids]
+                self._mark(ids, _IDS if func in _OF_IDS and _MOVED not in kinds else _MOVED)
             return None
         of_words = func in _OF_WORDS or (func in _PRODUCTS and kinds.count(_WORDS) == 1)
         return self._mark(numbers, _STATES if _STATES in kinds or not of_words else _WORDS)
@@ -91,6 +117,13 @@ class Descent:
         for tensor in tensors:
             setattr(tensor, _KIND, (self, kind))
         return kind if tensors else None
+
+
+def stands_for(tensor: Tensor, words: Tensor) -> Tensor:
+    """A tensor that a hook puts in the place of words that were looked up."""
+    if hasattr(words, _KIND):
+        setattr(tensor, _KIND, getattr(words, _KIND))
+    return tensor
 
 
 def made(args: tuple[Any, ...], output: Any) -> list[Tensor]:
@@ -114,10 +147,10 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """Words as they were looked up: a leaf, and its axes of (batch, positions)."""
+    """Words as they were looked up: a leaf, and its axes of (batch, positions), if they are known."""
 
     vectors: Tensor
-    axes: tuple[int, int]
+    axes: tuple[int, int] | None
 
 
 @dataclass
@@ -147,7 +180,7 @@ class Watch(TorchFunctionMode):
         of = self._descent.follow(func, args, kwargs, output)
         if of == LOOKED_UP and isinstance(output, Tensor) and output.dim() >= 2:
             leaf = output.detach().requires_grad_()
-            self.roots.append(Root(leaf, self._axes_of(args, kwargs, leaf)))
+            self.roots.append(Root(leaf, self._axes_of(args, kwargs)))
             output = leaf.clone()
             setattr(output, _KIND, (self._descent, _WORDS))
         for tensor in made(args, output) if of in (LOOKED_UP, _WORDS) else ():
@@ -161,18 +194,20 @@ class Watch(TorchFunctionMode):
                 setattr(output, _KIND, (self._descent, _WORDS))
         return output
 
-    def _axes_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], words: Tensor) -> tuple[int, int]:
-        """The axes of (batch, positions) in what was looked up."""
+    def _axes_of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, int] | None:
+        """The axes of (batch, positions) in what is looked up; None where that cannot be told."""
         for given in tensors_of((args, kwargs)):
-            if self._descent.kind(given) == _IDS:
-                for order, ids in (((0, 1), self.ids), ((1, 0), self.ids.T)):
-                    if torch.equal(given, ids):
-                        return order
-        return (0, 1) if words.shape[:2] == self.ids.shape else (1, 0)
+            kind = self._descent.kind(given)
+            for axes, ids in (((0, 1), self.ids), ((1, 0), self.ids.T)):
+                if kind is not None and torch.equal(given, ids):
+                    return axes
+            if kind == _IDS and given.shape[:2] == self.ids.shape:
+                return 0, 1
+        return None
 
     def point(self, logits: Tensor) -> Point | None:
         """The attribution point of a forward pass that is done; None if there is none."""
-        if logits.grad_fn is None or not self.roots:
+        if logits.grad_fn is None or not self.roots or any(root.axes is None for root in self.roots):
             return None
         found = None
         ways = [*cuts(logits.grad_fn, {id(root.vectors) for root in self.roots})]
@@ -196,7 +231,7 @@ class Watch(TorchFunctionMode):
             if shape == self.ids.shape and all(
                 stands_apart(root.vectors, own, tensor, axis)
                 for root in self.roots
-                for own, axis in zip(root.axes, order, strict=False)
+                for own, axis in zip(root.axes or (), order, strict=False)
             ):
                 return order
         return None

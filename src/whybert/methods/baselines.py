@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from whybert.anatomy import hooked, word_embeddings
 from whybert.errors import UnknownNameError, UnsupportedModelError, UsageError
-from whybert.foreign import kind_of
+from whybert.foreign import kind_of, point_of
 from whybert.methods.question import Question
+from whybert.points import stands_for
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,9 @@ def _at_vector(question: Question, baseline: Baseline) -> Start:
         )
     with torch.no_grad():
         vector = baseline.vector(words, question.tokenizer)
-    places = changed_tokens(question)
+    places, point = changed_tokens(question), point_of(question.model)
+    if point is not None and point.order[0] == 1:  # the model has its positions first
+        places = places.T
     with _words_as(words, places, vector) as looked_up:
         forward = question.forward(inputs=question.inputs)
     if len(looked_up) != 1:
@@ -222,7 +225,7 @@ def _words_as(words: nn.Module, places: Tensor, vector: Tensor) -> Iterator[list
         if not isinstance(output, Tensor) or output.shape[:2] != places.shape:
             return None
         looked_up.append(True)
-        return torch.where(places[..., None], vector.to(output), output)
+        return stands_for(torch.where(places[..., None], vector.to(output), output), output)
 
     with hooked([words], after=replaced):
         yield looked_up
