@@ -119,13 +119,6 @@ class Descent:
         return kind if tensors else None
 
 
-def stands_for(tensor: Tensor, words: Tensor) -> Tensor:
-    """A tensor that a hook puts in the place of words that were looked up."""
-    if hasattr(words, _KIND):
-        setattr(tensor, _KIND, getattr(words, _KIND))
-    return tensor
-
-
 def made(args: tuple[Any, ...], output: Any) -> list[Tensor]:
     """The tensors that a call made, or changed in place: x[...] = y returns nothing."""
     return list(tensors_of(output if output is not None else args[:1]))

@@ -108,7 +108,7 @@ class Interception(TorchFunctionMode):
     inputs: of the model, to tell a linear layer's weight from what is computed from them.
     words: the table whose vectors the embedding is made of.
     ids, point: the ids of the tokens, and where what is made of them is cut, if no part of the model says so.
-    at: a change of the embedding at the cut.
+    at, of_words: a change of the embedding at the cut, and of the words as they are looked up.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class Interception(TorchFunctionMode):
         ids: Tensor | None = None,
         point: Point | None = None,
         at: Callable[[Tensor], Tensor] | None = None,
+        of_words: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.composites = tuple(composites)
@@ -137,7 +138,7 @@ class Interception(TorchFunctionMode):
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
         self._inputs, self._words = {id(tensor) for tensor in inputs}, words
-        self._point, self._at = point, at
+        self._point, self._at, self._of_words = point, at, of_words
         self._descent = None if point is None or ids is None else Descent(ids)
         self._handlers = self._handlers_in_use()
 
@@ -250,6 +251,8 @@ class Interception(TorchFunctionMode):
         """Still in the embedding block: nothing above it is asked for."""
         with torch.no_grad():
             output = self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
+            if self._of_words is not None and func is F.embedding and args[1] is self._words:
+                output = self._of_words(output)
         of = None if self._descent is None else self._descent.follow(func, args, kwargs, output)
         if self._descent is None or of is None:
             return output

@@ -35,6 +35,7 @@ def run(
     sub_layers: bool = False,
     inside: bool = False,
     at: Callable[[Tensor], Tensor] | None = None,
+    of_words: Callable[[Tensor], Tensor] | None = None,
     kind: Callable[..., Interception] = Interception,
     within: Callable[[Interception], AbstractContextManager[Any]] = nullcontext,
 ) -> ForwardPass:
@@ -46,6 +47,7 @@ def run(
     attention, sub_layers, inside: what is kept besides, see `Interception`.
     at: a change of the embedding (batch, positions, hidden) at the cut, such as noise or a point on the way
         to a baseline; the leaf is what it returns.
+    of_words: a change of the vectors that are looked up in the table of words.
     kind: of the mode, made with what an `Interception` is made with.
     within: from the mode to what the pass is to run in, such as hooks that ask it.
 
@@ -70,6 +72,7 @@ def run(
         ids=inputs.get("input_ids"),
         point=point_of(model),
         at=at,
+        of_words=of_words,
     )
     with (
         modules_watched(model, mode.composites) as calls,

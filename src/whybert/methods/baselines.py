@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,11 +16,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import hooked, word_embeddings
+from whybert.anatomy import word_embeddings
 from whybert.errors import UnknownNameError, UnsupportedModelError, UsageError
 from whybert.foreign import kind_of, point_of
 from whybert.methods.question import Question
-from whybert.points import stands_for
 
 
 @dataclass(frozen=True)
@@ -206,26 +204,16 @@ def _at_vector(question: Question, baseline: Baseline) -> Start:
     places, point = changed_tokens(question), point_of(question.model)
     if point is not None and point.order[0] == 1:  # the model has its positions first
         places = places.T
-    with _words_as(words, places, vector) as looked_up:
-        forward = question.forward(inputs=question.inputs)
-    if len(looked_up) != 1:
+    looked_up: list[bool] = []
+
+    def replaced(vectors: Tensor) -> Tensor:
+        looked_up.append(vectors.shape[:2] == places.shape)
+        return torch.where(places[..., None], vector.to(vectors), vectors) if looked_up[-1] else vectors
+
+    forward = question.forward(inputs=question.inputs, of_words=replaced)
+    if looked_up != [True]:
         raise UnsupportedModelError(
-            f"{kind_of(question.model)} calls its word embeddings {len(looked_up)} times for its inputs, so "
+            f"{kind_of(question.model)} looks up its words {len(looked_up)} times, or elsewhere, so "
             f"that they cannot be those of the baseline {baseline.name!r}; use baseline=mask"
         )
     return Start(forward.embedding.detach(), forward.logits.detach())
-
-
-@contextmanager
-def _words_as(words: nn.Module, places: Tensor, vector: Tensor) -> Iterator[list[bool]]:
-    """Let the table of words answer the vector at these places, in this thread; says how often it did."""
-    looked_up: list[bool] = []
-
-    def replaced(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor | None:
-        if not isinstance(output, Tensor) or output.shape[:2] != places.shape:
-            return None
-        looked_up.append(True)
-        return stands_for(torch.where(places[..., None], vector.to(output), output), output)
-
-    with hooked([words], after=replaced):
-        yield looked_up

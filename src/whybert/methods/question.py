@@ -107,6 +107,7 @@ class Question:
         sub_layers: bool = False,
         inside: bool = False,
         at: Change | None = None,
+        of_words: Change | None = None,
         inputs: Mapping[str, Tensor] | None = None,
     ) -> ForwardPass:
         """A forward pass that can be swept by the composites.
@@ -117,6 +118,7 @@ class Question:
             composites: the rules of later sweeps.
             attention, sub_layers, inside: see `whybert.interception.run`.
             at: a function of the embedding (batch, seq, hidden); the sweeps end at what it returns.
+            of_words: a function of the vectors that are looked up in the table of words.
             inputs: others than the question's, such as a baseline or copies of its rows; the question's own
                 change of the embedding is not theirs, so E is best taken from the shared pass.
         """
@@ -138,6 +140,7 @@ class Question:
             sub_layers=sub_layers,
             inside=inside,
             at=changed if changes else None,
+            of_words=of_words,
         )
 
     def gradients(
