@@ -794,6 +794,8 @@ SPELLINGS["softmax"] = {
     "then reshape_as": lambda s: F.softmax(s, -1).reshape_as(s),
     "then expand_as": lambda s: F.softmax(s, -1).expand_as(s),
     "then to": lambda s: F.softmax(s, -1).to(s, copy=True),
+    "divided by its sum": lambda s: (lambda a: a / a.sum(-1, keepdim=True))(F.softmax(s, -1)),
+    "divided by its sum in place": lambda s: (lambda a: a.div_(a.sum(-1, keepdim=True)))(F.softmax(s, -1)),
     "then * 1": lambda s: F.softmax(s, -1) * 1.0,
     "then masked": lambda s: F.softmax(s, -1).masked_fill(s <= -1e29, 0.0),
     "then times a mask": lambda s: F.softmax(s, -1) * (s > -1e29),

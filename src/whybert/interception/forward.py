@@ -146,11 +146,23 @@ class ForwardPass:
         """The relevance that stays with the model's constants, (batch,), from the sweep of `gradient`.
 
         In gradient form the relevance of a constant is the constant times the gradient that arrives at it.
-        None for a composite that keeps no books, and where constants were added to tensors from which the
-        row of the batch cannot be told.
+        Where constants were added to tensors from which the row of the batch cannot be told, such as to the
+        tokens that an expert is given, each row takes a sweep of its own.  None for a composite that keeps no
+        books.
         """
         share = self._gradient(composite, target).books
-        return None if share is None or bool(share[-1] != 0) else share[:-1]
+        if share is None or self.books is None:
+            return None
+        seed, scale = self._seed(target)
+        found = share[:-1]
+        if bool(share[-1] != 0):
+            found = torch.zeros_like(found)
+            for row in range(len(seed)):
+                one = torch.zeros_like(seed)
+                one[row] = seed[row]
+                (own,) = self.swept(composite, self.logits, one, [self.books])
+                found[row] = 0.0 if own is None else own.sum()
+        return found if scale is None else found * scale
 
     def read_positions(self, method: str = "lat") -> Tensor:
         """What part of its decision the classifier reads at each position, (batch, positions); rows sum to 1.

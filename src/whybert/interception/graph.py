@@ -18,7 +18,7 @@ KNOWN_NODES: Final = frozenset(
     Clone Copy CopySlices ToCopy To Contiguous Squeeze Unsqueeze Unflatten Flatten Slice Select Narrow Index
     IndexSelect IndexPut Gather Chunk Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack
     MaskedFill Where Detach ConstantPadNd Fill Zero FillDiagonal IndexFill IndexCopy IndexAdd Scatter
-    ScatterAdd AvgPool2D
+    ScatterAdd AvgPool2D Topk Sort Kthvalue Max Min RepeatInterleave ViewAsComplex ViewAsReal GroupedMm
     """.split()  # noqa: SIM905 - a list literal would be one name a line
 )
 # Fused attention goes by its kernel, such as "ScaledDotProductFlashAttentionForCpu": its name begins so.

@@ -39,11 +39,14 @@ from whybert.interception.graph import (
 )
 from whybert.interception.notes import (
     ATTENTION,
+    CHOSEN,
     DESCENT,
+    GATE,
     LINEAR,
     LOST,
     RECIPROCAL,
     SCORES,
+    SUM_OF,
     WEIGHT,
     WEIGHTED,
     note,
@@ -233,7 +236,7 @@ class Interception(TorchFunctionMode):
             raise self._lost(name)
         scores = self.trace.scores_among(func, given)
         depths = self.sub_layers.depths_of(tensor for tensor in given if self.tracked(tensor))
-        handler = self._handlers.get(func)
+        handler = self._handlers.get(func) if torch.is_grad_enabled() else None
         if handler is not None:
             output = handler(self, func, self._constants(args), self._constants(kwargs))
         else:
@@ -301,7 +304,9 @@ class Interception(TorchFunctionMode):
                 raise self._lost(name_of(func))
         self.trace.settle(func, tracked, output)
         self.sites.settle(func, args, tracked)
-        if tracked or not found or func in ops.SHAPE_ONLY or func in self._handlers:
+        # A handler may make a constant of it on purpose.
+        on_purpose = func in self._handlers and torch.is_grad_enabled()
+        if tracked or not found or func in ops.SHAPE_ONLY or on_purpose:
             return
         self._lose(func, name_of(func), found)
 
@@ -335,7 +340,9 @@ class Interception(TorchFunctionMode):
         if name is not None and func not in ops.SHAPE_ONLY:
             found = list(tensors_in(output if output is not None else args[:1]))
             if func in ops.ESCAPES or (
-                torch.is_grad_enabled() and any(tensor.is_floating_point() for tensor in found)
+                func not in ops.CHOOSING  # of which the places may be all that is asked for
+                and torch.is_grad_enabled()
+                and any(tensor.is_floating_point() for tensor in found)
             ):
                 raise self._lost(name)
             self._lose(func, name, found)
@@ -392,6 +399,7 @@ class Interception(TorchFunctionMode):
             use(ops.LINEAR, kind._structural)
             use(ops.CONTRACTIONS, kind._contraction)
             use(ops.ADDED_PRODUCTS, kind._added_product)
+            use(ops.GROUPED_PRODUCTS, kind._grouped_product)
             use(ops.FUSED_ATTENTION, kind._fused_attention)
             use(ops.PRODUCTS, kind._product)
             use(ops.QUOTIENTS, kind._quotient)
@@ -515,6 +523,9 @@ class Interception(TorchFunctionMode):
     ) -> Any:
         """A product of two activations, of attention weights and values if one descends from a softmax."""
         first, second = (noted(operand, ATTENTION) is not None for operand in (a, b))
+        gates = [noted(operand, GATE) is not None for operand in (a, b)]
+        if any(gates) and (call is torch.mul or not (first or second)):
+            return self._gated(call, a, b, 0 if gates[0] else 1)
         if not (first or second):
             y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
             return (
@@ -527,6 +538,20 @@ class Interception(TorchFunctionMode):
         self.trace.attended(y, axis)
         self.sites.attended(y, a if first else b, axes, first)
         return y
+
+    def _gated(self, call: Callable[[Tensor, Tensor], Any], a: Tensor, b: Tensor, gate: int) -> Any:
+        """A product whose factor number `gate` is a sigmoid, or the weight that a softmax gave to one of what
+        was chosen, such as the experts of a mixture.
+
+        A gate is to what it lets through as attention weights are to values, and a sigmoid is the softmax of
+        two numbers of which one is 0.  So AttnLRP gives half to each factor and CP-LRP all to what is let
+        through, as `GateWeightMultiplication` does in the Mixtral of Achtibat et al. 2024 (arXiv 2402.05602;
+        LXT), uniform in the one and behind a stopped gate in the other.  Which are chosen is a constant: it
+        is the same for all inputs that are near enough.
+        """
+        return call(
+            self._share(a, ("attention_values", gate)), self._share(b, ("attention_values", 1 - gate))
+        )
 
     def _added_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """input + a @ b, as `addmm` and `baddbmm` compute it."""
@@ -565,6 +590,22 @@ class Interception(TorchFunctionMode):
         if self.tracked(added):
             return y
         return self._offset(y, added * scales["beta"] if "beta" in scales else added)
+
+    def _grouped_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Rows of x, (rows, in), each group of them times a matrix of its own, (groups, in, out)."""
+        x, weight = bind(args, kwargs, ("self", "mat2"))
+        ends, bias = kwargs.get("offs"), kwargs.get("bias")
+        if self.tracked(weight) or bias is not None or ends is None or x.dim() != 2 or weight.dim() != 3:
+            return self._refuse(func, args, kwargs)
+        if not self._has_rule("linear"):
+            return func(*args, **kwargs)
+        value, parts, start = func(x.detach(), weight, **kwargs), [], 0
+        for end, matrix in zip(ends.tolist(), weight, strict=True):
+            own = value[start:end]
+            parts.append(self._layer(x[start:end], matrix.mT, None, own.clone))
+            start = end
+        y = torch.cat([*parts, value[start:]])
+        return note(y, LINEAR, _Layer(x, weight, None, y.shape, is_placed=False))
 
     def _convolution(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x, weight, bias, *settings = bind(
@@ -658,7 +699,7 @@ class Interception(TorchFunctionMode):
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
-        y = applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep)
+        y = note(applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep), GATE, ())
         return note_elementwise(y, origin(x)[0], None)
 
     # --- products and quotients ----------------------------------------------------------------------
@@ -696,9 +737,29 @@ class Interception(TorchFunctionMode):
     def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, first: int, second: int) -> Tensor:
         """A quotient of a and b, or its reciprocal spelling; first, second: which of the two each is."""
         self.sub_layers.normalises(None)  # it may be a LayerNorm written out
-        y = func(self._share(a, ("quotient", first)), self._share(b, ("quotient", second)))
-        numerator = a if first == 0 else b
-        return note(y, ATTENTION, ()) if noted(numerator, ATTENTION) is not None else y
+        numerator, denominator = (a, b) if first == 0 else (b, a)
+        if self._is_sum_of(denominator, numerator):
+            if func is not torch.div:
+                return cast(Tensor, self._refuse(func, (a, b), {}))
+            y = func(a, b)
+        else:
+            y = func(self._share(a, ("quotient", first)), self._share(b, ("quotient", second)))
+        for name in (ATTENTION, GATE):
+            if noted(numerator, name) is not None:
+                note(y, name, ())
+        return y
+
+    @staticmethod
+    def _is_sum_of(denominator: Tensor, numerator: Tensor) -> bool:
+        """Whether weights of a softmax, or gates, are divided by their sum.
+
+        softmax(x) over all, divided by its sum over some, is softmax(x) over these: a part of it, with its
+        derivative, and no normalisation by a constant.
+        """
+        weights, version = noted(denominator, SUM_OF) or (None, None)
+        return (
+            weights is not None and weights._version == version and origin(weights)[0] is origin(numerator)[0]
+        )
 
     def _scaled(self, func: Callable[..., Any], a: Any, b: Any) -> Any:
         """a * b or a / b with at most one factor that depends on the input."""
@@ -743,6 +804,8 @@ class Interception(TorchFunctionMode):
             y = self._booked_sum(func, args, kwargs, x, constant)
         if is_number(constant):
             note_elementwise(y, origin(x)[0], None)
+            if noted(x, SUM_OF) is not None:
+                note(y, SUM_OF, noted(x, SUM_OF))
         return cast(Tensor, self._carried([x], y))
 
     def _booked_sum(
@@ -812,13 +875,13 @@ class Interception(TorchFunctionMode):
         self.sub_layers.changes_in_place(operands)
         if noted(x, LINEAR) is not None and len(operands) == 1:
             return self._refuse(func, args, kwargs)
-        carried = self._all_attention(operands)
+        carried = [name for name in (ATTENTION, GATE) if self._all_noted(operands, name)]
         offset = None if self.books is None else self._offset_in_place(func, args, kwargs)
         y = func(*args, **kwargs)  # None for x[i] = v
         if offset is not None:
             self._enter_in_place(x, offset)
-        if carried:
-            note(x, ATTENTION, ())
+        for name in carried:
+            note(x, name, ())
         return y
 
     def _offset_in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -847,13 +910,28 @@ class Interception(TorchFunctionMode):
             x.add_(self._entered(zero, constant, zero.clone))
 
     def _in_place_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """x *= c; two factors that both depend on the input are refused."""
+        """x *= c and x /= c."""
         x, other = bind(args, kwargs, ("input", "other"))
-        if self.tracked(other) or kwargs.get("rounding_mode") is not None:
+        if kwargs.get("rounding_mode") is not None:
             return self._refuse(func, args, kwargs)
-        carried = self._all_attention([x])
-        y = func(x, other)
-        return note(y, ATTENTION, ()) if carried else y
+        if not self.tracked(other):
+            carried = [name for name in (ATTENTION, GATE) if noted(x, name) is not None]
+            y = func(x, other)
+            for name in carried:
+                note(y, name, ())
+            return y
+        # The gradient needs x as it was.
+        before = note_elementwise(x.clone(), *origin(x))
+        for name in (ATTENTION, GATE, RECIPROCAL):
+            if noted(x, name) is not None:
+                note(before, name, noted(x, name))
+        handler = self._quotient if func in ops.IN_PLACE_QUOTIENTS else self._product
+        new = handler(func, (before, other), {})
+        y = x.copy_(new)
+        for name in (ATTENTION, GATE):
+            if noted(new, name) is not None:
+                note(y, name, ())
+        return y
 
     # --- attention -----------------------------------------------------------------------------------
 
@@ -869,6 +947,8 @@ class Interception(TorchFunctionMode):
         self.trace.opened(y, "a softmax")
         # not y itself: that would be a reference cycle
         is_last = axis in (-1, y.dim() - 1) and y.requires_grad
+        if noted(x, CHOSEN) is not None:
+            note(y, GATE, ())
         return note(y, ATTENTION, ((y.detach(), get_gradient_edge(y)),) if is_last else ())
 
     def _structural(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -877,6 +957,8 @@ class Interception(TorchFunctionMode):
         tracked = [tensor for tensor in tensors_in(sources) if self.tracked(tensor)]
         if func in ops.REDUCTIONS and noted(tracked[0], WEIGHTED):
             self._check_weighted_sum(func, tracked[0], args, kwargs)
+        if func in ops.CHOOSING and sum(1 for _ in tensors_in([args, kwargs])) > 1:
+            return self._refuse(func, args, kwargs)  # the larger of two
         y = func(*args, **kwargs)
         if self.books is not None and func in ops.FILLING:
             constants = mapped([list(args), kwargs], _without_tracked)
@@ -900,6 +982,17 @@ class Interception(TorchFunctionMode):
             for tensor, index in zip(found, indices, strict=True):
                 if not any(tensor is x for x in tracked):
                     note(tensor, LINEAR, replace(layer, index=index, is_placed=index is not None))
+        if func in ops.REDUCTIONS and (noted(tracked[0], ATTENTION) or noted(tracked[0], GATE)) is not None:
+            note(y, SUM_OF, (tracked[0], tracked[0]._version))
+        chooses = func in ops.CHOOSING
+        if chooses or func in ops.PICKING:
+            is_attention = all(noted(x, ATTENTION) is not None for x in tracked)
+            is_picked = chooses or func is not torch.Tensor.__getitem__ or ops.picks(args)
+            for tensor in tensors_in(y):
+                if chooses:
+                    note(tensor, CHOSEN, ())
+                if is_attention and is_picked:
+                    note(tensor, GATE, ())
         return self._carried(tracked, y, moved=func in ops.MOVING | ops.CASTS)
 
     def _strided(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -927,12 +1020,13 @@ class Interception(TorchFunctionMode):
                 self._rule_owner("linear"),
             )
 
-    def _all_attention(self, operands: Sequence[Tensor]) -> bool:
-        return bool(operands) and all(noted(operand, ATTENTION) is not None for operand in operands)
+    @staticmethod
+    def _all_noted(operands: Sequence[Tensor], name: str) -> bool:
+        return bool(operands) and all(noted(operand, name) is not None for operand in operands)
 
     def _carried(self, operands: Sequence[Tensor], y: Any, moved: bool = False) -> Any:
         """y, which is linear in the operands: it descends from a softmax if all of them do, and so on."""
-        for name in (ATTENTION, RECIPROCAL):
+        for name in (ATTENTION, RECIPROCAL, GATE, CHOSEN):
             notes = [noted(operand, name) for operand in operands]
             if notes and all(note is not None for note in notes):
                 for tensor in tensors_in(y):

@@ -19,6 +19,11 @@ ELEMENTWISE: Final = "_whybert_elementwise"  # (x, scale): the tensor is g(x); s
 # The tensor is linear in the output of a softmax: ((output, its gradient's edge),) where it holds the same
 # numbers and the softmax was over the last axis, else ().
 ATTENTION: Final = "_whybert_attention"
+# (): the tensor is linear in a sigmoid, or in softmax weights of which some were chosen.  Each number that it
+# is multiplied by, one by one, it lets through in part, and it is no attention between positions.
+GATE: Final = "_whybert_gate"
+CHOSEN: Final = "_whybert_chosen"  # (): the tensor is linear in the largest of some numbers
+SUM_OF: Final = "_whybert_sum_of"  # the softmax weights, or gates, of which the tensor is a sum
 LINEAR: Final = "_whybert_linear"  # the tensor is a linear layer whose bias may still come
 
 

@@ -135,6 +135,8 @@ CONTRACTIONS: Final[frozenset[TorchFunction]] = INNER_PRODUCTS | frozenset(
 ADDED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.addmm, torch.Tensor.addmm, torch.baddbmm, torch.Tensor.baddbmm}
 )
+# x @ W where each group of rows has a matrix of its own, as the experts of a mixture have.
+GROUPED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch._grouped_mm})
 PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
     {
         torch.mul,
@@ -188,8 +190,11 @@ IN_PLACE_SUMS: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.index_add_,
     }
 )
-IN_PLACE_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.Tensor.mul_, torch.Tensor.__imul__, torch.Tensor.div_, torch.Tensor.__itruediv__}
+IN_PLACE_QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.Tensor.div_, torch.Tensor.__itruediv__, torch.Tensor.__idiv__}
+)
+IN_PLACE_PRODUCTS: Final[frozenset[TorchFunction]] = IN_PLACE_QUOTIENTS | frozenset(
+    {torch.Tensor.mul_, torch.Tensor.__imul__}
 )
 DROPOUTS: Final[frozenset[TorchFunction]] = frozenset({F.dropout, torch.dropout})
 
@@ -261,6 +266,25 @@ JOINING: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.where,
     }
 )
+# They choose some of their operand's numbers by their size: these, and the places where they stand.  Which
+# are chosen does not change with a small change of the operand, so that they are taken as any others are.
+CHOOSING: Final[frozenset[TorchFunction]] = frozenset(
+    getattr(place, name)
+    for name in ("topk", "sort", "kthvalue", "max", "min")
+    for place in (torch, torch.Tensor)
+)
+# They take numbers of their operand from given places.
+PICKING: Final[frozenset[TorchFunction]] = frozenset(
+    {
+        torch.gather,
+        torch.Tensor.gather,
+        torch.take_along_dim,
+        torch.Tensor.take_along_dim,
+        torch.index_select,
+        torch.Tensor.index_select,
+        torch.Tensor.__getitem__,
+    }
+)
 # They may put other numbers in the place of some, beside them, or add others to some.
 FILLING: Final[frozenset[TorchFunction]] = (
     JOINING
@@ -315,8 +339,12 @@ PLACING: Final[frozenset[TorchFunction]] = (
 STRUCTURAL: Final[frozenset[TorchFunction]] = (
     PLACING
     | FILLING
+    | CHOOSING
     | frozenset(
         {
+            torch.Tensor.__iter__,
+            torch.view_as_complex,
+            torch.view_as_real,
             torch.Tensor.expand,
             torch.Tensor.expand_as,
             torch.Tensor.repeat,
@@ -324,18 +352,26 @@ STRUCTURAL: Final[frozenset[TorchFunction]] = (
             torch.repeat_interleave,
             torch.Tensor.gather,
             torch.gather,
+            torch.Tensor.take_along_dim,
+            torch.take_along_dim,
             torch.Tensor.requires_grad_,
         }
     )
 )
 # Hidden states are the same before and after these; see `ForwardPass.read_positions`.
 SELECTING: Final[frozenset[TorchFunction]] = (
-    STRUCTURAL
-    | DROPOUTS
-    | LINEAR
-    | PRODUCTS
-    | IN_PLACE_PRODUCTS
-    | IN_PLACE_SUMS - {torch.Tensor.add_, torch.Tensor.__iadd__}
+    (
+        STRUCTURAL
+        | DROPOUTS
+        | LINEAR
+        | PRODUCTS
+        | IN_PLACE_PRODUCTS
+        | IN_PLACE_SUMS - {torch.Tensor.add_, torch.Tensor.__iadd__}
+    )
+    - frozenset(
+        getattr(torch.Tensor, name) for name in ("index_add", "index_add_", "scatter_add", "scatter_add_")
+    )
+    - {torch.index_add, torch.scatter_add}
 )
 # What these make of attention scores, or of the softmax of them, is still that.
 CARRYING: Final[frozenset[TorchFunction]] = (
@@ -402,8 +438,8 @@ SHAPE_ONLY: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.new_full,
     }
 )
-# The result is a place or a count, which is a constant almost everywhere.
-INDICES: Final[frozenset[TorchFunction]] = frozenset(
+# The result is a place or a count, or one of the results is, which is a constant almost everywhere.
+INDICES: Final[frozenset[TorchFunction]] = CHOOSING | frozenset(
     {
         torch.argmax,
         torch.Tensor.argmax,
@@ -438,6 +474,12 @@ STEPS: Final[frozenset[TorchFunction]] = frozenset(
     for name in ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "floor_divide", "heaviside")
     for place in (torch, torch.Tensor)
 ) | frozenset({torch.Tensor.__floordiv__, torch.fake_quantize_per_tensor_affine})
+
+
+def picks(arguments: tuple[Any, ...]) -> bool:
+    """Whether x[...] takes numbers from places that a tensor holds."""
+    index = arguments[1] if isinstance(arguments[1], tuple | list) else [arguments[1]]
+    return any(isinstance(each, Tensor) and each.dim() > 0 and each.dtype != torch.bool for each in index)
 
 
 def _in_the_open(function: Any) -> TorchFunction:

@@ -1,0 +1,226 @@
+"""Mixtures of experts: routing is a constant, the weight of an expert a gate, however it is computed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig
+from transformers.models.mixtral import MixtralConfig
+from transformers.models.qwen2_moe import Qwen2MoeConfig
+from transformers.models.qwen3_moe import Qwen3MoeConfig
+
+from experts import Twin
+from models import Toy
+from whybert import Attribution, attribute
+
+EXPERTS, CHOSEN, HEADS, GROUPS, WIDTH = 5, 2, 4, 2, 8
+COMMON: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": GROUPS,
+    "intermediate_size": 24,
+    "moe_intermediate_size": 24,
+    "num_experts_per_tok": CHOSEN,
+    "max_position_embeddings": 32,
+    "num_labels": 3,
+    "pad_token_id": 0,
+    "initializer_range": 0.3,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+}
+KINDS: dict[str, PreTrainedConfig] = {
+    "mixtral": MixtralConfig(**COMMON, num_local_experts=EXPERTS),
+    "qwen3_moe": Qwen3MoeConfig(**COMMON, num_experts=EXPERTS, head_dim=WIDTH, norm_topk_prob=True),
+    "qwen3_moe, no sum of 1": Qwen3MoeConfig(
+        **COMMON, num_experts=EXPERTS, head_dim=WIDTH, norm_topk_prob=False
+    ),
+    "qwen2_moe": Qwen2MoeConfig(**COMMON, num_experts=EXPERTS, shared_expert_intermediate_size=16),
+}
+TEXTS = ([7, 12, 33, 41, 5, 28, 19], [50, 8, 9, 9], [22])
+
+
+class Wide:
+    """torch, to which float32 is float64."""
+
+    float32 = float = torch.float64
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that compute their normalisation and their softmax in float32 do so in float64."""
+    for kind in ("mixtral", "qwen2_moe", "qwen3_moe"):
+        module = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
+        monkeypatch.setattr(module, "torch", Wide())
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+
+
+def make(kind: str, experts: str = "eager", dtype: torch.dtype = torch.float64) -> nn.Module:
+    torch.manual_seed(3)
+    model = AutoModelForSequenceClassification.from_config(KINDS[kind], attn_implementation="eager")
+    model.set_experts_implementation(experts)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+            elif name.endswith("bias"):
+                parameter.normal_(0.0, 0.2)
+    return model.to(dtype).eval()
+
+
+def ask(model: nn.Module, method: str, texts: Any = TEXTS) -> Attribution:
+    length = max(map(len, texts))
+    ids = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts])
+    mask = torch.tensor([[1] * len(text) + [0] * (length - len(text)) for text in texts])
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    return attribute(model, inputs, method, 1)
+
+
+def twin(kind: str, model: nn.Module, method: str) -> list[tuple[Tensor, Tensor]]:
+    config = KINDS[kind]
+    found = Twin(
+        {name: tensor.detach().double() for name, tensor in model.state_dict().items()},
+        HEADS,
+        GROUPS,
+        WIDTH,
+        CHOSEN,
+        getattr(config, "norm_topk_prob", True),
+        attention_constant=method == "cp_lrp",
+    )
+    return [found.relevance(torch.tensor(text), 1) for text in TEXTS]
+
+
+def off(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected).norm() / expected.norm())
+
+
+@pytest.mark.usefixtures("wide")
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
+@pytest.mark.parametrize("experts", ["eager", "batched_mm"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "qwen2_moe"])
+def test_twin(kind: str, experts: str, method: str) -> None:
+    model = make(kind, experts)
+    found = ask(model, method)
+    assert found.relevance is not None
+    for row, (relevance, logits) in enumerate(twin(kind, model, method)):
+        assert off(found.logits[row], logits) < 1e-9
+        assert off(found.relevance[row, : len(relevance)], relevance) < 1e-9
+        assert not found.relevance[row, len(relevance) :].any()
+
+
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp", "gi", "epsilon"])
+@pytest.mark.parametrize("experts", ["batched_mm", "grouped_mm"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_implementation_says_the_same(kind: str, experts: str, method: str) -> None:
+    dtype = torch.float32  # `grouped_mm` has no float64
+    if kind == "qwen2_moe" and method in ("attnlrp", "epsilon"):
+        pytest.skip("a sigmoid that stands alone has no rule")
+    expected, found = (ask(make(kind, each, dtype), method) for each in ("eager", experts))
+    assert off(found.scores, expected.scores.double()) < 1e-4
+    if method == "cp_lrp":
+        assert found.relevance_sum is not None
+        assert found.biases is not None
+        torch.testing.assert_close(
+            found.relevance_sum + found.biases, found.output, rtol=1e-4, atol=1e-4, check_dtype=False
+        )
+
+
+@pytest.mark.usefixtures("wide")
+@pytest.mark.parametrize("experts", ["eager", "batched_mm"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cp_lrp_is_all_of_the_logit(kind: str, experts: str) -> None:
+    found = ask(make(kind, experts), "cp_lrp")
+    assert found.relevance_sum is not None
+    assert found.biases is not None
+    torch.testing.assert_close(found.relevance_sum + found.biases, found.output, rtol=1e-10, atol=1e-12)
+    assert bool(found.biases.any()) == (kind == "qwen2_moe")  # the others have no constants
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision(kind: str) -> None:
+    model = make(kind, "grouped_mm", torch.bfloat16)
+    for method in ("cp_lrp", "gi") if kind == "qwen2_moe" else ("attnlrp", "cp_lrp", "gi"):
+        found = ask(model, method)
+        assert torch.isfinite(found.scores).all()
+        assert not found.scores[2, 1:].any()
+
+
+class Mixture(nn.Module):
+    """Two experts of four; `choose` says the weights and the places of what is chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.router = nn.Linear(6, 4, bias=False)
+        self.experts = nn.ModuleList(nn.Linear(6, 6) for _ in range(4))
+
+    def forward(self, x: Tensor, choose: Any) -> Tensor:
+        weights, places = choose(self.router(x))
+        every = torch.stack([expert(x) for expert in self.experts], -2)
+        chosen = every.gather(-2, places[..., None].expand(*places.shape, 6))
+        return x + (chosen * weights[..., None]).sum(-2)
+
+
+def _divided(logits: Tensor) -> tuple[Tensor, Tensor]:
+    weights, places = logits.softmax(-1).topk(2)
+    return weights / weights.sum(-1, keepdim=True), places
+
+
+def _in_place(logits: Tensor) -> tuple[Tensor, Tensor]:
+    weights, places = torch.topk(torch.softmax(logits, -1), 2)
+    weights /= weights.sum(-1, keepdim=True)
+    return weights, places
+
+
+def _stabilised(logits: Tensor) -> tuple[Tensor, Tensor]:
+    weights, places = logits.softmax(-1).sort(-1, descending=True)
+    weights, places = weights[..., :2], places[..., :2]
+    return weights / (weights.sum(-1, keepdim=True) + 1e-20), places
+
+
+def _gathered(logits: Tensor) -> tuple[Tensor, Tensor]:
+    scores = logits.softmax(-1)
+    places = scores.detach().topk(2).indices
+    weights = scores.gather(-1, places)
+    return weights * 1.0 / weights.sum(-1, keepdim=True), places
+
+
+def _masked(logits: Tensor) -> tuple[Tensor, Tensor]:
+    places = logits.topk(2)[1]
+    kept = torch.zeros_like(logits).scatter_(-1, places, 1.0)
+    scores = logits.masked_fill(~kept.bool(), -torch.inf).softmax(-1)
+    return scores.gather(-1, places), places
+
+
+ROUTERS = {
+    "divided by the sum": _divided,
+    "in place": _in_place,
+    "sorted, stabilised": _stabilised,
+    "gathered": _gathered,
+    "masked": _masked,
+}
+
+
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp", "gi", "libragrad"])
+@pytest.mark.parametrize("router", ROUTERS)
+def test_weights_of_the_chosen_however_they_are_written(router: str, method: str) -> None:
+    """The softmax of those that are chosen is the softmax of all, divided by its sum over them."""
+
+    def plain(logits: Tensor) -> tuple[Tensor, Tensor]:
+        chosen, places = logits.topk(2)
+        return chosen.softmax(-1), places
+
+    ids = {"input_ids": torch.arange(1, 13).view(2, 6)}
+    mixture = Mixture().double()
+    expected = attribute(Toy(lambda x: mixture(x, plain)), ids, method, 1)
+    found = attribute(Toy(lambda x: mixture(x, ROUTERS[router])), ids, method, 1)
+    assert off(found.logits, expected.logits) < 1e-12
+    assert off(found.scores, expected.scores) < 1e-9
