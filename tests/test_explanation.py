@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -213,6 +214,38 @@ def test_completeness() -> None:
     assert not Completeness(4.0, 4.0).is_exact  # a method that keeps no books does not know
     assert Completeness(42.0, 0.9, -41.1 + 1e-5).is_exact
     assert not Completeness(2.0, 4.0, 1.99).is_exact
+
+
+@pytest.mark.parametrize(
+    ("scores", "books", "logits", "said"),
+    [
+        ((30.0, 12.0), (42.0, 0.91, -41.09), (-0.9, 0.91), "46 times the largest logit"),
+        ((-30.0, -12.0), (-42.0, 0.91, 42.91), (-0.9, 0.91), "46 times the largest logit"),
+        ((30.0, 12.0), (42.0, 0.0, -42.0), (0.0, 0.0), "not 0 as the largest logit"),
+        ((30.0, 12.0), (42.0, 0.91, -41.09), (-9.0, 0.91), None),  # another logit is as large
+        ((3.0, 1.2), (4.2, 0.91, -3.29), (-0.9, 0.91), None),
+        ((0.9, -0.4), (0.5, 0.02, -0.48), (-0.02, 0.02), None),  # the classes are even, the tokens cancel
+        ((0.5, 0.4), (0.9, 0.91, 0.01), (-0.9, 0.91), None),
+        ((30.0, 12.0), (42.0, 0.91, None), (-0.9, 0.91), None),
+        ((math.nan, 12.0), (math.nan, 0.91, -41.0), (-0.9, 0.91), None),
+    ],
+)
+def test_sizes_that_mislead_are_said(scores: Any, books: Any, logits: Any, said: str | None) -> None:
+    explanation = replace(scored(*scores, logits=logits), completeness=Completeness(*books))
+    assert (explanation.caution is None) == (said is None)
+    assert ("caution" in explanation.to_dict()) == (said is not None)
+    if said is not None:
+        assert said in str(explanation.caution)
+        assert Explanation.from_dict(explanation.to_dict()) == explanation
+    baseline = replace(explanation, completeness=Completeness(*books, rest="baseline"))
+    assert baseline.caution is None
+
+
+def test_of_a_regression_sizes_are_held_against_the_output() -> None:
+    changes: dict[str, Any] = {"labels": ("stars",), "probabilities": (), "prediction": "stars"}
+    explanation = scored(42.0, logits=(0.91,), target=Target(0, "stars"), **changes)
+    found = replace(explanation, completeness=Completeness(42.0, 0.91, -41.09))
+    assert "46 times the output: the model's constants hold -41.1" in str(found.caution)
 
 
 def test_completeness_of_files_without_books_loads() -> None:

@@ -430,6 +430,18 @@ def test_cut_off_text_is_shown_and_noted(name: str) -> None:
 
 
 @every_renderer
+def test_sizes_that_mislead_are_said(name: str) -> None:
+    books = Completeness(230.0, 0.91, -229.09)  # its special tokens have 100 each
+    output = RENDERERS[name](
+        explain("good", [30.0], logits=(-0.9, 0.91), completeness=books, truncated=True), "word"
+    )
+    output = " ".join(output.split())
+    for said in ("253 times the largest logit", "not the sizes", "was cut to"):
+        assert said in output
+    assert "times the largest" not in RENDERERS[name](explain("good", [3.0]), "word")
+
+
+@every_renderer
 def test_an_empty_text_renders(name: str) -> None:
     assert "(empty text)" in RENDERERS[name](explain(""), "word")
 

@@ -220,13 +220,13 @@ def notes(explanation: Explanation) -> tuple[str, ...]:
 
 
 def warning(explanation: Explanation) -> str | None:
-    """That the model did not read the whole text, and the way out."""
-    if not explanation.truncated:
-        return None
-    return (
-        f"the text was cut to {len(explanation.tokens)} tokens, and the model did not read the rest; "
-        'long="windows" (in the shell --long windows) reads all of it'
-    )
+    """That sizes mislead, and that the model did not read the whole text; None for neither."""
+    said = [explanation.caution] if explanation.caution else []
+    if explanation.truncated:
+        way = "" if explanation.pairs else '; long="windows" (in the shell --long windows) reads all of it'
+        count = len(explanation.tokens)
+        said.append(f"the text was cut to {count} tokens, and the model did not read the rest{way}")
+    return "; ".join(said) or None
 
 
 def is_right(explanation: Explanation) -> bool | None:
