@@ -331,7 +331,7 @@ def change(data: Any, path: str, value: Any) -> None:
     "key",
     sorted(
         set(example().to_dict())
-        - {"predicted", "windows", "classifier", "truth", "quantity", "layers", "heads", "pairs"}
+        - {"predicted", "windows", "classifier", "truth", "quantity", "layers", "heads", "pairs", "place"}
     ),
 )
 def test_from_dict_names_a_missing_key(key: str) -> None:

@@ -23,7 +23,7 @@ LAYERS: Final = (
     "comparing",
     "render datasets lrp builtin positions adapters folders quantised",
     "saving points",
-    "interception loading holders finding",
+    "interception loading holders finding heads",
     "classifier",
     "perturbation store encoders",
     "infilling",

@@ -29,7 +29,7 @@ from whybert.errors import (
     WhybertError,
     one_line,
 )
-from whybert.foreign import ForeignModel, bare, kind_of, logits_at, place_of_logits
+from whybert.foreign import READ, ForeignModel, bare, kind_of, logits_at, place_of_logits
 
 # What a tokenizer may add for its caller and no model reads.
 _NOT_FOR_THE_MODEL: Final = frozenset(
@@ -250,7 +250,8 @@ def input_filter(model: nn.Module) -> Callable[[str], bool]:
     """Says of the name of an input whether the model's forward takes it."""
     parameters = inspect.signature(bare(model).forward).parameters
     open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return lambda name: name in parameters or (open_ended and name in _TOKENIZER_OUTPUTS)
+    own = {READ} if isinstance(model, ForeignModel) and model.read is not None else ()
+    return lambda name: name in parameters or name in own or (open_ended and name in _TOKENIZER_OUTPUTS)
 
 
 def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -433,7 +434,7 @@ def logits_of(output: Any, model: nn.Module, batch: int) -> Tensor:
             f"expected logits in a plain tensor, found {type(logits).__name__}, as a model gives whose "
             "activations are quantised too; quantise only its weights"
         )
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != batch:
         found = f"logits of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else "no logits"
         raise UnsupportedModelError(
             f"expected a sequence classifier with logits (batch, labels), found {kind_of(model)} "

@@ -14,13 +14,22 @@ from whybert.anatomy import check_finite, check_model, model_inputs, plain, wide
 from whybert.black_box import NoInsideError, check_has_inside, quantity_of
 from whybert.classifier import link_of
 from whybert.encoding import EncodedText
-from whybert.errors import NonFiniteError, UsageError
+from whybert.errors import NonFiniteError, UnsupportedModelError, UsageError
 from whybert.finding import EmbeddingLike, is_clear, made_known
 from whybert.foreign import LogitsLike, bare
+from whybert.heads import columns_of, head_of, read_at
 from whybert.methods import METHODS, Method, Question, create_all
 from whybert.methods.base import reduce_hidden
 from whybert.methods.question import Change, Prepared
-from whybert.targets import ResolvedTarget, TargetLike, label_names, resolve_each
+from whybert.targets import (
+    ALL,
+    ResolvedTarget,
+    TargetLike,
+    is_all,
+    label_names,
+    per_row,
+    resolve_each,
+)
 
 Kept = TypeVar("Kept")
 
@@ -165,8 +174,34 @@ def attribute(
     if embedding is not None or logits is not None or not is_clear(model, lambda: inputs):
         model = made_known(bare(model), inputs, embedding, logits)
     how = {"quantity": quantity, "tokenizer": tokenizer, "layers": layers, "heads": heads}
-    found = attribute_all(model, inputs, methods, target, **how)
+    try:
+        found = attribute_all(model, inputs, methods, target, **how)
+    except UnsupportedModelError:
+        read = _read(model, inputs, target, tokenizer)
+        if read is None:
+            raise
+        found = attribute_all(read[0], read[1], methods, read[2], **how, labels=read[3])
     return next(iter(found.values())) if isinstance(method, str | Method) else found
+
+
+def _read(
+    model: nn.Module, inputs: Mapping[str, Any], target: TargetLike, tokenizer: Any
+) -> tuple[nn.Module, dict[str, Any], Any, Sequence[str] | None] | None:
+    """A model that answers at each position as one of labels, its inputs with the places in them, its targets
+    there and its labels; None where it is something else."""
+    tensors = model_inputs(model, inputs)
+    head = head_of(model, tensors, tokenizer)
+    if head.kind == "labels":
+        return None
+    listed = per_row(target, len(tensors["input_ids"]), "rows")
+    asked = [head.split(each) for each in ([target] if listed is None else listed)]
+    places = columns_of(
+        head, tensors, asked * len(tensors["input_ids"]) if listed is None else asked, tokenizer
+    )
+    model, tensors = read_at(head, model, tensors, places)
+    targets = [each.target for each in places]
+    is_one = listed is None and is_all(asked[0][1], head.labels)
+    return model, tensors, ALL if is_one else targets, head.labels or None
 
 
 def attribute_all(

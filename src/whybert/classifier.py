@@ -39,6 +39,7 @@ from whybert.errors import (
 )
 from whybert.finding import EmbeddingLike, is_clear, made_known, probe
 from whybert.foreign import LogitsLike, bare, kind_of
+from whybert.heads import LABELS, Head, head_of
 from whybert.holders import held
 from whybert.loading import load_classifier
 from whybert.progress import Progress, reported, silent
@@ -359,18 +360,32 @@ class Classifier:
         check_finite(self.model, logits)
         return logits.to("cpu", torch.float64)
 
-    def check_labels(self, logits: torch.Tensor) -> None:
+    @cached_property
+    def head(self) -> Head:
+        """What the model answers: logits of labels, or a table with a row a position; it is asked once."""
+        if self.is_black_box or self.model.training:
+            return LABELS
+        takes, inputs = input_filter(self.model), probe(self.tokenizer)
+        try:
+            tensors = model_inputs(self.model, {name: each for name, each in inputs.items() if takes(name)})
+        except WhybertError:
+            return LABELS  # whoever asks it next says why
+        return head_of(self.model, tensors, self.tokenizer)
+
+    def check_labels(self, logits: torch.Tensor, labels: Sequence[str] | None = None) -> None:
         """See that there is one logit for each label, and that they are logits.
 
         Args:
             logits: (..., labels), in float64 whatever the model computes in.
+            labels: of a model that answers at each position those of its `head`; None for the classifier's.
 
         Raises:
             UnsupportedModelError: there are more or fewer, or they are what a softmax made.
         """
-        if logits.shape[-1] != len(self.labels):
+        names = self.labels if labels is None else labels
+        if logits.shape[-1] != len(names):
             raise UnsupportedModelError(
-                f"expected one logit for each of the labels {', '.join(self.labels)}, found "
+                f"expected one logit for each of the labels {', '.join(names[:20])}, found "
                 f"{logits.shape[-1]}; give the model's config the labels of its head (id2label)"
             )
         if not self.is_regression and _are_shares(logits):

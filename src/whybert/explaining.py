@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, cast, overload
 
+import torch
 from torch import Tensor
 
 from whybert.anatomy import check_model
@@ -18,16 +19,18 @@ from whybert.classifier import (
     Classifier,
     ClassifierLike,
     batches_of_rows,
+    link_of,
     logits_of,
     most_together,
     probabilities_of,
 )
 from whybert.encoding import EncodedText, Encoding, Text
-from whybert.errors import NonFiniteError, PaddingWarning
-from whybert.explanation import Completeness, Explanation, Explanations, Window
+from whybert.errors import NonFiniteError, PaddingWarning, TargetError, UnsupportedModelError, UsageError
+from whybert.explanation import Completeness, Explanation, Explanations, Place, Window
+from whybert.heads import LABELS, At, Head, chosen, in_batch, names_of, places_of, read_at
 from whybert.methods import Method, create_all
 from whybert.progress import Progress, reported, silent
-from whybert.targets import TargetLike, check_quantity, is_all, per_row
+from whybert.targets import Link, TargetLike, check_quantity, is_all, per_row
 from whybert.texts import check_rows, normalise_texts
 from whybert.windows import Reading, Readings
 
@@ -174,19 +177,61 @@ def explain_batches(
     """
     check_inside(methods, layers, heads)
     check_model(classifier.model)
-    quantity = quantity_of(classifier.model, quantity)
-    check_quantity(quantity, target, classifier.labels, classifier.link)
-    every_class = is_all(target, classifier.labels)
-    classes = len(classifier.labels) if every_class else 1
-    targets = per_row(target, len(texts), "texts") or [target] * len(texts)
+    how = (batch_size, long, stride, progress, quantity_of(classifier.model, quantity), layers, heads)
+    try:
+        yield from _explained(classifier, LABELS, texts, methods, target, *how)
+    except (UnsupportedModelError, TargetError):
+        # A classifier of whole texts is not asked what it is.
+        head = classifier.head
+        if head.kind == LABELS.kind:
+            raise
+        yield from _explained(classifier, head, texts, methods, target, *how)
+
+
+def _explained(
+    classifier: Classifier,
+    head: Head,
+    texts: Sequence[Text],
+    methods: Sequence[Method],
+    target: TargetLike,
+    batch_size: int,
+    long: str,
+    stride: int | None,
+    progress: Progress,
+    quantity: str,
+    layers: bool,
+    heads: bool,
+) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
+    """`explain_batches` of a model with this head."""
+    labels = head.labels or classifier.labels
+    each_text = per_row(target, len(texts), "texts")
+    asked = [head.split(each) for each in ([target] if each_text is None else each_text)]
+    if each_text is None or head.has_places:
+        for _, each in asked:
+            check_quantity(quantity, each, labels, _link(classifier, head))
+    every_class = each_text is None and is_all(asked[0][1], labels)
+    classes = len(labels) if every_class else 1
+    if head.has_places and long == "windows":
+        raise UsageError(
+            f"{classifier.name} answers at each position, and a word that several windows hold has several "
+            "answers: leave long='windows' out, and give the part of the text around the word"
+        )
     readings = classifier.read(texts, long, stride)
+    places = places_of(
+        head,
+        [each.row for each in readings.texts],
+        asked * len(texts) if each_text is None else asked,
+        classifier.tokenizer,
+        classifier.max_length,
+    )
+    targets = [place.target for place in places]
     most = most_together(classifier, batch_size)
     unknown = {i for i, text in enumerate(readings.texts) if targets[i] is None and len(text.parts) > most}
     for indices, logits in readings.gathered(logits_of(classifier, readings, batch_size, unknown)):
         for index, found in zip(indices, logits, strict=True):
             targets[index] = readings.texts[index].predicted(found)
     answers = _answers(
-        classifier, readings, methods, targets, every_class, batch_size, quantity, layers, heads
+        classifier, head, readings, methods, targets, places, every_class, batch_size, quantity, layers, heads
     )
     for indices, parts in readings.gathered(answers, progress):
         rows = [
@@ -198,10 +243,12 @@ def explain_batches(
             {
                 each.spec: _explanations(
                     classifier,
+                    head,
                     read,
                     each,
                     [[p[each.spec][c] for p in found] for _, c, found in rows],
                     quantity,
+                    [places[index] for index, _, _ in rows],
                 )
                 for each in methods
             },
@@ -226,9 +273,11 @@ class _Answer:
 
 def _answers(
     classifier: Classifier,
+    head: Head,
     readings: Readings,
     methods: Sequence[Method],
     targets: Sequence[Any],
+    places: Sequence[At],
     every_class: bool,
     batch_size: int,
     quantity: str,
@@ -245,14 +294,24 @@ def _answers(
         units += [parts] if targets[readings.places[parts[0]][0]] is None else [(part,) for part in parts]
     for indices, batch in batches_of_rows(classifier, readings.rows, batch_size, units):
         texts = [readings.places[index][0] for index in indices]
+        model, inputs, labels = classifier.model, batch.inputs, head.labels or classifier.labels
+        own_targets = [targets[text] for text in texts]
+        if head.kind != LABELS.kind:
+            at = [in_batch(head, places[text], row) for text, row in zip(texts, batch.rows, strict=True)]
+            model, inputs = read_at(head, model, inputs, at)
+            own_targets = [each.target for each in at]
+            if head.kind == "spans":
+                labels = tuple(map(str, range(inputs["input_ids"].shape[1])))
 
-        def wanted(logits: Tensor, texts: Sequence[int] = texts) -> list[Any]:
+        def wanted(
+            logits: Tensor, texts: Sequence[int] = texts, own_targets: Sequence[Any] = own_targets
+        ) -> list[Any]:
             own: dict[int, list[list[float]]] = {}
             for text, found in zip(texts, logits.double().tolist(), strict=True):
                 own.setdefault(text, []).append(found)
             return [
-                readings.texts[text].predicted(own[text]) if targets[text] is None else targets[text]
-                for text in texts
+                readings.texts[text].predicted(own[text]) if target is None else target
+                for text, target in zip(texts, own_targets, strict=True)
             ]
 
         def numbers(
@@ -261,20 +320,20 @@ def _answers(
             mask = batch.inputs.get("attention_mask")
             reads_padding = mask is not None and any(_reads_padding(each, mask) for each in found.values())
             return reads_padding, {
-                spec: _numbers(classifier, batch.rows, each) for spec, each in found.items()
+                spec: _numbers(classifier, head, batch.rows, each) for spec, each in found.items()
             }
 
         try:
             found = attribute_each(
-                classifier.model,
-                batch.inputs,
+                model,
+                inputs,
                 methods,
                 "all" if every_class else wanted,
                 numbers,
                 quantity=quantity,
                 tokenizer=classifier.tokenizer,
                 rows=batch.rows,
-                labels=classifier.labels,
+                labels=labels,
                 problem_type=classifier.problem_type,
                 layers=layers,
                 heads=heads,
@@ -289,7 +348,7 @@ def _answers(
                 f"{classifier.name} reads padding, so its answer to a text depends on the texts beside it; "
                 "explain its texts one by one, with batch_size=1",
                 PaddingWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         yield (
             indices,
@@ -307,10 +366,13 @@ def _reads_padding(attribution: Attribution, mask: Tensor) -> bool:
     )
 
 
-def _numbers(classifier: Classifier, rows: Sequence[EncodedText], attribution: Attribution) -> list[_Answer]:
+def _numbers(
+    classifier: Classifier, head: Head, rows: Sequence[EncodedText], attribution: Attribution
+) -> list[_Answer]:
     """The rows of a batch; the only place where tensors become numbers."""
-    logits = attribution.logits.double().cpu()
-    classifier.check_labels(logits)
+    logits, of_positions = attribution.logits.double().cpu(), head.kind == "spans"
+    if not of_positions:
+        classifier.check_labels(logits, head.labels or None)
     scores = attribution.scores.double().cpu().tolist()
     sums = attribution.relevance_sum
     books = (sums, attribution.output, attribution.biases, None if sums is None else attribution.elsewhere)
@@ -322,8 +384,8 @@ def _numbers(classifier: Classifier, rows: Sequence[EncodedText], attribution: A
     return [
         _Answer(
             [own[position] for position in row.positions],
-            found,
-            _classes(target),
+            [found[position] for position in row.positions] if of_positions else found,
+            _classes(target, row.positions if of_positions else None),
             account,
             [[layer[position] for position in row.positions] for layer in by_layer],
             by_head,
@@ -334,18 +396,31 @@ def _numbers(classifier: Classifier, rows: Sequence[EncodedText], attribution: A
     ]
 
 
-def _classes(target: int | list[int]) -> tuple[int, int | None]:
-    """A row of `Attribution.target` as the explained class and the one that it is held against."""
+def _classes(target: int | list[int], positions: Sequence[int] | None) -> tuple[int, int | None]:
+    """A row of `Attribution.target` as the explained class and the one that it is held against.
+
+    positions: of the tokens, where they are the classes.
+    """
     index, against = target if isinstance(target, list) else (target, -1)
+    if positions is not None:
+        index, against = (positions.index(each) if each in positions else -1 for each in (index, against))
     return index, None if against < 0 else against
+
+
+def _link(classifier: Classifier, head: Head) -> Link:
+    """How the numbers that are read of its answers become probabilities."""
+    labels = len(head.labels) or 2  # positions are several
+    return classifier.link if head.kind == LABELS.kind else link_of(classifier.problem_type, labels)
 
 
 def _explanations(
     classifier: Classifier,
+    head: Head,
     readings: Sequence[Reading],
     method: Method,
     answers: Sequence[Sequence[_Answer]],
     quantity: str,
+    places: Sequence[At],
 ) -> list[Explanation]:
     """The answers to the parts of each text as one frozen value."""
     logits = [
@@ -353,9 +428,11 @@ def _explanations(
         for reading, found in zip(readings, answers, strict=True)
     ]
     explanations = []
-    for reading, found, own, likely in zip(
-        readings, answers, logits, probabilities_of(classifier, logits), strict=True
+    for reading, found, own, likely, at in zip(
+        readings, answers, logits, _probabilities(classifier, head, logits), places, strict=True
     ):
+        classes = chosen(head, own, found[0].target)
+        names = names_of(head, reading.row) or classifier.labels
         kept = [place for place, value in enumerate(found[0].books) if value is not None]
         sums = reading.mean([[cast(float, each.books[place]) for place in kept] for each in found])
         books: list[float | None] = [None] * len(found[0].books)
@@ -370,10 +447,11 @@ def _explanations(
                 reading.row,
                 reading.spread([each.scores for each in found]),
                 classifier=classifier.name,
-                labels=classifier.labels,
-                logits=own,
-                probabilities=likely,
-                target=found[0].target,
+                labels=[names[each] for each in classes],
+                logits=[own[each] for each in classes],
+                probabilities=[likely[each] for each in classes] if likely else [],
+                target=_among(classes, *found[0].target),
+                place=Place(at.column, at.name) if at.name else None,
                 method=method.name,
                 options=method.options,
                 signed=method.is_signed,
@@ -387,6 +465,24 @@ def _explanations(
             )
         )
     return explanations
+
+
+def _among(classes: Sequence[int], index: int, against: int | None) -> tuple[int, int | None]:
+    """A target as indices of the classes that are listed."""
+    return classes.index(index), None if against is None else classes.index(against)
+
+
+def _probabilities(
+    classifier: Classifier, head: Head, logits: Sequence[Sequence[float]]
+) -> list[list[float]]:
+    """The probabilities of the numbers of each text; where positions are classes each has its own many."""
+    if head.kind == LABELS.kind:
+        return probabilities_of(classifier, logits)
+    link = _link(classifier, head)
+    if link == "identity":
+        return [[] for _ in logits]
+    rows = (torch.tensor(own, dtype=torch.float64) for own in logits)
+    return [(row.sigmoid() if link == "sigmoid" else row.softmax(0)).tolist() for row in rows]
 
 
 def _account(

@@ -33,6 +33,7 @@ __all__ = [
     "Level",
     "OptionValue",
     "Options",
+    "Place",
     "Ranking",
     "Sentence",
     "Target",
@@ -245,6 +246,19 @@ class Target:
         return self.label if self.against_label is None else f"{self.label} - {self.against_label}"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model is read that answers at each position of a text.
+
+    Fields:
+        token: index into ``Explanation.tokens``; None where all positions are the classes.
+        name: what it is called: the word that begins there, or "start" or "end" of an answer.
+    """
+
+    token: int | None
+    name: str
+
+
 class Options(Mapping[str, OptionValue]):
     """The options a method ran with: an immutable, hashable mapping, ordered by name.
 
@@ -381,6 +395,9 @@ class Explanation(_Shown):
             what the last one hands on; a row for each.  Empty where they were not asked for.
         heads: the raw score of what each head hands on; a row for each layer.  Empty where not asked for.
         pairs: what the tokens of two texts make of their similarity two by two; None for all else.
+        place: where a model is read that answers at each position: labels, prediction and target are of that
+            place.  Of a vocabulary only the largest logits are there, and the explained ones.  None for a
+            classifier of whole texts.
 
     Raises:
         InputError: the fields contradict each other.
@@ -408,6 +425,7 @@ class Explanation(_Shown):
     layers: tuple[tuple[float, ...], ...] = ()
     heads: tuple[tuple[float, ...], ...] = ()
     pairs: TokenPairs | None = None
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         for name in ("tokens", "probabilities", "logits", "labels", "windows"):
@@ -500,6 +518,12 @@ class Explanation(_Shown):
                     f"at tokens[{index}]; pass signed=True"
                 )
 
+        if self.place is not None and self.place.token not in (None, *range(len(self.tokens))):
+            raise InputError(
+                f"expected place.token below {len(self.tokens)}, got {self.place.token}; it is an index into "
+                "tokens"
+            )
+
     def _check_windows(self) -> None:
         for index, window in enumerate(self.windows):
             if not 0 <= window.start < window.end <= len(self.tokens):
@@ -540,7 +564,7 @@ class Explanation(_Shown):
             top = [quoted(word.text, 20) for word in self.top(3, by=ranking)]
             if top:
                 words.append(" ".join(([sign] if sign else []) + top))
-        parts = [f"<Explanation {prediction} ({self.answer:.3f})"]
+        parts = [f"<Explanation {at_place(self, prediction)} ({self.answer:.3f})"]
         if not self.explains_prediction or self.quantity != "logit":
             parts.append(f"target={quoted(self.explained)}")
         if words:
@@ -596,14 +620,16 @@ class Explanation(_Shown):
 
     @property
     def explained(self) -> str:
-        """What is: "positive", "positive - negative", "probability of positive", "entropy".
+        """What is: "positive", "positive - negative", "probability of positive", "entropy", "Paris: B-LOC".
 
-        A label that is not the only one of its name is there with its index.
+        A label that is not the only one of its name is there with its index, and before it is the place where
+        a model is read that has several.
         """
         index, against = self.target.index, self.target.against
-        name = label(self, index) + ("" if against is None else f" - {label(self, against)}")
+        name = at_place(self, label(self, index) + ("" if against is None else f" - {label(self, against)}"))
         quantity = self.quantity.replace("_", "-")
-        return {"logit": name, "entropy": quantity}.get(self.quantity, f"{quantity} of {name}")
+        entropy = at_place(self, quantity)
+        return {"logit": name, "entropy": entropy}.get(self.quantity, f"{quantity} of {name}")
 
     def words(self) -> tuple[Word, ...]:
         """The words of the original text that have tokens, in order; special tokens are left out.
@@ -751,6 +777,7 @@ class Explanation(_Shown):
         layers: Sequence[Sequence[float]] = (),
         heads: Sequence[Sequence[float]] = (),
         pairs: TokenPairs | None = None,
+        place: Place | None = None,
     ) -> Explanation:
         """The explanation of a text as the model reads it; the prediction is the class of the highest logit.
 
@@ -760,7 +787,7 @@ class Explanation(_Shown):
             labels, logits, probabilities: as the fields of these names.
             target: the class that is explained, and the one that it is held against, or None.
             method, options, signed, completeness, windows, classifier: as these fields.
-            quantity, layers, heads, pairs: the same.
+            quantity, layers, heads, pairs, place: the same.
 
         Raises:
             InputError: there is not one score for each token, or what else contradicts itself.
@@ -799,6 +826,7 @@ class Explanation(_Shown):
             layers=tuple(map(tuple, layers)),
             heads=tuple(map(tuple, heads)),
             pairs=pairs,
+            place=place,
         )
 
     def plot(self, kind: str = "heat", level: Level = "word") -> Figure:
@@ -930,6 +958,11 @@ def label(explanation: Explanation, index: int) -> str:
     """The name of a label, with its index where another has the same name."""
     name = explanation.labels[index]
     return f"{name} ({index})" if explanation.labels.count(name) > 1 else name
+
+
+def at_place(explanation: Explanation, said: str) -> str:
+    """What is said of a place, with its name before it; as it is where there is only one place."""
+    return said if explanation.place is None else f"{explanation.place.name}: {said}"
 
 
 def options_line(explanation: Explanation, between: str = ",") -> str:

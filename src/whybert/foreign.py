@@ -7,10 +7,11 @@ into the module itself.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from torch import Tensor, nn
 
@@ -19,6 +20,9 @@ from whybert.errors import UnknownNameError, UnsupportedModelError
 LogitsLike: TypeAlias = "str | int | Callable[[Any], Any] | None"
 """Where the logits are in what a model returns: a key or a field, an index, a function of it, or None where
 it returns nothing else."""
+
+READ: Final = "read_at"
+"""An input (batch, seq) beside the model's own: at which positions it is read, see `whybert.heads`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class ForeignModel(nn.Module):
         self.module = module
         self.block, self.words, self.where, self.label_count = block, words, logits, label_count
         self.config = config
+        self.read: Callable[[Callable[..., Any], dict[str, Tensor]], Any] | None = None
         self.training = False  # it has nothing of its own that could be another in train mode
 
     @property
@@ -73,7 +78,16 @@ class ForeignModel(nn.Module):
     def get_input_embeddings(self) -> nn.Module | None:
         return None if self.words is None else self.module.get_submodule(self.words)
 
+    def read_by(self, read: Callable[[Callable[..., Any], dict[str, Tensor]], Any]) -> ForeignModel:
+        """The same model, of which `read` says what is asked: (its forward pass, inputs) -> logits."""
+        made = copy.copy(self)
+        made.read = read
+        return made
+
     def forward(self, **inputs: Tensor) -> Any:
+        return self._answer(**inputs) if self.read is None else self.read(self._answer, inputs)
+
+    def _answer(self, **inputs: Tensor) -> Any:
         return logits_at(self.module(**inputs), self.where)
 
 

@@ -21,6 +21,7 @@ from whybert.explanation import (
     Explanations,
     Sentence,
     Word,
+    at_place,
     each_of,
     options_line,
     units_of,
@@ -381,7 +382,7 @@ def _columns(level: Level) -> dict[str, str]:
 def _rows(entries: Iterable[Entry], level: Level) -> Iterator[tuple[Any, ...]]:
     for index, columns, each in entries:
         method = (each.classifier, each.method, options_line(each))
-        names = (*method, each.target.name, each.quantity, each.prediction, each.truth)
+        names = (*method, at_place(each, each.target.name), each.quantity, each.prediction, each.truth)
         answer = (each.probability, each.logits[each.predicted])
         for unit in units_of(each, level):
             unknown = not isinstance(unit, Sentence) and unit.unknown

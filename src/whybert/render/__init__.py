@@ -24,6 +24,7 @@ from whybert.explanation import (
     Token,
     Unit,
     Word,
+    at_place,
     each_of,
     label,
     options_line,
@@ -169,7 +170,7 @@ def short_name(unit: Unit) -> str:
 
 def prediction_line(explanation: Explanation) -> str:
     """The prediction and its probability, or the number that a regression answers."""
-    name, answer = label(explanation, explanation.predicted), explanation.answer
+    name, answer = at_place(explanation, label(explanation, explanation.predicted)), explanation.answer
     return f"{name} {answer:.3f}" if explanation.probabilities else f"{name} {number(answer, False)}"
 
 
@@ -361,7 +362,7 @@ def by_text(explanations: Iterable[Explanation]) -> list[list[Explanation]]:
     counts: Counter[tuple[object, ...]] = Counter()
     for each in explanations:
         text = (each.text, each.pair)
-        own = (*text, each.classifier, each.method, each.options, each.target, each.quantity)
+        own = (*text, each.classifier, each.method, each.options, each.target, each.quantity, each.place)
         groups.setdefault((*text, counts[own]), []).append(each)
         counts[own] += 1
     return list(groups.values())
