@@ -1,0 +1,560 @@
+"""Every sequence classifier of transformers, built tiny and asked; the table of the docs comes of it.
+
+python tests/census.py                  what is served, and why not
+python tests/census.py llama gpt2       of these families, with all that was found
+python tests/census.py --write          the page docs/census.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, AutoModelForSequenceClassification, PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+from whybert import Attribution, UnsupportedOperationError, WhybertError, attribute
+from whybert.anatomy import embedding_block, plain, word_embeddings
+from whybert.auditing import _state
+from whybert.errors import one_line
+from whybert.finding import is_clear, made_known
+from whybert.foreign import bare, point_of
+from whybert.interception import run
+from whybert.lrp.composites import GRADIENT
+from whybert.targets import ResolvedTarget, resolve
+
+FAMILIES: Final = tuple(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)
+VOCABULARY, LABELS, PAD, END = 64, 3, 0, 2
+LENGTHS: Final = (9, 6, 4)
+LARGEST: Final = 4_000_000  # parameters
+
+# What configurations call their sizes; each takes those that it has.
+SIZES: Final[dict[str, int]] = {
+    **dict.fromkeys(("vocab_size", "max_position_embeddings", "n_positions", "max_seq_len"), 64),
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "word_embed_proj_dim"), 32),
+    "pooler_hidden_size": 32,
+    **dict.fromkeys(("num_hidden_layers", "n_layers", "num_layers", "n_layer"), 2),
+    **dict.fromkeys(("encoder_layers", "decoder_layers", "num_decoder_layers"), 2),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads"), 4),
+    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+    **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2),
+    **dict.fromkeys(("intermediate_size", "hidden_dim", "d_ff", "d_inner", "ffn_dim", "dff"), 48),
+    **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "ffn_hidden_size", "feed_forward_size"), 48),
+    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 48),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
+    "num_experts_per_tok": 2,
+    **dict.fromkeys(("embedding_size", "input_embedding_size", "output_embedding_size"), 16),
+    **dict.fromkeys(("head_dim", "d_kv", "d_head", "attention_head_size", "kv_channels"), 8),
+    # of attention whose keys and values are made of few numbers
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "v_head_dim"), 8),
+    **dict.fromkeys(("qk_nope_head_dim", "qk_rope_head_dim"), 4),
+    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8),
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    **dict.fromkeys(("sliding_window", "local_attention", "window_size"), 4),
+    "max_2d_position_embeddings": 64,
+    "max_window_layers": 1,
+}
+COMMON: Final[dict[str, Any]] = {
+    "num_labels": LABELS,
+    "pad_token_id": PAD,
+    "bos_token_id": 1,
+    "eos_token_id": END,
+    "initializer_range": 0.2,
+}
+
+# What that does not get right.
+_ALL_HEADS: Final = {"num_key_value_heads": 4}
+_MIXED: Final = {"layer_types": ["linear_attention", "full_attention"]}
+_BOTH: Final = {"layer_types": ["sliding_attention", "full_attention"]}
+CHANGES: Final[dict[str, dict[str, Any]]] = {
+    "axk1": {**_ALL_HEADS, "n_group": 2, "topk_group": 1, "mlp_layer_types": ["dense", "sparse"]},
+    "axk2": {
+        **_ALL_HEADS,
+        "index_topk": 4,
+        "index_head_dim": 8,
+        "index_n_heads": 2,
+        "gated_norm_rank": 4,
+        "mlp_layer_types": ["dense", "sparse"],
+    },
+    "big_bird": {"block_size": 2, "num_random_blocks": 1},
+    "bigbird_pegasus": {"block_size": 2, "num_random_blocks": 1},
+    "canine": {"num_hash_buckets": 64, "local_transformer_stride": 4},
+    "cohere_compass_text": {
+        **_BOTH,
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 1e4}
+            for kind in ("sliding_attention", "full_attention")
+        },
+    },
+    "deepseek_v2": {**_ALL_HEADS, "first_k_dense_replace": 1},
+    "deepseek_v3": {**_ALL_HEADS, "first_k_dense_replace": 1, "n_group": 2, "topk_group": 1},
+    "esm": {"mask_token_id": 4, "vocab_size": VOCABULARY},
+    "esmc": _ALL_HEADS,
+    "funnel": {"block_sizes": [1, 1]},
+    "gemma3": {"text_config": _BOTH},
+    "gemma3_text": _BOTH,
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "gptj": {"rotary_dim": 4},
+    "hunyuan_v1_moe": {"moe_topk": 2},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 4, "mamba_dt_rank": 4},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4, "input_size": 8, "patch_size": 4},
+    "longformer": {"attention_window": 4},
+    "luke": {"entity_vocab_size": 8, "entity_emb_size": 8},
+    "markuplm": {"max_depth": 4, "xpath_unit_hidden_size": 4},
+    "minicpm3": _ALL_HEADS,
+    "lilt": {"hidden_size": 48, "channel_shrink_ratio": 2},
+    "minimax": _MIXED,
+    "ministral": _BOTH,
+    "mistral4": _ALL_HEADS,
+    "mobilebert": {"intra_bottleneck_size": 16, "true_hidden_size": 16},
+    "nemotron": _ALL_HEADS,
+    "nystromformer": {"conv_kernel_size": 3},
+    "olmo3": _BOTH,
+    "perceiver": {
+        "num_latents": 6,
+        "d_latents": 32,
+        "num_self_attends_per_block": 2,
+        "num_self_attention_heads": 4,
+        "num_cross_attention_heads": 4,
+    },
+    "qwen3_5": {"text_config": _MIXED},
+    "qwen3_5_text": _MIXED,
+    "qwen3_next": _MIXED,
+    "reformer": {
+        "attn_layers": ["local", "lsh"],
+        "axial_pos_shape": [8, 8],
+        "axial_pos_embds_dim": [16, 16],
+        "local_attn_chunk_length": 4,
+        "lsh_attn_chunk_length": 4,
+        "num_buckets": 2,
+    },
+    "roc_bert": {
+        "pronunciation_embed_dim": 8,
+        "pronunciation_vocab_size": 64,
+        "shape_embed_dim": 8,
+        "shape_vocab_size": 64,
+    },
+    "squeezebert": {"embedding_size": 32},
+    "t5": {"decoder_start_token_id": 0},
+    "xmod": {"default_language": "en_XX"},
+    "zamba": {
+        **_ALL_HEADS,
+        "num_hidden_layers": 3,
+        "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
+        "mamba_d_state": 4,
+        "mamba_dt_rank": 4,
+    },
+    "zamba2": {
+        **_ALL_HEADS,
+        "layers_block_type": ["linear_attention", "hybrid"],
+        "mamba_d_state": 4,
+        "chunk_size": 4,
+        "adapter_rank": 4,
+    },
+}
+
+
+def _small(kind: type[PreTrainedConfig]) -> dict[str, Any]:
+    """Arguments of a configuration that make it small, of those in it too."""
+    default = kind()
+    fields = {each.name for each in dataclasses.fields(kind)}
+    found: dict[str, Any] = {
+        name: size
+        for name, size in SIZES.items()
+        if name in fields and isinstance(getattr(default, name), int | None)
+    }
+    for name in kind.sub_configs:
+        inner = getattr(default, name, None)
+        if isinstance(inner, PreTrainedConfig):
+            found[name] = {"model_type": inner.model_type, **_changed(_small(type(inner)), COMMON)}
+    return found
+
+
+def _changed(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings with changes, also of those inside; None takes one away."""
+    found = dict(settings)
+    for name, value in changes.items():
+        inner = found.get(name)
+        found[name] = _changed(inner, value) if isinstance(value, dict) and isinstance(inner, dict) else value
+    return found
+
+
+def configuration(family: str) -> PreTrainedConfig:
+    kind = CONFIG_MAPPING[family]
+    return kind(**_changed(_changed(_small(kind), COMMON), CHANGES.get(family, {})))
+
+
+def build(family: str, dtype: torch.dtype = torch.float64, attention: str | None = None) -> nn.Module:
+    """A classifier of a family with random weights, biases and norms included, in eval mode."""
+    config = configuration(family)
+    with torch.device("meta"):
+        parameters = dict(AutoModelForSequenceClassification.from_config(config).named_parameters())
+    if sum(each.numel() for each in parameters.values()) > LARGEST:
+        largest = max(parameters, key=lambda name: parameters[name].numel())
+        raise ValueError(f"{family} is large, above all {largest}, {tuple(parameters[largest].shape)}")
+    torch.manual_seed(7)
+    model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0.0, 0.2)
+            elif "norm" in name.lower():
+                parameter.uniform_(0.5, 1.5)
+    return model.to(dtype).eval()
+
+
+def inputs(lengths: Sequence[int] = LENGTHS, seed: int = 11) -> dict[str, Tensor]:
+    """Random token ids, each text with an end, padded on the right to the longest."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, VOCABULARY - 4, (len(lengths), max(lengths)), generator=generator)
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    ids[range(len(lengths)), [length - 1 for length in lengths]] = END
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+# --- what is asked of each -----------------------------------------------------------------------------
+
+METHODS: Final = {"AttnLRP": "attnlrp", "CP-LRP": "cp_lrp", "gradients": "gi:reduction=sum"}
+
+
+@dataclass
+class Found:
+    """What was found of a family.
+
+    kind: the name of its class.
+    point: where it is explained.
+    refused: by the name of the method, why.
+    remarks: what else a reader should know.
+    faults: promises that were not kept; there should be none.
+    """
+
+    family: str
+    kind: str
+    point: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        if not self.point or "gradients" in self.refused:
+            return "refused"
+        return "gradients only" if "AttnLRP" in self.refused else "AttnLRP"
+
+
+def reason(error: WhybertError) -> str:
+    """Why it was refused, without the way out."""
+    if isinstance(error, UnsupportedOperationError):
+        return error.operation
+    return one_line(error, 400).split("; ")[0].split(" (is it run")[0]
+
+
+class Examined:
+    """A family and its model, asked once for all that is to be known of it."""
+
+    def __init__(self, family: str) -> None:
+        kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[family]
+        self.found = Found(family, kind if isinstance(kind, str) else kind[0])
+        self.family, self.batch = family, inputs()
+
+    def all(self) -> Found:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of transformers
+            try:
+                self.model = self._built()
+            except ImportError as error:
+                package = one_line(error).partition("requires the ")[2].partition(" ")[0]
+                self.found.refused["AttnLRP"] = f"cannot be built without {package or error}"
+                return self.found
+            before = _state(self.model)
+            if self._is_known():
+                for name, spec in METHODS.items():
+                    self._method(name, spec)
+                if "gradients" not in self.found.refused:
+                    self._point()
+            after = _state(self.model)
+            changed = {name for name in before | after if before.get(name) != after.get(name)}
+            if changed:
+                self.found.faults.append(f"changed: {', '.join(sorted(changed)[:5])}")
+        return self.found
+
+    def _plain(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        with torch.no_grad():
+            output = model(**batch)
+        return output.logits
+
+    def _single(self, row: int, batch: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        batch = batch or self.batch
+        return {name: value[row : row + 1, : LENGTHS[row]] for name, value in batch.items()}
+
+    def _built(self) -> nn.Module:
+        """In float64, where the model itself computes in it."""
+        model = build(self.family)
+        self.exact = True
+        try:
+            logits = self._plain(model, self.batch)
+            self.exact = bool(torch.isfinite(logits).all())
+        except RuntimeError:
+            self.exact = False
+        if not self.exact:
+            self.found.remarks.append("not in float64, by its own code")
+            model = build(self.family, torch.float32)
+            logits = self._plain(model, self.batch)
+            assert torch.isfinite(logits).all()
+        self.logits = logits
+        self.differentiable = model(**self.batch).logits.detach()  # torch may take another kernel
+        alone = torch.cat([self._plain(model, self._single(row)) for row in range(len(LENGTHS))])
+        # Some mix what is in a batch, or read padding: then a text alone has other logits.
+        self.reads_padding = not torch.allclose(alone, logits, rtol=self._near(), atol=self._near())
+        if self.reads_padding:
+            self.found.remarks.append("reads padding: its logits depend on the batch")
+        if not torch.equal(self._plain(model, self.batch), logits):
+            self.found.remarks.append("answers otherwise each time")
+        return model
+
+    def _near(self, loose: float = 1.0) -> float:
+        return loose * (1e-7 if self.exact else 2e-4)
+
+    def _is_known(self) -> bool:
+        """Whether there is an attribution point: the model's own, or one that is found."""
+        try:
+            clear = is_clear(self.model, lambda: self.batch)
+            self.known = self.model if clear else made_known(self.model, self.batch)
+            with plain(self.known, backward=True):
+                run(self.known, self.batch, (GRADIENT,))
+        except WhybertError as error:
+            self.found.refused = dict.fromkeys(METHODS, reason(error))
+            return False
+        if point_of(self.known) is not None:
+            self.found.point = "input of the first layer"
+        else:
+            block = embedding_block(self.known)
+            self.found.point = f"`{next(n for n, part in self.model.named_modules() if part is block)}`"
+        return True
+
+    def _method(self, name: str, spec: str) -> None:
+        def fault(text: str) -> None:
+            self.found.faults.append(f"{name}: {text}")
+
+        def ask(model: nn.Module, batch: Mapping[str, Tensor]) -> Attribution:
+            return attribute(model, batch, spec, self.target[: len(batch["input_ids"])])
+
+        self.target = self.logits.argmax(-1).tolist()
+        try:
+            found = ask(self.known, self.batch)
+        except WhybertError as error:
+            self.found.refused[name] = reason(error)
+            return
+        except Exception as error:
+            fault(f"{type(error).__name__}: {one_line(error)}")
+            self.found.refused[name] = "a raw error"
+            return
+        if not any(torch.equal(found.logits, logits) for logits in (self.logits, self.differentiable)):
+            apart = float((found.logits - self.logits).abs().max() / self.logits.abs().max())
+            if apart > 16 * torch.finfo(found.logits.dtype).eps:
+                fault(f"logits differ by {apart:.1e}")
+            else:  # torch takes another kernel for weights that no gradient is asked for
+                self.found.remarks.append(f"{name}: logits equal but for rounding")
+        scores = found.scores.double()
+        if not self.reads_padding and bool(scores[self.batch["attention_mask"] == 0].any()):
+            fault("padding has scores")
+        if not self.reads_padding:
+            for row, length in enumerate(LENGTHS):
+                alone = attribute(self.known, self._single(row), spec, self.target[row])
+                apart = relative(scores[row, :length], alone.scores[0].double())
+                if apart > self._near(10):
+                    fault(f"batch and single differ by {apart:.1e}")
+        if spec == "cp_lrp" and found.biases is not None and found.relevance_sum is not None:
+            total = found.relevance_sum + found.biases + (0 if found.elsewhere is None else found.elsewhere)
+            parts = torch.stack([found.relevance_sum, found.biases, found.output.to(total)]).abs().amax(0)
+            open_share = float(((total - found.output).abs() / parts).max())
+            if open_share > (1e-6 if self.exact else 1e-3):
+                fault(f"the books are open by {open_share:.1e}")
+        elif spec == "cp_lrp":
+            fault("it keeps no books")
+        self._finite(name, spec)
+
+    def _finite(self, name: str, spec: str) -> None:
+        half = copy.deepcopy(self.known).to(torch.bfloat16)
+        try:
+            logits = self._plain(bare(half), self.batch)
+        except RuntimeError:
+            return  # the model itself does not compute in it
+        if bool(torch.isfinite(logits).all()):
+            try:
+                attribute(half, self.batch, spec, self.target)
+            except Exception as error:
+                self.found.faults.append(f"{name} in bfloat16: {type(error).__name__}: {one_line(error)}")
+
+    def _point(self) -> None:
+        """The gradient against differences of the logits, and the point against other texts."""
+        target = resolve(self.target, self.logits, [str(label) for label in range(LABELS)])
+        base = run(self.known, self.batch, (GRADIENT,))
+        gradient, embedding = base.gradient(GRADIENT, target), base.embedding.detach()
+
+        def apart(seed: int) -> Tensor:
+            direction = _direction(embedding, seed)
+
+            def moved(step: float) -> Tensor:
+                return target.output(
+                    run(self.known, self.batch, (), at=lambda e: e + step * direction).logits
+                )
+
+            return _from_differences(moved, float(embedding.std()), (gradient * direction).flatten(1).sum(1))
+
+        bound = self._near(1e4)
+        worst = float(apart(0).max())
+        if worst > bound:  # a kink beside, such as a change of experts, is in few directions
+            worst = float(torch.stack([apart(seed) for seed in range(1, 6)]).median(0).values.max())
+        if worst > bound:
+            own = self._own_derivative(target)
+            if own > bound:
+                self.found.remarks.append(f"its own derivative is {own:.0e} away from differences")
+            if worst > max(bound, 3 * own):
+                self.found.faults.append(f"the gradient is {worst:.1e} away from differences")
+        # All of the words is in the point: with that of other texts the model answers as to those.
+        other = inputs(seed=12)
+        theirs = run(self.known, other, ())
+        logits = run(self.known, self.batch, (), at=lambda e: theirs.embedding).logits
+        if not torch.allclose(logits, theirs.logits, rtol=self._near(), atol=self._near()):
+            self.found.faults.append(f"words pass by: {float((logits - theirs.logits).abs().max()):.1e}")
+
+    def _own_derivative(self, target: ResolvedTarget) -> float:
+        """How far the plain model's derivative by its words is from differences.
+
+        Some have another on purpose, and parts of many compute in float32.
+        """
+        model = copy.deepcopy(self.model)
+        words = getattr(word_embeddings(model), "weight", None)
+        if words is None:
+            words = next(iter(model.parameters()))
+        output = target.output(model(**self.batch).logits)
+        (gradient,) = torch.autograd.grad(output.sum(), words)
+        direction, value = _direction(words), words.detach().clone()
+
+        def moved(step: float) -> Tensor:
+            with torch.no_grad():
+                words.copy_(value + step * direction)
+            return target.output(self._plain(model, self.batch)).sum()
+
+        return float(_from_differences(moved, float(value.std()), (gradient * direction).sum()))
+
+
+def _direction(x: Tensor, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+
+
+def _from_differences(moved: Callable[[float], Tensor], scale: float, expected: Tensor) -> Tensor:
+    """How far derivatives are from central differences, each at the best of several steps."""
+    steps = [step * scale for step in (1e-2, 1e-3, 1e-4, 1e-5)]
+    found = torch.stack([(moved(step) - moved(-step)) / (2 * step) for step in steps])
+    scales = torch.maximum(found.abs(), expected.abs()).clamp_min(1e-300)
+    return ((found - expected).abs() / scales).amin(0)
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-300))
+
+
+# --- the page -------------------------------------------------------------------------------------------
+
+PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "census.md"
+
+_HEAD: Final = """# Every sequence classifier of transformers
+
+Each entry of `AutoModelForSequenceClassification` was built tiny, with random weights, and asked.
+
+{counts}
+
+Of what is served: the logits are the model's own; padding has no scores; a text has the same scores alone
+as in a batch; scores are finite in bfloat16; CP-LRP's tokens and biases are the logit, to a millionth in
+float64; the gradient is that of differences of the logits; no word passes by the attribution point; and the
+model is afterwards what it was. What is not served is refused by name.
+
+"AttnLRP" stands for all LRP methods; "gradients only" is served by the gradient methods and by those that
+only ask. The point is the tensor that scores are for, [which is found](models.md#any-module) by asking the
+model. `python tests/census.py llama gpt2` asks two families, `python tests/census.py --write` writes this
+page, and a test holds it against what it finds.
+
+| family | class | served by | attribution point | remarks |
+|---|---|---|---|---|
+"""
+
+
+def row(found: Found) -> str:
+    """The line of the page about a family."""
+    remarks = list(found.remarks)
+    if found.refused:
+        by_reason: dict[str, list[str]] = {}
+        for name, why in found.refused.items():
+            by_reason.setdefault(why, []).append(name)
+        whole = len(by_reason) == 1 and found.status != "AttnLRP"
+        remarks[:0] = [why if whole else f"{', '.join(names)}: {why}" for why, names in by_reason.items()]
+    cells = (
+        found.family,
+        f"`{found.kind}`",
+        found.status,
+        found.point,
+        "; ".join(remarks).replace("|", "\\|"),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def page(every: Iterable[Found]) -> str:
+    every = list(every)
+    of = Counter(found.status for found in every)
+    counts = (
+        f"transformers {transformers.__version__}: of {len(every)} families AttnLRP serves {of['AttnLRP']}, "
+        f"gradients only {of['gradients only']}; {of['refused']} are refused."
+    )
+    return _HEAD.format(counts=counts) + "".join(row(found) + "\n" for found in every)
+
+
+def report(found: Found) -> Iterator[str]:
+    """All that was found of a family, line by line."""
+    yield f"{found.family}: {found.status}, at {found.point or 'no point'}"
+    yield from (f"    {method}: {why}" for method, why in found.refused.items())
+    yield from (f"    ({remark})" for remark in found.remarks)
+    yield from (f"    FAULT {fault}" for fault in found.faults)
+
+
+def by_cause(every: Iterable[Found]) -> Iterator[str]:
+    """What stands in the way, the most frequent first, and of which families."""
+    why: dict[str, list[str]] = {}
+    for found in every:
+        for cause in (*dict.fromkeys(found.refused.values()), *(f"FAULT {fault}" for fault in found.faults)):
+            why.setdefault(cause.replace(found.kind, "the model"), []).append(found.family)
+    for cause, names in sorted(why.items(), key=lambda each: (-len(each[1]), each[0])):
+        yield f"{len(names):3} {cause}\n      {', '.join(names)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What is served of transformers' classifiers.")
+    parser.add_argument("families", nargs="*", default=list(FAMILIES), help="of these alone")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
+    arguments = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    every = []
+    for family in arguments.families:
+        every.append(Examined(family).all())
+        print("\n".join(report(every[-1])), flush=True)
+    print("\n" + "\n".join(by_cause(every)))
+    print(", ".join(f"{status}: {count}" for status, count in Counter(each.status for each in every).items()))
+    if arguments.write:
+        PAGE.write_text(page(every), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
