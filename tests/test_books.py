@@ -108,6 +108,53 @@ def test_constants_stand_in_the_books(name: str) -> None:
         assert attribute(model, inputs(model), "cp_lrp", 1).biases.abs().max() > 1e-3
 
 
+BIAS = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64)
+
+ROWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "batch first": lambda x: x + BIAS,
+    "sequence first": lambda x: (x.transpose(0, 1) + BIAS).transpose(0, 1),
+    "sequence first, at the last token": lambda x: (x.transpose(0, 1) + BIAS)[-1],
+    "hidden first": lambda x: (x.permute(2, 1, 0) + BIAS[:, None, None]).permute(2, 1, 0),
+    "texts folded": lambda x: (x.reshape(-1, 6) + BIAS).view(x.shape),
+    "tokens folded": lambda x: (
+        (x.transpose(0, 1).reshape(-1, 6) + BIAS).view(-1, len(x), 6).transpose(0, 1)
+    ),
+    "expanded": lambda x: (x.expand(2, -1, -1, -1) + BIAS).sum(0),
+    "heads first": lambda x: torch.cat([*(torch.stack(x.chunk(2, -1)) + BIAS[:3])], -1),
+    "heads behind the batch": lambda x: (
+        (x.unflatten(-1, (2, 3)).transpose(1, 2).flatten(0, 1) + BIAS[:3])
+        .unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)
+    ),
+    "einsum": lambda x: torch.einsum(
+        "sbi,oi->bso", x.transpose(0, 1) + BIAS, torch.eye(6, dtype=torch.float64).flip(0)
+    ),
+    "texts apart": lambda x: torch.stack([text + BIAS for text in x]),
+}  # fmt: skip
+LENGTHS = [(9, 6, 4), (3, 3, 3), (2, 2), (6, 6, 6, 6, 6, 6)]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("name", ROWS)
+def test_books_are_kept_by_text(name: str, lengths: tuple[int, ...]) -> None:
+    """Wherever the rows of the batch stand, even where there are as many of them as of something else."""
+    model = Toy(ROWS[name])
+    batch = inputs(model, lengths)
+    found = attribute(model, batch, "cp_lrp", 1)
+    expected = found.output - found.scores.sum(1)
+    if name == "texts apart":  # of a bias added to one text no number of rows can be told
+        assert found.biases is None
+        return
+    assert found.biases is not None
+    torch.testing.assert_close(found.biases, expected, rtol=0, atol=1e-12)
+    assert expected.abs().max() > 1e-3
+
+
+def test_books_of_texts_in_another_order_are_not_told() -> None:
+    order = torch.tensor([2, 0, 1])
+    model = Toy(lambda x: (x[order] + BIAS * torch.arange(3.0)[:, None, None])[order.argsort()])
+    assert attribute(model, inputs(model), "cp_lrp", 1).biases is None
+
+
 STRIDED: dict[str, Callable[[Tensor], Tensor]] = {
     "windows side by side": lambda x: x.contiguous().as_strided((3, 4, 2, 6), (54, 12, 6, 1)).sum((1, 2)),
     "windows that overlap": lambda x: torch.as_strided(x.clone(), (3, 8, 2, 6), (54, 6, 6, 1)).sum((1, 2)),

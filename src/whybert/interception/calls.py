@@ -100,3 +100,22 @@ def operands_of(
         return b, a, torch.matmul, contractions.matmul(b, a)
     axes = contractions.inner(a, b) if func in ops.INNER_PRODUCTS else contractions.matmul(a, b)
     return a, b, func, axes
+
+
+def moves_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, result: Any) -> bool:
+    """Whether what stands along the first axis of x may stand elsewhere in what a call made of it."""
+    y = next(tensors_in(result), x)
+    if func in ops.FOLDING:
+        return False
+    if y.shape[:1] != x.shape[:1]:
+        return True
+    if func in ops.MOVING:
+        return y.dim() == x.dim() > 0 and y.stride(0) != x.stride(0)
+    if func is torch.Tensor.__getitem__:
+        first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
+        return isinstance(first, list | Tensor) and (
+            torch.as_tensor(first).flatten().tolist() != list(range(len(x)))
+        )
+    if func in ops.CHOOSING:
+        return bind(args, kwargs, ("input", "dim"))[1] in (None, 0, -x.dim())
+    return y.dim() > x.dim()  # stacked, or repeated along new axes, which come first

@@ -66,6 +66,7 @@ class ForwardPass:
     last: LastAttention | None = None
     inside: Inside | None = None
     _gradients: dict[tuple[Composite, ResolvedTarget], Gradients] = field(default_factory=dict)
+    _learned: set[Composite] = field(default_factory=set)  # for which it is known where rows stand
 
     def backward(self, composite: Composite, output: Tensor, relevance: Tensor, to: Tensor) -> Tensor:
         """Sweep `relevance` from `output` back to `to` by the rules of `composite`.
@@ -242,7 +243,7 @@ class ForwardPass:
                 *(site.edge for site in sites),
             ]
             seed, scale = self._seed(target)
-            passed, *rest = self.swept(composite, self.logits, seed, to)
+            passed, *rest = self._with_books(composite, seed, to)
             if passed is None:
                 raise UnsupportedModelError(
                     "no gradient arrives at the embedding: the model's logits do not depend on it, or an "
@@ -292,7 +293,7 @@ class ForwardPass:
         """E * (J^T seed) summed over hidden, (batch, positions), and what the books hold, (batch,)."""
         books = self.books if composite.keeps_books else None
         to = [self.embedding] if books is None else [self.embedding, books]
-        passed, *rest = self.swept(composite, self.logits, seed, to, create_graph=create_graph)
+        passed, *rest = self._with_books(composite, seed, to, create_graph=create_graph)
         wide = torch.promote_types(self.embedding.dtype, torch.float32)
         passed = torch.zeros_like(self.embedding) if passed is None else passed
         held = (self.embedding.detach().to(wide) * passed.to(wide)).sum(-1)
@@ -329,6 +330,34 @@ class ForwardPass:
             return None
         positions = held.shape[1]
         return shares[:, :positions], None if kept is None else shares[:, positions]
+
+    def _with_books(
+        self,
+        composite: Composite,
+        seed: Tensor,
+        to: Sequence[Tensor | GradientEdge],
+        *,
+        create_graph: bool = False,
+    ) -> tuple[Tensor | None, ...]:
+        """`swept` from the logits.
+
+        Where the books cannot tell the row of what they hold, it is learned from sweeps of single rows.
+        """
+        found = self.swept(composite, self.logits, seed, to, create_graph=create_graph)
+        place = next((place for place, each in enumerate(to) if each is self.books), None)
+        share = None if place is None else found[place]
+        if share is None or not self.sweep.is_moved or composite in self._learned or not bool(share[-1] != 0):
+            return found
+        self._learned.add(composite)
+        for row in (0, len(self.logits) - 1):  # two: the first or the last token may be all that is read
+            alone = torch.zeros_like(self.logits)
+            alone[row] = torch.linspace(1.0, 2.0, alone.shape[1]).to(alone)  # as of `_by_position`
+            self.sweep.alone = row
+            try:
+                self.swept(composite, self.logits, alone, to)
+            finally:
+                self.sweep.alone = None
+        return self.swept(composite, self.logits, seed, to, create_graph=create_graph)
 
     def swept(
         self,

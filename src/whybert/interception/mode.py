@@ -24,6 +24,7 @@ from whybert.interception.calls import (
     bind,
     is_number,
     mapped,
+    moves_rows,
     name_of,
     operands_of,
     tensors_in,
@@ -490,6 +491,8 @@ class Interception(TorchFunctionMode):
         if found is None:
             return self._refuse(func, args, kwargs)
         a, b, call, axes = found
+        if axes is None or axes.result[:1] != (axes.first if self.tracked(a) else axes.second)[:1]:
+            self.sweep.is_moved = True
         if self.tracked(a) and self.tracked(b):
             return self._activations_product(func, a, b, call, axes)
         x = a if self.tracked(a) else b
@@ -960,6 +963,8 @@ class Interception(TorchFunctionMode):
         if func in ops.CHOOSING and sum(1 for _ in tensors_in([args, kwargs])) > 1:
             return self._refuse(func, args, kwargs)  # the larger of two
         y = func(*args, **kwargs)
+        if self.books is not None and not self.sweep.is_moved:
+            self.sweep.is_moved = moves_rows(func, args, kwargs, tracked[0], y)
         if self.books is not None and func in ops.FILLING:
             constants = mapped([list(args), kwargs], _without_tracked)
             fill = _without_mask(func(*constants[0], **constants[1]))

@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """What one backward pass follows.  The functions below ask it when relevance reaches them."""
+    """What one backward pass follows.  The functions below ask it when relevance reaches them.
 
-    __slots__ = ("books", "composite")
+    books: whether the relevance of constants is wanted too.
+    is_moved: whether the rows of the batch may stand elsewhere than along the first axis of some tensor.
+    alone: the one row of the batch that is swept, to learn where rows stand; None where all are.
+    """
+
+    __slots__ = ("alone", "books", "composite", "is_moved")
 
     def __init__(self) -> None:
         self.composite: Composite | None = None
-        self.books = False  # whether the relevance of constants is wanted too
+        self.books = self.is_moved = False
+        self.alone: int | None = None
 
     def rule(self, kind: str) -> Any:
         return None if self.composite is None else self.composite.rule(kind)
@@ -50,6 +56,14 @@ class Site:
     @property
     def books(self) -> bool:
         return self.sweep.books
+
+    @property
+    def is_moved(self) -> bool:
+        return self.sweep.is_moved
+
+    @property
+    def alone(self) -> int | None:
+        return self.sweep.alone
 
     def rule(self, kind: str) -> Any:
         composite = self.composite
@@ -127,23 +141,43 @@ class Offset(torch.autograd.Function):
 
 def _share_of(constant: Tensor | None, relevance: Tensor, ctx: _Context) -> Tensor | None:
     """What a constant that was added takes of the relevance, for the books; None if nobody asks."""
-    if constant is None or ctx.books is None or not ctx.sweep.books:
+    if constant is None or not _asks(relevance, ctx):
         return None
-    return booked(relevance, constant, len(ctx.books) - 1)
+    return booked(relevance, constant, ctx)
 
 
 def _kept_of(saved: SavedLinear, relevance: Tensor, passed: Tensor, ctx: _Context) -> Tensor | None:
     """What stays with a linear layer that follows a rule: with its bias, or a stabiliser."""
-    if ctx.books is None or not ctx.sweep.books:
+    if not _asks(relevance, ctx):
         return None
     kind = torch.promote_types(relevance.dtype, torch.float32)
     came, went = (
         (values.to(kind) * at.to(kind)).sum(-1) for values, at in ((relevance, saved.y), (passed, saved.x))
     )
-    return _by_row(came - went, len(ctx.books) - 1)
+    return _by_row(came - went, ctx)
 
 
-def booked(relevance: Tensor, constant: Tensor, rows: int) -> Tensor:
+def _asks(relevance: Tensor, ctx: _Context) -> bool:
+    """Whether the sweep asks for the books; if it is to learn where rows stand, that is learned here."""
+    if ctx.books is None or not ctx.sweep.books:
+        return False
+    if ctx.sweep.alone is None:
+        return True
+    rows = len(ctx.books) - 1
+    places = []
+    for axis, size in enumerate(relevance.shape):
+        numbers = torch.arange(size, device=relevance.device)
+        hit = (relevance != 0).movedim(axis, 0).reshape(size, -1).any(1)
+        each = size // rows if size % rows == 0 else 0
+        for is_minor in [False, True][:each]:
+            own = (numbers % rows if is_minor else numbers // each) == ctx.sweep.alone
+            if not bool((hit & ~own).any()):
+                places.append((axis, is_minor))
+    ctx.rows_at = [place for place in places if place in getattr(ctx, "rows_at", places)]
+    return False
+
+
+def booked(relevance: Tensor, constant: Tensor, ctx: _Context) -> Tensor:
     """The sum of relevance * constant, (rows + 1,): what a constant that was added takes of the relevance.
 
     relevance: in gradient form, of the shape to which the constant is broadcast.  rows: of the batch; the
@@ -154,16 +188,26 @@ def booked(relevance: Tensor, constant: Tensor, rows: int) -> Tensor:
     else:
         # A mask of -inf meets a gradient that is exactly 0.
         products = (relevance * constant).nan_to_num_(0.0, 0.0, 0.0)
-    return _by_row(products.to(torch.promote_types(products.dtype, torch.float32)), rows)
+    return _by_row(products.to(torch.promote_types(products.dtype, torch.float32)), ctx)
 
 
-def _by_row(products: Tensor, rows: int) -> Tensor:
-    """Their sums for each row of the batch, and in a last entry of those whose row cannot be told."""
+def _by_row(products: Tensor, ctx: _Context) -> Tensor:
+    """Their sums for each row of the batch, and in a last entry of those whose row cannot be told.
+
+    Rows stand along the first axis, each row's numbers side by side, unless something moved them.  Then they
+    stand where the relevance of one row alone was seen to arrive: along an axis, side by side or (minor) one
+    of each row in turn.
+    """
+    rows = len(ctx.books) - 1
     share = products.new_zeros(rows + 1)
+    places: list[tuple[int, bool]] = getattr(ctx, "rows_at", []) if ctx.sweep.is_moved else [(0, False)]
+    axis, is_minor = places[0] if len(places) == 1 else (products.dim(), False)
+    size = products.shape[axis] if axis < products.dim() else 0
     if rows == 1:
         share[0] = products.sum()
-    elif products.dim() and products.shape[0] == rows:
-        share[:rows] = products.flatten(1).sum(1) if products.dim() > 1 else products
+    elif size and size % rows == 0:
+        sums = products.movedim(axis, 0).reshape(size, -1).sum(1)
+        share[:rows] = sums.view(-1, rows).sum(0) if is_minor else sums.view(rows, -1).sum(1)
     else:
         share[rows] = products.sum()
     return share

@@ -217,14 +217,23 @@ STRIDED: Final[frozenset[TorchFunction]] = frozenset({torch.as_strided, torch.Te
 REDUCTIONS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.sum, torch.Tensor.sum, torch.mean, torch.Tensor.mean}
 )
-# Bijections between the numbers of their operand and those of their result.
-MOVING: Final[frozenset[TorchFunction]] = frozenset(
+# The same numbers in the same order, in another shape.
+FOLDING: Final[frozenset[TorchFunction]] = frozenset(
     {
         torch.Tensor.view,
         torch.Tensor.view_as,
         torch.Tensor.reshape,
         torch.Tensor.reshape_as,
         torch.reshape,
+        torch.Tensor.flatten,
+        torch.flatten,
+        torch.Tensor.unflatten,
+        torch.unflatten,
+    }
+)
+# Bijections between the numbers of their operand and those of their result.
+MOVING: Final[frozenset[TorchFunction]] = FOLDING | frozenset(
+    {
         torch.Tensor.transpose,
         torch.transpose,
         torch.swapaxes,
@@ -246,10 +255,6 @@ MOVING: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.unsqueeze,
         torch.unsqueeze,
         torch.Tensor.unsqueeze_,
-        torch.Tensor.flatten,
-        torch.flatten,
-        torch.Tensor.unflatten,
-        torch.unflatten,
         *(getattr(torch.Tensor, name).__get__ for name in TRANSPOSING_ATTRIBUTES),
     }
 )
@@ -313,6 +318,10 @@ CASTS: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.half,
         torch.Tensor.bfloat16,
     }
+)
+# Along a dimension, in an order of their own.
+CHOOSING: Final[frozenset[TorchFunction]] = frozenset(
+    {torch.Tensor.gather, torch.gather, torch.Tensor.index_select, torch.index_select}
 )
 # Each number of the result is one of the operand's, and none stands there twice.
 PLACING: Final[frozenset[TorchFunction]] = (
