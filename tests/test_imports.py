@@ -30,7 +30,7 @@ LAYERS: Final = (
     "methods",
     "attribution asking",
     "explaining",
-    "corpus evaluation scoring conversion auditing interacting changing similarities",
+    "corpus evaluation scoring conversion auditing interacting changing similarities entailing",
     "objective study",
     "training",
     "whybert",

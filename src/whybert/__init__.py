@@ -74,6 +74,7 @@ _PUBLIC = {
     "save": "saving",
     "similarity": "similarities",
     "smallest_removal": "changing",
+    "zero_shot": "entailing",
 }
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from whybert.comparing import Comparison, Comparisons, compare
     from whybert.datasets import load as load_data
     from whybert.encoders import Encoder
+    from whybert.entailing import zero_shot
     from whybert.errors import (
         FileError,
         InputError,
@@ -178,6 +180,7 @@ __all__ = [
     "save",
     "similarity",
     "smallest_removal",
+    "zero_shot",
 ]
 
 

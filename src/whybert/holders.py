@@ -106,10 +106,7 @@ def _of_pipeline(value: Any) -> Held:
     if value.task not in PIPELINE_TASKS:
         way = "use a text-classification pipeline"
         if value.task == "zero-shot-classification":
-            way = (
-                "ask its model about pairs of a text and a hypothesis: (pipeline.model, pipeline.tokenizer), "
-                "('a text', 'This example is sport.')"
-            )
+            way = "whybert.zero_shot(pipeline, texts, labels) explains it"
         raise UsageError(f"expected a pipeline that classifies texts, found one for {value.task}; {way}")
     settings = dict(getattr(value, "_preprocess_params", {}))
     if others := sorted(settings.keys() - _MEANT):
