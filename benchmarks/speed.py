@@ -24,24 +24,32 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig, PreTrainedConfig
 
 import whybert
 from whybert.attribution import attribute
 
-SIZES = {
-    "MiniLM": {
-        "hidden_size": 384,
-        "num_hidden_layers": 6,
-        "num_attention_heads": 12,
-        "intermediate_size": 1536,
-    },
-    "BERT-base": {
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-    },
+SIZES: dict[str, tuple[type[PreTrainedConfig], dict[str, int]]] = {
+    "MiniLM": (
+        BertConfig,
+        {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+    ),
+    # a decoder of as many weights: three matrices of a gate in the place of two
+    "decoder": (
+        LlamaConfig,
+        {
+            "vocab_size": 30522,
+            "hidden_size": 384,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "intermediate_size": 1024,
+            "pad_token_id": 0,
+        },
+    ),
+    "BERT-base": (
+        BertConfig,
+        {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    ),
 }
 PAPER = ("gs", "gi", "lrp", "lat")
 LIMITS = {
@@ -59,6 +67,8 @@ MORE: dict[str, tuple[dict[str, Any], float]] = {
     "layers and heads": ({"layers": True, "heads": True}, 1.3),
 }
 """What else is asked of attnlrp, and how often the time of one explanation by it that may take."""
+POST_NORM = ("lrp", "+".join(PAPER))
+"""What is for models of BERT's kind alone."""
 
 
 def plain(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
@@ -69,7 +79,8 @@ def plain(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
         leaf.append(output.detach().requires_grad_())
         return leaf[0]
 
-    handle = model.bert.embeddings.register_forward_hook(cut)
+    base = model.base_model
+    handle = getattr(base, "embeddings", base.get_input_embeddings()).register_forward_hook(cut)
     logits = model(**inputs).logits
     handle.remove()
     torch.autograd.grad(logits.max(-1).values.sum(), leaf[0])
@@ -88,8 +99,10 @@ def seconds(function: Callable[[], object]) -> float:
 def measure(size: str, args: argparse.Namespace, device: str) -> dict[str, float]:
     """The ratio of each method for one model size, printed as it is found."""
     torch.manual_seed(0)
-    config = BertConfig(**SIZES[size], num_labels=LABELS)
-    model = BertForSequenceClassification(config).eval().requires_grad_(False).to(device)
+    kind, sizes = SIZES[size]
+    model = AutoModelForSequenceClassification.from_config(kind(**sizes, num_labels=LABELS))
+    model = model.eval().requires_grad_(False).to(device)
+    limits = {name: asked for name, asked in LIMITS.items() if kind is BertConfig or name not in POST_NORM}
     inputs = {
         "input_ids": torch.randint(1000, 20000, (args.batch, args.tokens), device=device),
         "attention_mask": torch.ones(args.batch, args.tokens, dtype=torch.long, device=device),
@@ -104,10 +117,10 @@ def measure(size: str, args: argparse.Namespace, device: str) -> dict[str, float
     def explain_more(name: str) -> None:
         attribute(model, inputs, "attnlrp", **MORE[name][0])
 
-    times: dict[str, list[float]] = {name: [] for name in ("limit", *LIMITS, *MORE)}
+    times: dict[str, list[float]] = {name: [] for name in ("limit", *limits, *MORE)}
     for round_ in range(args.rounds + 2):  # the first two warm up
         taken = {"limit": seconds(limit)}
-        taken |= {name: seconds(functools.partial(explain, name)) for name in LIMITS}
+        taken |= {name: seconds(functools.partial(explain, name)) for name in limits}
         taken |= {name: seconds(functools.partial(explain_more, name)) for name in MORE}
         # the limit stands on both sides of the methods, so that a drift within a round cancels
         taken["limit"] = (taken["limit"] + seconds(limit)) / 2
@@ -116,8 +129,8 @@ def measure(size: str, args: argparse.Namespace, device: str) -> dict[str, float
                 times[name].append(value)
     print(f"\n{size}: the limit takes {statistics.median(times['limit']) * 1000:.0f} ms")
     results = {}
-    for name, asked in (LIMITS | {name: asked for name, (_, asked) in MORE.items()}).items():
-        base = times["limit" if name in LIMITS else "attnlrp"]
+    for name, asked in (limits | {name: asked for name, (_, asked) in MORE.items()}).items():
+        base = times["limit" if name in limits else "attnlrp"]
         ratios = sorted(t / limit for t, limit in zip(times[name], base, strict=True))
         ratio, quarter = statistics.median(ratios), len(ratios) // 4
         results[name] = round(ratio, 3)
@@ -136,7 +149,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--size", choices=SIZES, action="append", help="default: both")
+    parser.add_argument("--size", choices=SIZES, action="append", help="default: all")
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

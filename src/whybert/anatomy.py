@@ -445,8 +445,15 @@ def logits_of(output: Any, model: nn.Module, batch: int) -> Tensor:
 
 
 def wider(dtype: torch.dtype) -> str:
-    """The name of the method of a model that gives it a wider type than `dtype`."""
-    return "float" if dtype.itemsize < 4 else "double"
+    """The name of the method of a model that gives it another type, of which less gets lost.
+
+    What is not finite in float64 was made so in a narrower type: masks of its lowest number, most often.
+    """
+    return "double" if dtype == torch.float32 else "float"
+
+
+def _narrow(dtype: torch.dtype) -> str:
+    return "a type that its code casts them to" if dtype == torch.float64 else str(dtype)
 
 
 def check_finite(model: nn.Module, logits: Tensor) -> None:
@@ -462,7 +469,8 @@ def check_finite(model: nn.Module, logits: Tensor) -> None:
     cause = (
         f"the weights of {', '.join(broken[:3])}{', ...' if len(broken) > 3 else ''} are not finite"
         if broken
-        else f"the weights are finite, so {logits.dtype} is too narrow: try model.{wider(logits.dtype)}()"
+        else f"the weights are finite, so {_narrow(logits.dtype)} is too narrow: "
+        f"try model.{wider(logits.dtype)}()"
     )
     raise NonFiniteError(
         f"the logits of {PLACE} are not finite ({logits[row].tolist()}): {cause}", row, f"row {row}"

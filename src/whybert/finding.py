@@ -64,7 +64,7 @@ def is_clear(model: nn.Module, inputs: Callable[[], Mapping[str, Any]]) -> bool:
     if isinstance(model, ForeignModel) or model.training or not any(map(_is_layer, block.modules())):
         return True
     try:
-        tensors = _inputs_of(model, inputs())
+        tensors = _to_watch(_inputs_of(model, inputs()))
         with plain(model, backward=True), failures(model, tensors):
             # Not a step further: what follows may change the embedding in place.
             lookups, embedding = embedded(model, tensors, cast(nn.Embedding, word_embeddings(model)).weight)
