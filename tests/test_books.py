@@ -108,6 +108,11 @@ def test_constants_stand_in_the_books(name: str) -> None:
         assert attribute(model, inputs(model), "cp_lrp", 1).biases.abs().max() > 1e-3
 
 
+def scales(x: Tensor) -> Tensor:
+    """Another number for each text."""
+    return torch.arange(1.0, len(x) + 1.0, dtype=torch.float64)[:, None, None]
+
+
 BIAS = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64)
 
 ROWS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -129,6 +134,9 @@ ROWS: dict[str, Callable[[Tensor], Tensor]] = {
         "sbi,oi->bso", x.transpose(0, 1) + BIAS, torch.eye(6, dtype=torch.float64).flip(0)
     ),
     "texts apart": lambda x: torch.stack([text + BIAS for text in x]),
+    "texts in another order": lambda x: (x[[*range(1, len(x)), 0]] + BIAS * scales(x))[
+        [len(x) - 1, *range(len(x) - 1)]
+    ],
 }  # fmt: skip
 LENGTHS = [(9, 6, 4), (3, 3, 3), (2, 2), (6, 6, 6, 6, 6, 6)]
 
@@ -141,18 +149,9 @@ def test_books_are_kept_by_text(name: str, lengths: tuple[int, ...]) -> None:
     batch = inputs(model, lengths)
     found = attribute(model, batch, "cp_lrp", 1)
     expected = found.output - found.scores.sum(1)
-    if name == "texts apart":  # of a bias added to one text no number of rows can be told
-        assert found.biases is None
-        return
     assert found.biases is not None
     torch.testing.assert_close(found.biases, expected, rtol=0, atol=1e-12)
     assert expected.abs().max() > 1e-3
-
-
-def test_books_of_texts_in_another_order_are_not_told() -> None:
-    order = torch.tensor([2, 0, 1])
-    model = Toy(lambda x: (x[order] + BIAS * torch.arange(3.0)[:, None, None])[order.argsort()])
-    assert attribute(model, inputs(model), "cp_lrp", 1).biases is None
 
 
 STRIDED: dict[str, Callable[[Tensor], Tensor]] = {
@@ -174,3 +173,54 @@ def test_windows_that_reach_beyond_their_tensor_are_refused(method: str) -> None
     model = Toy(lambda x: x.contiguous()[:, :3].as_strided((3, 8, 2, 6), (54, 6, 6, 1)).sum((1, 2)))
     with pytest.raises(ModelError, match="as_strided"):
         attribute(model, inputs(model), method)
+
+
+def _weights(x: Tensor) -> Tensor:
+    return (x @ x.mT).softmax(-1)
+
+
+MEMORY = torch.linspace(-2.0, 1.0, 54, dtype=torch.float64).view(9, 6).sin()
+
+OF_CONSTANTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "attention to constants": lambda x: x + _weights(x) @ MEMORY,
+    "attention to constants alone": lambda x: _weights(x) @ MEMORY + 0.0 * x,
+    "fused": lambda x: x + F.scaled_dot_product_attention(x, x, MEMORY.expand(3, -1, -1)),
+    "of the batch's own": lambda x: x + _weights(x) @ torch.ones_like(x).cumsum(1),
+    "mixed by a matrix": lambda x: x + (_weights(x) @ MEMORY @ MEMORY.T).softmax(-1) @ x,
+}
+
+
+@pytest.mark.parametrize("name", OF_CONSTANTS)
+def test_constants_that_attention_reads_are_constants_where_its_weights_are(name: str) -> None:
+    """CP-LRP takes the weights for constants, so what they make of constants is one: it is in the books."""
+    body = OF_CONSTANTS[name]
+    assert gap(body) < 1e-12
+    model = Toy(body)
+    together = attribute(model, inputs(model), ["attnlrp", "cp_lrp"], 1)
+    alone = attribute(model, inputs(model), "cp_lrp", 1)
+    torch.testing.assert_close(together["cp_lrp"].scores, alone.scores, rtol=0, atol=1e-13)
+    torch.testing.assert_close(together["cp_lrp"].biases, alone.biases, rtol=0, atol=1e-13)
+    assert not torch.equal(together["attnlrp"].scores, alone.scores)  # to AttnLRP the weights are the input's
+
+
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
+def test_weights_of_weights_are_weights(method: str) -> None:
+    """(A B) V, as where attention is approximated by landmarks: A B is what the values are weighed by."""
+    model = Toy(lambda x: (_weights(x) @ _weights(2 * x)) @ x)
+    batch = inputs(model)
+    found = attribute(model, batch, method, 1)
+
+    def half(x: Tensor) -> Tensor:
+        return x / 2 + x.detach() / 2
+
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        return half(a) @ half(b)
+
+    x = model.embeddings(batch["input_ids"]).detach().requires_grad_()
+    first, second = product(x, x.mT).softmax(-1), product(2 * x, 2 * x.mT).softmax(-1)
+    constant = method == "cp_lrp"
+    attended = (first @ second).detach() @ x if constant else product(product(first, second), x)
+    mask = batch["attention_mask"].to(x.dtype)[..., None]
+    logits = model.head((attended * mask).sum(1) / mask.sum(1))
+    (gradient,) = torch.autograd.grad(logits[:, 1].sum(), x)
+    torch.testing.assert_close(found.scores, (gradient * x).sum(-1).detach(), rtol=1e-10, atol=1e-12)

@@ -116,6 +116,6 @@ def moves_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tens
         return isinstance(first, list | Tensor) and (
             torch.as_tensor(first).flatten().tolist() != list(range(len(x)))
         )
-    if func in ops.CHOOSING:
+    if func in ops.TAKING:
         return bind(args, kwargs, ("input", "dim"))[1] in (None, 0, -x.dim())
     return y.dim() > x.dim()  # stacked, or repeated along new axes, which come first

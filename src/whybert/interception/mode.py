@@ -503,7 +503,7 @@ class Interception(TorchFunctionMode):
             self.trace.wise = x.shape[:2] == self.trace.size and axes.result[1:2] == (position,)
         # A constant that no weight went into, such as the shares of a mean, pools; it is no layer.
         if not self._has_rule("linear") or not self._is_weight(b if x is a else a):
-            return self._carried([x], call(a, b))
+            return self._weighed(x, self._carried([x], call(a, b)))
         form = None if axes is None else contractions.canonical(axes, x, b if x is a else a, x is a)
         if form is None:
             raise UnsupportedOperationError(
@@ -515,6 +515,13 @@ class Interception(TorchFunctionMode):
         spelled = form.back(y)
         note(spelled, LINEAR, _Layer(form.x, form.weight, None, y.shape, index))
         return self._carried([x], spelled)
+
+    def _weighed(self, weights: Tensor, y: Tensor) -> Tensor:
+        """y, in which constants are weighed by something tracked; see `lrp.Weighed` for attention weights."""
+        is_constant = any(table.shares("attention_values")[0] is None for table in self._tables)
+        if noted(weights, ATTENTION) is None or not is_constant or not y.requires_grad:
+            return y
+        return cast(Tensor, self._carried([weights], applied(lrp.Weighed, y, self.books, self.sweep)))
 
     def _activations_product(
         self,
@@ -529,6 +536,9 @@ class Interception(TorchFunctionMode):
         gates = [noted(operand, GATE) is not None for operand in (a, b)]
         if any(gates) and (call is torch.mul or not (first or second)):
             return self._gated(call, a, b, 0 if gates[0] else 1)
+        if first and second:  # weights of weights, as where attention is approximated by landmarks
+            y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
+            return self._carried([a, b], y)
         if not (first or second):
             y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
             return (
@@ -1074,6 +1084,8 @@ class Interception(TorchFunctionMode):
             values = of_heads(value, scores.shape[-3])
             attended = torch.matmul(applied(lrp.Softmax, scores, weights, -1, self.sweep), values)
             output = applied(lrp.Valued, attended, output)
+        if not v and output.requires_grad:
+            output = self._weighed(note(output, ATTENTION, ()), output)
         self.trace.keep_fused(*given, output)
         self.trace.attended(output, output.dim() - 2)
         self.sites.attended_fused(output)

@@ -421,6 +421,24 @@ class Share(torch.autograd.Function):
         return relevance if share == 1.0 else relevance * share, None, None
 
 
+class Weighed(torch.autograd.Function):
+    """y, constants weighed by attention: where its weights are constants as well, the books hold all of y."""
+
+    @staticmethod
+    def forward(ctx: _Context, y: Tensor, books: Tensor | None, sweep: Sweep) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(y)
+        ctx.books, ctx.sweep = books, sweep
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
+        composite = ctx.sweep.composite
+        if relevance is None or composite is None or composite.shares("attention_values")[0] is not None:
+            return relevance, None, None
+        return None, _share_of(ctx.saved_tensors[0], relevance, ctx), None
+
+
 def total_share(composite: Composite | None, positions: tuple[tuple[str, int], ...]) -> float | None:
     """The product of the shares at `positions`, None if one of them makes the operand a constant."""
     if composite is None:
@@ -440,4 +458,5 @@ FUNCTIONS: Final = (
     Share,
     Softmax,
     Valued,
+    Weighed,
 )

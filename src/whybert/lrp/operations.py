@@ -320,7 +320,7 @@ CASTS: Final[frozenset[TorchFunction]] = frozenset(
     }
 )
 # Along a dimension, in an order of their own.
-CHOOSING: Final[frozenset[TorchFunction]] = frozenset(
+TAKING: Final[frozenset[TorchFunction]] = frozenset(
     {torch.Tensor.gather, torch.gather, torch.Tensor.index_select, torch.index_select}
 )
 # Each number of the result is one of the operand's, and none stands there twice.
