@@ -115,6 +115,8 @@ def scales(x: Tensor) -> Tensor:
 
 BIAS = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64)
 
+# Among them those of which the first text has but one, and the second more than its part.
+SOME = torch.tensor([0, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 20])
 ROWS: dict[str, Callable[[Tensor], Tensor]] = {
     "batch first": lambda x: x + BIAS,
     "sequence first": lambda x: (x.transpose(0, 1) + BIAS).transpose(0, 1),
@@ -137,6 +139,9 @@ ROWS: dict[str, Callable[[Tensor], Tensor]] = {
     "texts in another order": lambda x: (x[[*range(1, len(x)), 0]] + BIAS * scales(x))[
         [len(x) - 1, *range(len(x) - 1)]
     ],
+    "some of the tokens": lambda x: x.flatten(0, 1).index_add(
+        0, SOME[x[..., 0].numel() > SOME], x.flatten(0, 1)[SOME[x[..., 0].numel() > SOME]] + BIAS
+    ).view(x.shape),
 }  # fmt: skip
 LENGTHS = [(9, 6, 4), (3, 3, 3), (2, 2), (6, 6, 6, 6, 6, 6)]
 

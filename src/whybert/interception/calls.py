@@ -102,6 +102,18 @@ def operands_of(
     return a, b, func, axes
 
 
+def scatters_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor) -> bool:
+    """Whether a call takes rows of x one by one, so that those of a text may stand anywhere."""
+    if func is torch.Tensor.__getitem__:
+        first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
+        return isinstance(first, list | Tensor) and (
+            torch.as_tensor(first).flatten().tolist() != list(range(len(x)))
+        )
+    if func in ops.TAKING or func in ops.CHOOSING:
+        return bind(args, kwargs, ("input", "dim"))[1] in (0, -x.dim()) or kwargs.get("dim") in (0, -x.dim())
+    return False
+
+
 def moves_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, result: Any) -> bool:
     """Whether what stands along the first axis of x may stand elsewhere in what a call made of it."""
     y = next(tensors_in(result), x)
@@ -111,11 +123,8 @@ def moves_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tens
         return True
     if func in ops.MOVING:
         return y.dim() == x.dim() > 0 and y.stride(0) != x.stride(0)
-    if func is torch.Tensor.__getitem__:
-        first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
-        return isinstance(first, list | Tensor) and (
-            torch.as_tensor(first).flatten().tolist() != list(range(len(x)))
-        )
-    if func in ops.TAKING:
-        return bind(args, kwargs, ("input", "dim"))[1] in (None, 0, -x.dim())
+    if scatters_rows(func, args, kwargs, x):
+        return True
+    if func is torch.Tensor.__getitem__ or func in ops.TAKING or func in ops.CHOOSING:
+        return False
     return y.dim() > x.dim()  # stacked, or repeated along new axes, which come first

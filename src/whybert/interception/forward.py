@@ -346,7 +346,8 @@ class ForwardPass:
         found = self.swept(composite, self.logits, seed, to, create_graph=create_graph)
         place = next((place for place, each in enumerate(to) if each is self.books), None)
         share = None if place is None else found[place]
-        if share is None or not self.sweep.is_moved or composite in self._learned or not bool(share[-1] != 0):
+        can_be_told = self.sweep.is_moved and not self.sweep.is_scattered
+        if share is None or not can_be_told or composite in self._learned or not bool(share[-1] != 0):
             return found
         self._learned.add(composite)
         for row in (0, len(self.logits) - 1):  # two: the first or the last token may be all that is read

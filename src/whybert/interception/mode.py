@@ -27,6 +27,7 @@ from whybert.interception.calls import (
     moves_rows,
     name_of,
     operands_of,
+    scatters_rows,
     tensors_in,
 )
 from whybert.interception.graph import (
@@ -975,6 +976,8 @@ class Interception(TorchFunctionMode):
         y = func(*args, **kwargs)
         if self.books is not None and not self.sweep.is_moved:
             self.sweep.is_moved = moves_rows(func, args, kwargs, tracked[0], y)
+        if self.books is not None and not self.sweep.is_scattered:
+            self.sweep.is_scattered = scatters_rows(func, args, kwargs, tracked[0])
         if self.books is not None and func in ops.FILLING:
             constants = mapped([list(args), kwargs], _without_tracked)
             fill = _without_mask(func(*constants[0], **constants[1]))

@@ -27,14 +27,15 @@ class Sweep:
 
     books: whether the relevance of constants is wanted too.
     is_moved: whether the rows of the batch may stand elsewhere than along the first axis of some tensor.
+    is_scattered: whether they may stand anywhere there, such as those of the tokens that an expert is given.
     alone: the one row of the batch that is swept, to learn where rows stand; None where all are.
     """
 
-    __slots__ = ("alone", "books", "composite", "is_moved")
+    __slots__ = ("alone", "books", "composite", "is_moved", "is_scattered")
 
     def __init__(self) -> None:
         self.composite: Composite | None = None
-        self.books = self.is_moved = False
+        self.books = self.is_moved = self.is_scattered = False
         self.alone: int | None = None
 
     def rule(self, kind: str) -> Any:
@@ -60,6 +61,10 @@ class Site:
     @property
     def is_moved(self) -> bool:
         return self.sweep.is_moved
+
+    @property
+    def is_scattered(self) -> bool:
+        return self.sweep.is_scattered
 
     @property
     def alone(self) -> int | None:
@@ -205,7 +210,7 @@ def _by_row(products: Tensor, ctx: _Context) -> Tensor:
     size = products.shape[axis] if axis < products.dim() else 0
     if rows == 1:
         share[0] = products.sum()
-    elif size and size % rows == 0:
+    elif size and size % rows == 0 and not ctx.sweep.is_scattered:
         sums = products.movedim(axis, 0).reshape(size, -1).sum(1)
         share[:rows] = sums.view(-1, rows).sum(0) if is_minor else sums.view(rows, -1).sum(1)
     else:

@@ -278,18 +278,13 @@ CHOOSING: Final[frozenset[TorchFunction]] = frozenset(
     for name in ("topk", "sort", "kthvalue", "max", "min")
     for place in (torch, torch.Tensor)
 )
-# They take numbers of their operand from given places.
-PICKING: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.gather,
-        torch.Tensor.gather,
-        torch.take_along_dim,
-        torch.Tensor.take_along_dim,
-        torch.index_select,
-        torch.Tensor.index_select,
-        torch.Tensor.__getitem__,
-    }
+# They take numbers of their operand from given places along a dimension.
+TAKING: Final[frozenset[TorchFunction]] = frozenset(
+    getattr(place, name)
+    for name in ("gather", "index_select", "take_along_dim")
+    for place in (torch, torch.Tensor)
 )
+PICKING: Final[frozenset[TorchFunction]] = TAKING | frozenset({torch.Tensor.__getitem__})
 # They may put other numbers in the place of some, beside them, or add others to some.
 FILLING: Final[frozenset[TorchFunction]] = (
     JOINING
@@ -318,10 +313,6 @@ CASTS: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.half,
         torch.Tensor.bfloat16,
     }
-)
-# Along a dimension, in an order of their own.
-TAKING: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.Tensor.gather, torch.gather, torch.Tensor.index_select, torch.index_select}
 )
 # Each number of the result is one of the operand's, and none stands there twice.
 PLACING: Final[frozenset[TorchFunction]] = (
