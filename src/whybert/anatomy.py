@@ -439,7 +439,8 @@ def logits_of(output: Any, model: nn.Module, batch: int) -> Tensor:
         raise UnsupportedModelError(
             f"expected a sequence classifier with logits (batch, labels), found {kind_of(model)} "
             f"with {found}; load it with AutoModelForSequenceClassification, or say where they are in what "
-            "the model returns: logits= a key, an index or a function"
+            "the model returns: logits= a key, an index or a function (explain and attribute also serve "
+            "models that answer at each position)"
         )
     return logits
 

@@ -5,7 +5,7 @@ Such objects are recognised by what they have, so that the libraries that they a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,6 +19,10 @@ from whybert.encoding import Text
 from whybert.errors import UnknownNameError, UnsupportedModelError, UsageError
 
 PIPELINE_TASKS: Final = ("text-classification", "sentiment-analysis")
+"""Of pipelines of `transformers` that classify whole texts."""
+
+_PLACED_TASKS: Final = ("token-classification", "ner", "fill-mask")
+"""Of those whose models answer at each position: they put together what it says, and change none of it."""
 
 _PROBLEM_TYPES: Final = {
     "none": REGRESSION,
@@ -103,17 +107,17 @@ def _is_pipeline(value: Any) -> bool:
 
 def _of_pipeline(value: Any) -> Held:
     """Its max_length and function_to_apply hold; how many labels it lists (top_k) changes no answer."""
+    if value.task in _PLACED_TASKS:
+        set_ones = {name for name, each in getattr(value, "_preprocess_params", {}).items() if each}
+        _check_nothing_lost(set_ones)
+        return Held(value.model, value.tokenizer, {"name": getattr(value.model, "name_or_path", "")})
     if value.task not in PIPELINE_TASKS:
         way = "use a text-classification pipeline"
         if value.task == "zero-shot-classification":
             way = "whybert.zero_shot(pipeline, texts, labels) explains it"
         raise UsageError(f"expected a pipeline that classifies texts, found one for {value.task}; {way}")
     settings = dict(getattr(value, "_preprocess_params", {}))
-    if others := sorted(settings.keys() - _MEANT):
-        raise UsageError(
-            f"the pipeline gives its tokenizer {', '.join(others)}, which would be lost here; pass "
-            "(pipeline.model, pipeline.tokenizer) to do without"
-        )
+    _check_nothing_lost(settings.keys() - _MEANT)
     options: dict[str, Any] = {"name": getattr(value.model, "name_or_path", "")}
     if settings.get("truncation") and settings.get("max_length"):
         options["max_length"] = settings["max_length"]
@@ -129,6 +133,14 @@ def _of_pipeline(value: Any) -> Held:
     elif config.num_labels == 1 and config.problem_type != REGRESSION:
         options["problem_type"] = MULTI
     return Held(value.model, value.tokenizer, options)
+
+
+def _check_nothing_lost(settings: Set[str]) -> None:
+    if settings:
+        raise UsageError(
+            f"the pipeline gives its tokenizer {', '.join(sorted(settings))}, which would be lost here; pass "
+            "(pipeline.model, pipeline.tokenizer) to do without"
+        )
 
 
 # --- models of sentence-transformers -----------------------------------------------------------------------

@@ -20,7 +20,17 @@ import torch
 import transformers
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
+from transformers.models.auto import modeling_auto as heads
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from whybert import adapters, builtin
@@ -50,6 +60,8 @@ def load_classifier(
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
     """The model of a classifier in eval mode, its tokenizer and its name; see `Classifier.load`.
+
+    A model that was saved with another head, such as one for tokens, is loaded with that.
 
     Raises:
         ModelLoadError, MissingExtraError, UsageError: as `Classifier.load`.
@@ -156,7 +168,7 @@ def load_masked_lm(source: str | Path) -> tuple[PreTrainedModel, PreTrainedToken
             torch.float32,
             lambda config: config.architectures or (),
             options,
-            auto=AutoModelForMaskedLM,
+            auto=lambda _: AutoModelForMaskedLM,
         )
     _check_loaded_model(model, info, folder or str(source), saved_as, _MASKED_LM)
     return model.eval(), tokenizer, folder.name if folder is not None else str(source)
@@ -285,7 +297,7 @@ def _load(
         check_folder(source)
         check_head(source)
     model, info, tokenizer, saved_as = _read(
-        source, dtype, lambda config: config.architectures or (), options
+        source, dtype, lambda config: config.architectures or (), options, auto=_auto_of
     )
     _check_loaded_model(model, info, source, saved_as)
     return model, tokenizer
@@ -366,13 +378,13 @@ def _read(
     options: Mapping[str, Any],
     config: Path | None = None,
     tokenizer: Path | None = None,
-    auto: Any = AutoModelForSequenceClassification,
+    auto: Callable[[Any], Any] = lambda _: AutoModelForSequenceClassification,
 ) -> tuple[Any, dict[str, Any], PreTrainedTokenizerBase, _Noted]:
     """The model, what was found about its weights, the tokenizer, and what `prepare` notes.
 
     prepare: is given the configuration before the model is made of it.
     config, tokenizer: the folders of these, where they are elsewhere.
-    auto: makes the model; its class says which head it has.
+    auto: from the configuration to the class that makes the model, with the head that it is for.
     """
     step = "configuration"
 
@@ -388,7 +400,7 @@ def _read(
         words = AutoTokenizer.from_pretrained(place, **options_for(place))
         _check_loaded_tokenizer(words, place)
         step = "quantised model" if getattr(settings, "quantization_config", None) else "model"
-        model, info = auto.from_pretrained(
+        model, info = auto(settings).from_pretrained(
             source,
             config=settings,
             dtype=dtype,
@@ -410,6 +422,24 @@ def _check_loaded_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Path | s
             f"{str(source)!r} has no tokenizer: none of its vocabulary files is there; "
             "call tokenizer.save_pretrained on the same folder"
         )
+
+
+_AUTO: Final[tuple[tuple[Any, Mapping[str, Any]], ...]] = (
+    (AutoModelForSequenceClassification, heads.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES),
+    (AutoModelForTokenClassification, heads.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES),
+    (AutoModelForQuestionAnswering, heads.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES),
+    (AutoModelForMultipleChoice, heads.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES),
+    (AutoModelForMaskedLM, heads.MODEL_FOR_MASKED_LM_MAPPING_NAMES),
+    (AutoModelForCausalLM, heads.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+)
+"""Which of them loads what a configuration says was saved, by the names of classes; the first that knows it."""
+
+
+def _auto_of(config: Any) -> Any:
+    """The class that loads a model with the head with which it was saved; a classifier where none is known."""
+    saved_as = set(getattr(config, "architectures", None) or ())
+    known = (auto for auto, names in _AUTO if saved_as.intersection(names.values()))
+    return next(known, AutoModelForSequenceClassification)
 
 
 # What a model without its head has not, and the way out.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from whybert.cli import options
 from whybert.cli.data import InputOptions, match
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from whybert.classifier import Classifier
     from whybert.encoding import Text
     from whybert.explanation import Explanation, Level
+    from whybert.heads import Head
     from whybert.saving import Format
 
 DEFAULT_METHOD = "attnlrp"
@@ -49,7 +50,10 @@ def explain_command(
     batch_size: options.BatchSizeOption = 32,
     method: options.MethodOption = None,
     target: str | None = told(
-        METHOD_PANEL, "The label to explain, instead of the predicted one; all: each.", "LABEL|INDEX|all"
+        METHOD_PANEL,
+        "The label to explain, instead of the predicted one; all: each.  Of a model that answers at each "
+        "position Paris:B-LOC, start:Paris or [MASK]:is, with the word or its number from 0.",
+        "LABEL|INDEX|all|WORD:LABEL",
     ),
     contrast: tuple[str, str] | None = told(METHOD_PANEL, "Why label A rather than B.", "A B"),
     quantity: QuantityOption = told(
@@ -127,17 +131,24 @@ def _check_shown(option: str, wanted: str, sink: Format | None, top: int | None)
 
 def find_target(
     classifier: Classifier, target: str | None, contrast: tuple[str, str] | None, quantity: str = "logit"
-) -> int | str | tuple[int | str, int | str] | None:
+) -> Any:
     """The options --target and --contrast as a target, once it is known to fit the classifier and quantity.
 
     What looks like a number is a label if there is such a label, and else an index.
     """
     import torch
 
+    from whybert.heads import LABELS
     from whybert.targets import resolve_each
 
-    def one(name: str) -> int | str:
-        return int(name) if name not in classifier.labels and re.fullmatch(r"[+-]?[0-9]{1,9}", name) else name
+    def one(name: str, labels: Sequence[str] = classifier.labels) -> int | str:
+        return int(name) if name not in labels and re.fullmatch(r"[+-]?[0-9]{1,9}", name) else name
+
+    head = LABELS if target is None and contrast is None else classifier.head
+    if head.has_places:
+        named = [target] if contrast is None else contrast
+        places = tuple(_at_place(head, str(name), one) for name in named)
+        return places[0] if len(places) == 1 else places
 
     found: int | str | tuple[int | str, int | str] | None
     found = None if target is None else one(target)
@@ -146,6 +157,25 @@ def find_target(
     logits = torch.zeros(1, len(classifier.labels))
     resolve_each(found, logits, classifier.labels, quantity, classifier.link)
     return found
+
+
+def _at_place(head: Head, name: str, one: Callable[..., int | str]) -> tuple[Any, Any]:
+    """A place and what is explained there: "Paris:B-LOC", "5:B-LOC", "start:Paris", and what may be left out.
+
+    A colon may be in a word and in a label, so it is one behind which a label stands.
+    """
+    if head.kind == "spans":
+        side, _, word = name.partition(":")
+        return side, one(word, ()) if word else None
+    for colon in re.finditer(":", name):
+        place, found = name[: colon.start()], name[colon.end() :]
+        if place and (found in (*head.labels, "all") or re.fullmatch("[0-9]{1,9}", found)):
+            return one(place, ()), one(found, head.labels)
+    if head.kind == "vocabulary":
+        place, _, found = name.rpartition(":")
+        return (one(place, ()), found) if place and found else (None, name)
+    place, colon_found, found = name.rpartition(":")
+    return (one(place, ()), found) if colon_found and place and found else (one(name, ()), None)
 
 
 def _show(chunks: sinks.Explained, level: Level, top: int | None, stream: TextIO) -> None:
