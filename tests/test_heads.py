@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from tokenizers import AddedToken
 from torch import Tensor, nn
 from transformers import (
@@ -17,11 +18,15 @@ from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForQuestionAnswering,
     AutoModelForTokenClassification,
+    GPT2Config,
+    LlamaConfig,
+    T5Config,
 )
 
 import models
 import tiny
 import whybert
+from whybert.cli.explain import find_target
 from whybert.errors import InputError, TargetError, UnknownNameError, UnsupportedModelError, UsageError
 
 NAMES = ("O", "B-LOC", "I-LOC")
@@ -77,7 +82,7 @@ class Plain(nn.Module):
         self.model, self.kind, self.place = model, kind, place
         self.config = SimpleNamespace(
             id2label=None, problem_type=None, pad_token_id=model.config.pad_token_id,
-            max_position_embeddings=model.config.max_position_embeddings,
+            max_position_embeddings=getattr(model.config, "max_position_embeddings", None),
         )  # fmt: skip
         self.training = False
 
@@ -245,6 +250,58 @@ def test_quantities_are_of_the_place(kind: str, quantity: str) -> None:
         assert books.logit == pytest.approx(torch.tensor(chance, dtype=torch.float64).log().item())
 
 
+def _decoder(kind: str) -> nn.Module:
+    names = dict(enumerate(NAMES[:2] if kind == "GPT2ForQuestionAnswering" else NAMES))
+    common = {
+        "vocab_size": 80,
+        "pad_token_id": 0,
+        "id2label": names,
+        "label2id": {n: i for i, n in names.items()},
+    }
+    configs = {
+        "GPT2": lambda: GPT2Config(
+            **common, n_embd=32, n_layer=2, n_head=2, n_positions=40, initializer_range=0.3,
+        ),
+        "Llam": lambda: LlamaConfig(
+            **common, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=40, initializer_range=0.3,
+        ),
+        "T5Fo": lambda: T5Config(**common, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4),
+    }  # fmt: skip
+    torch.manual_seed(4)
+    model: nn.Module = getattr(transformers, kind)(configs[kind[:4]]())
+    return model.double().eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "target"),
+    [
+        ("GPT2ForTokenClassification", TEXT, ("good", "B-LOC")),
+        ("LlamaForTokenClassification", TEXT, ("good", "B-LOC")),
+        ("T5ForTokenClassification", TEXT, ("good", "B-LOC")),
+        ("GPT2LMHeadModel", TEXT, ("good", "bad")),
+        ("GPT2ForQuestionAnswering", PAIR, ("end", "actors")),
+    ],
+)
+def test_models_that_embed_their_words_themselves(kind: str, text: Any, target: Any) -> None:
+    """Also those that predict the next token: it is read at the token before it."""
+    model, tokenizer = _decoder(kind), tiny.wordpiece()
+    asked = whybert.Classifier(model, tokenizer)
+    found = whybert.explain(asked, text, ["cp_lrp", "attnlrp"], target=target)
+    [row] = asked.tokenize([text])
+    takes = ("input_ids", "attention_mask", "token_type_ids")[: 3 if kind.startswith("GPT2") else 2]
+    inputs = {name: torch.tensor([row.features[name]]) for name in takes}
+    [each] = found["cp_lrp"]
+    place = "end" if isinstance(text, tuple) else each.place.token  # type: ignore[union-attr]
+    plain = Plain(model, asked.head.kind, place)
+    index = asked.head.labels.index(each.target.label) if asked.head.labels else each.target.index
+    expected = whybert.attribute(plain, inputs, ["cp_lrp", "attnlrp"], target=index)
+    for method, attribution in expected.items():
+        torch.testing.assert_close(numbers_of(found[method][0]), attribution.scores[0], rtol=1e-9, atol=1e-12)
+    assert each.completeness is not None
+    assert abs(each.completeness.remainder) < 1e-6
+
+
 # --- words that are taken away -----------------------------------------------------------------------------
 
 
@@ -323,6 +380,63 @@ def test_titles_name_the_place_and_files_keep_it(kind: str, tmp_path: Path) -> N
         assert f"{each.place.name}: " in shown
     assert set(each.to_pandas()["target"]) == {each.explained}
     assert whybert.Explanation.from_dict({**each.to_dict(), "place": None}).explained == each.target.name
+
+
+# --- where models come from --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_folder_is_loaded_with_the_head_that_was_saved(kind: str, tmp_path: Path) -> None:
+    model, tokenizer = made("bert", kind)
+    tiny.save(tmp_path / "model", model, tokenizer)
+    text, target = CASES[kind]
+    loaded = whybert.Classifier.load(tmp_path / "model", dtype="float64")
+    assert type(loaded.model) is type(model)
+    [found] = whybert.explain(loaded, text, "cp_lrp", target=target)
+    [own] = whybert.explain(whybert.Classifier(model, tokenizer), text, "cp_lrp", target=target)
+    assert found.scores == pytest.approx(own.scores)
+
+
+@pytest.mark.parametrize(("task", "kind"), [("token-classification", "tokens"), ("fill-mask", "vocabulary")])
+def test_pipelines_are_taken_apart(task: str, kind: str) -> None:
+    model, tokenizer = made("bert", kind, torch.float32)
+    pipe = transformers.pipeline(task, model=model, tokenizer=tokenizer)
+    text, target = ("a [MASK] film", "bad") if kind == "vocabulary" else (TEXT, ("good", None))
+    [found] = whybert.explain(pipe, text, "attnlrp", target=target)
+    said = pipe(text, targets=["bad"])[0]["score"] if kind == "vocabulary" else pipe(text, ignore_labels=[])
+    if kind == "vocabulary":
+        assert found.probabilities[found.target.index] == pytest.approx(said, rel=1e-4)
+    else:
+        [own] = [each for each in said if each["word"] == "good"]
+        assert (own["entity"], own["score"]) == (found.prediction, pytest.approx(found.probability, rel=1e-4))
+    pipe._preprocess_params = {"tokenizer_kwargs": {"add_special_tokens": False}}
+    with pytest.raises(UsageError, match="tokenizer_kwargs, which would be lost"):
+        whybert.explain(pipe, text, target=target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "target"),
+    [
+        ("tokens", "Paris:B-LOC", ("Paris", "B-LOC")),
+        ("tokens", "5:B-LOC", (5, "B-LOC")),
+        ("tokens", "5:1", (5, 1)),
+        ("tokens", "Paris", ("Paris", None)),
+        ("tokens", "12:30:B-LOC", ("12:30", "B-LOC")),
+        ("tokens", ":", (":", None)),
+        ("tokens", "Paris:all", ("Paris", "all")),
+        ("tokens", "Paris:B-PER", ("Paris", "B-PER")),
+        ("vocabulary", "[MASK]:good", ("[MASK]", "good")),
+        ("vocabulary", "good", (None, "good")),
+        ("vocabulary", ":", (None, ":")),
+        ("spans", "start", ("start", None)),
+        ("spans", "end:Paris", ("end", "Paris")),
+        ("spans", "end:7", ("end", 7)),
+    ],
+)
+def test_targets_on_a_command_line(kind: str, written: str, target: Any) -> None:
+    assert find_target(classifier("bert", kind), written, None) == target
+    both = find_target(classifier("bert", kind), None, (written, written))
+    assert both == (target, target)
 
 
 # --- odd inputs --------------------------------------------------------------------------------------------

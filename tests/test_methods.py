@@ -29,6 +29,7 @@ from whybert import (
     STANDARD,
     InputError,
     NonFiniteError,
+    TargetError,
     UnknownNameError,
     UnsupportedModelError,
     UsageError,
@@ -514,15 +515,15 @@ def test_an_explicit_signature_names_what_it_takes() -> None:
 # --- models ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [BertModel, BertForTokenClassification, BertForMaskedLM, BertForQuestionAnswering],
-)
 @pytest.mark.parametrize("method", ["attnlrp", "lat"])
-def test_models_that_classify_no_sequences(kind: type[nn.Module], method: str) -> None:
-    other = kind(models.configs(num_labels=2)["bert"]).eval()
-    with pytest.raises(UnsupportedModelError, match=f"expected a sequence classifier.*{kind.__name__}"):
-        attribute(other, {"input_ids": torch.tensor([[5, 6, 7]])}, method)
+def test_models_that_classify_no_sequences(method: str) -> None:
+    config = models.configs(num_labels=2)["bert"]
+    ids = {"input_ids": torch.tensor([[5, 6, 7]])}
+    with pytest.raises(UnsupportedModelError, match=r"expected a sequence classifier.*BertModel"):
+        attribute(BertModel(config).eval(), ids, method)
+    for kind in (BertForTokenClassification, BertForMaskedLM, BertForQuestionAnswering):
+        with pytest.raises(TargetError, match=r"says whether|names a word|column"):
+            attribute(kind(config).eval(), ids, method)
 
 
 def test_models_of_another_kind() -> None:

@@ -37,6 +37,7 @@ from whybert.foreign import (
     ForeignModel,
     LogitsLike,
     Point,
+    at_positions,
     is_of_logits,
     kind_of,
     logits_at,
@@ -132,7 +133,10 @@ def made_known(
     where = place_of_logits(asked.output, batch, count) if logits is None else logits
     with failures(module, tensors):
         found = logits_at(asked.output, where)
-    if not is_of_logits(found, batch):
+    seen, shape_of_texts = where, tuple(asked.ids.shape)
+    if (table := at_positions(found, shape_of_texts)) is not None:
+        found, seen = table, lambda output: at_positions(logits_at(output, where), shape_of_texts)
+    elif not is_of_logits(found, batch):
         shape = (
             f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         )
@@ -144,7 +148,7 @@ def made_known(
         module, found, problem_type or getattr(getattr(module, "config", None), "problem_type", None)
     )
     if embedding is None:
-        block: str | Point = asked.point(where)
+        block: str | Point = asked.point(seen)
     else:
         block = _name_of(embedding, module)
         asked.check_block(block)
@@ -155,7 +159,7 @@ def made_known(
         block,
         words,
         where,
-        (*found.shape, 1)[1],
+        1 if found.dim() == 1 else found.shape[-1],
         SimpleNamespace(
             id2label=getattr(config, "id2label", None),
             problem_type=getattr(config, "problem_type", None),
@@ -177,7 +181,7 @@ _INVERSE: Final = {"softmax": "log", "sigmoid": "logit"}
 
 def _check_no_probabilities(module: nn.Module, logits: Tensor, problem_type: str | None) -> None:
     """Raise UnsupportedModelError where probabilities would be made of what are some already."""
-    single = logits.dim() == 1 or logits.shape[1] == 1
+    single = logits.dim() == 1 or logits.shape[-1] == 1
     if problem_type == REGRESSION or (problem_type is None and single):
         return
     step: Any = logits.grad_fn

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from whybert.errors import UnknownNameError, UnsupportedModelError
@@ -188,3 +189,32 @@ def is_of_logits(part: object, batch: int) -> bool:
         and part.dim() in (1, 2)
         and part.shape[0] == batch
     )
+
+
+def logits_in(output: Any) -> Any:
+    """A tensor, its part of the name "logits", or the first of a plain tuple."""
+    parts = parts_of(output)
+    if isinstance(output, Tensor) or "logits" in parts:
+        return parts.get("logits", output)
+    return None if hasattr(output, "to_tuple") else parts.get(0)
+
+
+def table_in(output: Any, shape: tuple[int, ...]) -> Tensor | None:
+    """The numbers (batch, seq, classes) of the positions of texts of that shape, if there are any."""
+    logits = logits_in(output)
+    is_table = isinstance(logits, Tensor) and logits.is_floating_point() and logits.dim() == 3
+    return logits if is_table and logits.shape[:2] == shape else None
+
+
+def spans_in(output: Any, shape: tuple[int, ...]) -> tuple[Tensor, Tensor] | None:
+    """The numbers of an answer's start and of its end at each position, (batch, seq) each."""
+    if isinstance(output, Tensor) or "logits" in (parts := parts_of(output)):
+        return None
+    found = [part for part in parts.values() if is_of_logits(part, shape[0]) and part.shape == shape]
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def at_positions(output: Any, shape: tuple[int, ...]) -> Tensor | None:
+    """Either as one table."""
+    spans = spans_in(output, shape)
+    return table_in(output, shape) if spans is None else torch.stack(spans, -1)

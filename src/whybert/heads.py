@@ -28,7 +28,7 @@ from whybert.errors import (
     WhybertError,
     quoted,
 )
-from whybert.foreign import READ, ForeignModel, is_of_logits, parts_of
+from whybert.foreign import READ, ForeignModel, logits_in, spans_in, table_in
 from whybert.targets import is_all, label_names
 from whybert.words import tokens_of_words
 
@@ -143,9 +143,9 @@ def head_of(model: nn.Module, inputs: Mapping[str, Tensor], tokenizer: Any = Non
     except WhybertError:
         return _head_of_choices(model, inputs)
     ids = inputs["input_ids"]
-    if _spans_of(output, ids.shape) is not None:
+    if spans_in(output, ids.shape) is not None:
         return Head("spans")
-    table = _table_of(output, ids.shape)
+    table = table_in(output, ids.shape)
     if table is None:
         return LABELS
     count = table.shape[-1]
@@ -168,36 +168,13 @@ def _head_of_choices(model: nn.Module, inputs: Mapping[str, Tensor]) -> Head:
         output = _asked(model, _of_one_choice(inputs))
     except WhybertError:
         return LABELS
-    logits = _logits_in(output)
+    logits = logits_in(output)
     is_one = isinstance(logits, Tensor) and logits.shape == (len(inputs["input_ids"]), 1)
     return Head("choices", ("choice",)) if is_one else LABELS
 
 
 def _of_one_choice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor[:, None] if tensor.dim() == 2 else tensor for name, tensor in inputs.items()}
-
-
-def _logits_in(output: Any) -> Any:
-    """A tensor, its part of the name "logits", or the first of a plain tuple."""
-    parts = parts_of(output)
-    if isinstance(output, Tensor) or "logits" in parts:
-        return parts.get("logits", output)
-    return None if hasattr(output, "to_tuple") else parts.get(0)
-
-
-def _table_of(output: Any, shape: torch.Size) -> Tensor | None:
-    """The numbers (batch, seq, classes) of a text's positions; None where there are none."""
-    logits = _logits_in(output)
-    is_table = isinstance(logits, Tensor) and logits.is_floating_point() and logits.dim() == 3
-    return logits if is_table and logits.shape[:2] == shape else None
-
-
-def _spans_of(output: Any, shape: torch.Size) -> tuple[Tensor, Tensor] | None:
-    """The numbers of an answer's start and of its end at each position, (batch, seq) each."""
-    if isinstance(output, Tensor) or "logits" in (parts := parts_of(output)):
-        return None
-    found = [part for part in parts.values() if is_of_logits(part, shape[0]) and part.shape == shape]
-    return (found[0], found[1]) if len(found) == 2 else None
 
 
 # --- reading -----------------------------------------------------------------------------------------------
@@ -216,7 +193,7 @@ def read_at(
     """
     ids = torch.as_tensor(inputs["input_ids"])
     if head.kind == "choices":
-        return _as_read(model, lambda answer, given: _logits_in(answer(**_of_one_choice(given)))), {**inputs}
+        return _as_read(model, lambda answer, given: logits_in(answer(**_of_one_choice(given)))), {**inputs}
     read = torch.zeros(ids.shape, dtype=torch.long)
     if head.kind == "spans":
         mask = torch.as_tensor(inputs.get("attention_mask", torch.ones_like(ids))).cpu()
@@ -249,7 +226,7 @@ def _read_row(answer: _Answer, inputs: dict[str, Tensor]) -> Tensor:
     """The row of the table, (batch, classes), at the position of each text."""
     read = inputs.pop(READ)
     _check_left(bool(read.any(1).all()))
-    table = _table_of(answer(**inputs), read.shape)
+    table = table_in(answer(**inputs), read.shape)
     if table is None:
         raise _changed(read)
     return table[torch.arange(len(read), device=table.device), read.argmax(1)]
@@ -261,7 +238,7 @@ def _read_span(width: int, answer: _Answer, inputs: dict[str, Tensor]) -> Tensor
     Positions are the classes here, so they have to stay what they are.
     """
     read = inputs.pop(READ)
-    found = _spans_of(answer(**inputs), read.shape)
+    found = spans_in(answer(**inputs), read.shape)
     if found is None:
         raise _changed(read)
     columns = torch.arange(read.shape[1], device=read.device)

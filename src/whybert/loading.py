@@ -432,11 +432,11 @@ _AUTO: Final[tuple[tuple[Any, Mapping[str, Any]], ...]] = (
     (AutoModelForMaskedLM, heads.MODEL_FOR_MASKED_LM_MAPPING_NAMES),
     (AutoModelForCausalLM, heads.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
 )
-"""Which of them loads what a configuration says was saved, by the names of classes; the first that knows it."""
+"""Which of them loads what a configuration says was saved: the first that has a class of that name."""
 
 
 def _auto_of(config: Any) -> Any:
-    """The class that loads a model with the head with which it was saved; a classifier where none is known."""
+    """What loads a model with the head with which it was saved; a classifier where none is known."""
     saved_as = set(getattr(config, "architectures", None) or ())
     known = (auto for auto, names in _AUTO if saved_as.intersection(names.values()))
     return next(known, AutoModelForSequenceClassification)

@@ -98,7 +98,7 @@ def flip_command(
                 given,
                 table,
                 masked_lm=masked,
-                to=None if to is None else find_target(classifier, to, None),  # type: ignore[arg-type]
+                to=None if to is None else find_target(classifier, to, None),
                 most_words=most_words,
                 top=top,
                 budget=budget,
