@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import models
-from whybert import TargetError, UnknownNameError, UsageError, attribute
-from whybert.targets import ResolvedTarget, label_names, resolve
+import tiny
+from whybert import Classifier, TargetError, UnknownNameError, UsageError, attribute, explain
+from whybert.targets import ResolvedTarget, label_names, resolve, several
 
 LABELS = ("negative", "Neutral", "positive")
 # Row 0 predicts 1, row 1 predicts 0, row 2 predicts 2.
@@ -190,3 +191,61 @@ def test_numbers_of_other_packages(target: Any, index: list[int] | None) -> None
 def test_arrays_that_are_no_targets(target: Any) -> None:
     with pytest.raises(TargetError):
         resolve(target, LOGITS, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ({"positive", "negative"}, [0, 2]),
+        (frozenset({2, "NEUTRAL", 1}), [1, 2]),
+        ({("positive", "negative"), "positive", 0}, [0, 2, (2, 0)]),
+        ({"neutral"}, [1]),
+        ("all", [0, 1, 2]),
+        (None, None),
+        (1, None),
+        (["positive", 0, None], None),
+    ],
+)
+def test_a_set_is_several_classes_of_each_row(target: Any, expected: Any) -> None:
+    assert several(target, LABELS) == expected
+
+
+@pytest.mark.parametrize("target", [set(), {None}, {"all", 1}, {"none of them"}, {7}, {(1, 1)}])
+def test_sets_that_are_no_targets(target: Any) -> None:
+    with pytest.raises((TargetError, UnknownNameError)):
+        several(target, LABELS)
+
+
+def test_a_set_in_one_pass_is_its_classes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.shared_model("bert")
+    batch = models.inputs(model)
+    calls = []
+    forward = type(model).forward
+    monkeypatch.setattr(type(model), "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    found = attribute(model, batch, "cp_lrp", {2, (1, 0)})
+    assert len(calls) == 1
+    for place, target in enumerate([(1, 0), 2]):
+        alone = attribute(model, batch, "cp_lrp", target)
+        torch.testing.assert_close(found.scores[place::2], alone.scores, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(found.output[place::2], alone.output)
+    with pytest.raises(TargetError, match="entropy"):
+        attribute(model, batch, "gi", {0, 1}, quantity="entropy")
+    with pytest.raises(TargetError, match="margin"):
+        attribute(model, batch, "gi", {0, (1, 2)}, quantity="margin")
+
+
+@pytest.mark.parametrize("long", ["truncate", "windows"])
+def test_several_labels_of_a_multi_label_classifier(long: str) -> None:
+    tokenizer = tiny.wordpiece()
+    names = {0: "joy", 1: "anger", 2: "fear"}
+    model = tiny.bert(tokenizer, id2label=names, problem_type="multi_label_classification")
+    classifier = Classifier(model, tokenizer, max_length=8)
+    texts = ["a film", "the film was good and the actors were great"]
+    found = explain(classifier, texts, "cp_lrp", {"fear", "joy"}, long=long)
+    assert [each.target.label for each in found] == ["joy", "fear"] * 2
+    for place, label in enumerate(["joy", "fear"]):
+        alone = explain(classifier, texts, "cp_lrp", label, long=long)
+        for one, other in zip(found[place::2], alone, strict=True):
+            assert one.scores == pytest.approx(other.scores, rel=1e-4, abs=1e-6)
+            assert one.completeness is not None
+            assert one.completeness.logit == pytest.approx(one.logits[one.target.index], abs=1e-5)

@@ -22,13 +22,12 @@ from whybert.methods import METHODS, Method, Question, create_all
 from whybert.methods.base import reduce_hidden
 from whybert.methods.question import Change, Prepared
 from whybert.targets import (
-    ALL,
     ResolvedTarget,
     TargetLike,
-    is_all,
     label_names,
     per_row,
     resolve_each,
+    several,
 )
 
 Kept = TypeVar("Kept")
@@ -62,7 +61,8 @@ class Attribution:
         heads: (batch, layers, heads), the relevance of what each head hands on, over all positions.  None
             unless they are asked for.
 
-    For the target "all" each row is there once for each class, row b * labels + c being class c of text b.
+    For a set of classes, or "all", each row is there once for each, row b * classes + c being the c-th of
+    text b.
     """
 
     scores: Tensor
@@ -147,7 +147,8 @@ def attribute(
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share one forward pass.
         target: None (the predicted class of each row), a class as an int or a label, a tuple `(a, b)` for
-            logit[a] - logit[b], or a list with one of these a row; or "all" for every class of each row.
+            logit[a] - logit[b], or a list with one of these a row; or a set of them for several of each
+            row, or "all" for every class.
         embedding, logits: where a model of your own embeds its tokens and returns its logits, see
             `Classifier`.
         tokenizer: for methods that replace or take away tokens; it says which ids are the mask's, padding's
@@ -200,8 +201,8 @@ def _read(
     )
     model, tensors = read_at(head, model, tensors, places)
     targets = [each.target for each in places]
-    is_one = listed is None and is_all(asked[0][1], head.labels)
-    return model, tensors, ALL if is_one else targets, head.labels or None
+    is_each = listed is None and several(asked[0][1], head.labels) is not None
+    return model, tensors, asked[0][1] if is_each else targets, head.labels or None
 
 
 def attribute_all(
@@ -232,7 +233,7 @@ def attribute_each(
     layers: bool = False,
     heads: bool = False,
 ) -> list[Kept]:
-    """What is kept of the answers to each target, one or, for "all", one a class.
+    """What is kept of the answers to each target, one or, for a set or "all", one a class.
 
     All are from one forward pass; what a class needed beside what is kept is gone before the next.
 

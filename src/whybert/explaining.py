@@ -30,7 +30,7 @@ from whybert.explanation import Completeness, Explanation, Explanations, Place, 
 from whybert.heads import LABELS, At, Head, chosen, in_batch, names_of, places_of, read_at
 from whybert.methods import Method, create_all
 from whybert.progress import Progress, reported, silent
-from whybert.targets import Link, TargetLike, check_quantity, is_all, per_row
+from whybert.targets import Link, TargetLike, check_quantity, per_row, several
 from whybert.texts import check_rows, normalise_texts
 from whybert.windows import Reading, Readings
 
@@ -98,8 +98,8 @@ def explain(
             these, which then share each forward pass.
         target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
             logit[a] - logit[b], or a list with one of these for each text; Series of pandas must have the
-            index of the texts, if these have one.  "all" explains every class of each text, unless a label
-            is called so.
+            index of the texts, if these have one.  A set explains several classes or differences of each
+            text, and "all" every class, unless a label is called so.
         batch_size: texts, or windows of them, in one forward pass.
         long: how texts are read that are longer than the classifier's `max_length`: "truncate" reads their
             beginning; "windows" all of them, cut into windows.  The logits, scores and books of the whole are
@@ -113,9 +113,9 @@ def explain(
         options: of the method, see `attribute`.
 
     Returns:
-        `Explanations`, a list of one `Explanation` a text, in order, and for the target "all" of one for each
-        class of the first text, then of the second; for several methods a dict of such lists by spec, see
-        `attribute`.
+        `Explanations`, a list of one `Explanation` a text, in order, and for a set or "all" of one for each
+        class of the first text, in the order of the labels, then of the second; for several methods a dict
+        of such lists by spec, see `attribute`.
 
     Raises:
         InputError: a text that cannot be encoded.
@@ -169,7 +169,7 @@ def explain_batches(
 ) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
     """`explain` batch by batch, for callers that show progress: indices into `texts`, and by spec.
 
-    For the target "all" the index of a text is there once for each class, in the order of the labels.
+    For a set or "all" the index of a text is there once for each class, in the order of the labels.
 
     Batches hold texts of like length, so they come out of order.  Where the target of a text in windows is
     the predicted class, its windows are one batch; if they are more than a batch holds, they have a forward
@@ -209,8 +209,8 @@ def _explained(
     if each_text is None or head.has_places:
         for _, each in asked:
             check_quantity(quantity, each, labels, _link(classifier, head))
-    every_class = each_text is None and is_all(asked[0][1], labels)
-    classes = len(labels) if every_class else 1
+    named = several(asked[0][1], labels) if each_text is None else None
+    classes = 1 if named is None else len(named)
     if head.has_places and long == "windows":
         raise UsageError(
             f"{classifier.name} answers at each position, and a word that several windows hold has several "
@@ -231,7 +231,17 @@ def _explained(
         for index, found in zip(indices, logits, strict=True):
             targets[index] = readings.texts[index].predicted(found)
     answers = _answers(
-        classifier, head, readings, methods, targets, places, every_class, batch_size, quantity, layers, heads
+        classifier,
+        head,
+        readings,
+        methods,
+        targets,
+        places,
+        None if named is None else asked[0][1],
+        batch_size,
+        quantity,
+        layers,
+        heads,
     )
     for indices, parts in readings.gathered(answers, progress):
         rows = [
@@ -278,7 +288,7 @@ def _answers(
     methods: Sequence[Method],
     targets: Sequence[Any],
     places: Sequence[At],
-    every_class: bool,
+    each_class: Any,
     batch_size: int,
     quantity: str,
     layers: bool,
@@ -286,7 +296,8 @@ def _answers(
 ) -> Iterator[tuple[tuple[int, ...], list[dict[str, list[_Answer]]]]]:
     """What the methods find for the parts of the texts, by their indices in `Readings.rows`: by spec a list.
 
-    every_class: whether the list has an answer for each class, or one for the text's target.
+    each_class: a target of several classes, of which the list has an answer for each; None for the texts'
+        own targets, of which it has one.
     """
     units: list[tuple[int, ...]] = []
     for _, group in groupby(range(len(readings.places)), lambda index: readings.places[index][0]):
@@ -328,7 +339,7 @@ def _answers(
                 model,
                 inputs,
                 methods,
-                "all" if every_class else wanted,
+                wanted if each_class is None else each_class,
                 numbers,
                 quantity=quantity,
                 tokenizer=classifier.tokenizer,

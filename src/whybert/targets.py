@@ -15,9 +15,10 @@ from torch.nn.functional import logsigmoid
 
 from whybert.errors import InputError, TargetError, UnknownNameError, quoted
 
-TargetLike: TypeAlias = "int | str | tuple[int | str, int | str] | Sequence[Any] | Tensor | None"
+TargetLike: TypeAlias = "int | str | tuple[int | str, int | str] | Sequence[Any] | Set[Any] | Tensor | None"
 """None (the predicted class), a class by index or label, `(a, b)` for the difference of two, or a list with
-one of these for each row; or "all" for each class in turn, unless a label has that name."""
+one of these for each row; or several of each row: a set of classes and differences, or "all" for each class,
+unless a label has that name."""
 
 Link: TypeAlias = Literal["softmax", "sigmoid", "identity"]
 """How logits become probabilities: all together, each by itself, or not at all (a regression)."""
@@ -177,6 +178,27 @@ def is_all(target: TargetLike, labels: Sequence[str]) -> bool:
     return isinstance(target, str) and target.casefold() == ALL and ALL not in map(str.casefold, labels)
 
 
+def several(target: TargetLike, labels: Sequence[str]) -> list[int | tuple[int, int]] | None:
+    """The classes and differences of each row where one target means several, in the order of the labels.
+
+    Raises:
+        TargetError: it is a set of none, or of what is no class.
+        UnknownNameError: there is no such label.
+    """
+    if is_all(target, labels):
+        return list(range(len(labels)))
+    if not isinstance(target, Set):
+        return None
+    if not target or any(each is None or is_all(each, labels) for each in target):
+        raise TargetError(
+            f"expected a set of classes, which are each explained, found {quoted(target)}; name them, or say "
+            "'all'"
+        )
+    found = {_resolve_row(each, 0, len(labels), labels) for each in target}
+    ordered = sorted(found, key=lambda each: (each[0], -1 if each[1] is None else each[1]))
+    return [first if second is None else (first, second) for first, second in ordered]
+
+
 def resolve_each(
     target: TargetLike | ResolvedTarget,
     logits: Tensor,
@@ -184,13 +206,18 @@ def resolve_each(
     quantity: str = "logit",
     link: Link = "softmax",
 ) -> list[ResolvedTarget]:
-    """`resolve`, and for "all" one target for each class; what is resolved already stays so."""
+    """`resolve`, and one target for each of `several`; what is resolved already stays so."""
     if isinstance(target, ResolvedTarget):
         return [target]
-    if not is_all(target, labels):
+    classes = several(target, labels)
+    if classes is None:
         return [resolve(target, logits, labels, quantity, link)]
     check_quantity(quantity, target, labels, link)
-    return [resolve(each, logits, labels, quantity, link) for each in range(logits.shape[-1])]
+    found = [resolve(each, logits, labels, quantity, link) for each in classes]
+    none = torch.full_like(found[0].index, -1)
+    if all(each.against is None for each in found):
+        return found
+    return [replace(each, against=none) if each.against is None else each for each in found]
 
 
 def check_quantity(quantity: str, target: TargetLike, labels: Sequence[str], link: Link) -> None:
@@ -206,10 +233,13 @@ def check_quantity(quantity: str, target: TargetLike, labels: Sequence[str], lin
     if link not in found.links:
         reason = "labels do not exclude one another" if link == "sigmoid" else "answers are numbers"
         raise TargetError(f"the model has no {quantity}: its {reason}; use quantity='logit'")
-    if not found.contrasts and isinstance(target, tuple):
+    is_contrast = [isinstance(each, tuple) for each in (target if isinstance(target, Set) else (target,))]
+    if not found.contrasts and any(is_contrast):
         raise TargetError(f"a contrast of two classes has no {quantity}; use quantity='logit', or one class")
-    if quantity == "entropy" and is_all(target, labels):
-        raise TargetError("the entropy is one number of all classes together; leave target='all' out")
+    if quantity == "entropy" and (is_all(target, labels) or isinstance(target, Set)):
+        raise TargetError(
+            f"the entropy is one number of all classes together; leave target={quoted(target)} out"
+        )
 
 
 def resolve(
@@ -369,7 +399,7 @@ def per_row(target: TargetLike, count: int, what: str) -> list[Any] | None:
     Raises:
         TargetError: it is something else, or of another length.
     """
-    if target is None or isinstance(target, str | tuple | int):
+    if target is None or isinstance(target, str | tuple | int | Set):
         return None
     rows: Any = target
     if hasattr(rows, "tolist"):  # of torch, NumPy or pandas
@@ -387,7 +417,7 @@ def per_row(target: TargetLike, count: int, what: str) -> list[Any] | None:
         rows = [(row[0] if row[1:] == [-1] else tuple(row)) if isinstance(row, list) else row for row in rows]
     if hasattr(rows, "__index__"):
         return None
-    if not isinstance(rows, Iterable) or isinstance(rows, bytes | Mapping | Set) or hasattr(rows, "columns"):
+    if not isinstance(rows, Iterable) or isinstance(rows, bytes | Mapping) or hasattr(rows, "columns"):
         raise TargetError(
             "expected a target that is None, an int, a label, a tuple (a, b) or a list with one a row, "
             f"found {type(target).__name__}"
@@ -396,7 +426,7 @@ def per_row(target: TargetLike, count: int, what: str) -> list[Any] | None:
     if len(listed) != count:
         raise TargetError(
             f"expected one target for each of the {count} {what}, found {len(listed)}; "
-            "a contrast of two classes is a tuple (a, b)"
+            "a contrast of two classes is a tuple (a, b), and several classes of each are a set {a, b}"
         )
     return listed
 
