@@ -430,6 +430,20 @@ SPELLINGS["linear"] = {
     "F.conv2d": three(
         lambda layer, x: F.conv2d(x.mT[..., None], layer.kernel[..., None], layer.bias)[..., 0].mT
     ),
+    "F.conv1d of kernel 3": three(
+        lambda layer, x: F.conv1d(x.mT, F.pad(layer.kernel, (1, 1)), layer.bias, padding=1).mT
+    ),
+    "F.conv1d in two groups": three(
+        lambda layer, x: (
+            F.conv1d(torch.cat([x, x], -1).mT, torch.cat([layer.kernel, layer.kernel]), groups=2).mT[
+                ..., : len(layer.bias)
+            ]
+            + layer.bias
+        )
+    ),
+    "F.conv_transpose1d": three(
+        lambda layer, x: F.conv_transpose1d(x.mT, layer.kernel.transpose(0, 1), layer.bias).mT
+    ),
     "slice of rows": lambda layer, x: F.linear(x, layer.larger[3:-3], layer.bias),
     "slice of rows @": lambda layer, x: x @ layer.larger[3:-3].T + layer.bias,
     "narrow @": lambda layer, x: x @ layer.larger.narrow(0, 3, len(layer.bias)).mT + layer.bias,
@@ -714,6 +728,9 @@ SPELLINGS["scores"] = {
     "baddbmm": lambda q, k: torch.baddbmm(
         q.new_zeros(1, 1, 1), _fold(q), _fold(k).mT, beta=0, alpha=SCALE
     ).view(*q.shape[:3], -1),
+    "baddbmm, and a constant": lambda q, k: torch.zeros(
+        q.shape[0] * q.shape[1], 1, k.shape[2], dtype=q.dtype
+    ).add(0.5).baddbmm(batch1=_fold(q), batch2=_fold(k).mT, beta=2, alpha=SCALE).view(*q.shape[:3], -1),
     "baddbmm of empty": lambda q, k: torch.baddbmm(
         torch.zeros(q.shape[0] * q.shape[1], q.shape[2], k.shape[2], dtype=q.dtype),
         _fold(q), _fold(k).mT, beta=1, alpha=SCALE,
@@ -1637,6 +1654,56 @@ SPELLINGS["identity"] = {
     "tril + triu": lambda x: x.tril() + x.triu(1),
     "diagonal": lambda x: torch.diag_embed(x).diagonal(dim1=-2, dim2=-1),
     "real": lambda x: torch.view_as_real(torch.complex(x, x))[..., 0],
+    "fft": lambda x: torch.fft.ifft(torch.fft.fft(x, dim=1), dim=1).real,
+    "fft of both": lambda x: torch.real(torch.fft.ifftn(torch.fft.fftn(x, dim=(1, 2)), dim=(1, 2))),
+    "rfft": lambda x: torch.fft.irfft(torch.fft.rfft(x, dim=-1), n=x.shape[-1], dim=-1),
+    "complex": lambda x: torch.view_as_real(
+        torch.view_as_complex(x.unflatten(-1, (-1, 2))) * torch.polar(x.new_ones(4), x.new_zeros(4))
+    ).flatten(-2),
+    "plus a complex number": lambda x: (torch.complex(x, 2 * x) + torch.complex(x.new_ones(1), x)).real - 1.0,
+    "mul_ and div_": lambda x: x.clone().mul_(2.0).div_(x.new_full((HIDDEN,), 2.0)),
+    "add_ a number": lambda x: x.clone().add_(1.0) - 1.0,
+    "sub_ with alpha": lambda x: x.clone().sub_(x.new_full((HIDDEN,), 0.5), alpha=2) + 1.0,
+    "added to ones": lambda x: x.new_ones(x.shape).add_(x) - 1.0,
+    "masked_fill_ of a number": lambda x: _refilled(x, lambda y, at: y.masked_fill_(at, 0.5)),
+    "masked_fill of a number": lambda x: _refilled(x, lambda y, at: y.masked_fill(at, 0.5)),
+    "where of a number": lambda x: _refilled(x, lambda y, at: torch.where(at, 0.5, y)),
+    "where of a tensor": lambda x: _refilled(x, lambda y, at: torch.where(at, torch.full_like(y, 0.5), y)),
+    "index_fill": lambda x: _refilled(x, lambda y, at: y.index_fill(1, torch.tensor([1]), 0.5)),
+    "index_fill_": lambda x: _refilled(x, lambda y, at: y.index_fill_(1, torch.tensor([1]), 0.5)),
+    "index put of a number": lambda x: _refilled(x, lambda y, at: _written(y, at)),
+    "index_put_": lambda x: _refilled(x, lambda y, at: y.index_put_((at,), torch.tensor(0.5, dtype=x.dtype))),
+    "index_put": lambda x: _refilled(x, lambda y, at: y.index_put((at,), torch.tensor(0.5, dtype=x.dtype))),
+    "fill_ of a part": lambda x: _refilled(x, lambda y, at: (y[:, 1].fill_(0.5), y)[1]),
+    "scatter_ of a number": lambda x: _refilled(
+        x, lambda y, at: y.scatter_(1, torch.ones(len(x), 1, HIDDEN, dtype=torch.long), 0.5)
+    ),
+    "into a constant": lambda x: _refilled(
+        x, lambda y, at: torch.full_like(y, 0.5).masked_scatter(~at, y[~at])
+    ),
+    "into a constant, in place": lambda x: _refilled(x, lambda y, at: _into(torch.full_like(y, 0.5), y)),
+    "into a part of a constant": lambda x: _refilled(
+        x, lambda y, at: _into_parts(torch.full_like(y, 0.5), y)
+    ),
+    "index_copy_": lambda x: torch.zeros_like(x).index_copy_(1, torch.arange(x.shape[1]), x),
+    "index_add_": lambda x: torch.ones_like(x).index_add_(1, torch.arange(x.shape[1]), x) - 1.0,
+    "scatter_add_": lambda x: torch.ones_like(x).scatter_add_(
+        1, torch.arange(x.shape[1])[None, :, None].expand(x.shape), x
+    ) - 1.0,
+    "select_scatter": lambda x: torch.select_scatter(x.clone(), x[:, 1], 1, 1),
+    "F.unfold": lambda x: F.unfold(x[:, None], (1, HIDDEN)).mT,
+    "F.fold": lambda x: F.fold(x.mT, (x.shape[1], HIDDEN), (1, HIDDEN))[:, 0],
+    "depthwise conv1d": lambda x: F.conv1d(
+        x.mT, F.pad(x.new_ones(HIDDEN, 1, 1), (1, 1)), x.new_ones(HIDDEN), padding=1, groups=HIDDEN
+    ).mT - 1.0,
+    "plus a new tensor": lambda x: x + x.new_tensor([1.0] * HIDDEN) - 1.0,
+    "depthwise conv2d": lambda x: F.conv2d(
+        x[:, None], F.pad(x.new_ones(1, 1, 1, 1), (1, 1, 1, 1)), x.new_ones(1), padding=1
+    )[:, 0] - 1.0,
+    "avg_pool1d": lambda x: F.avg_pool1d(x.mT.repeat_interleave(2, -1), 2).mT,
+    "flip of a sum": lambda x: (x.fliplr() + x.flip(1)).flip(1) / 2,
+    "diff": lambda x: torch.cat([x[:, :1], x.diff(dim=1)], 1).cumsum(1),
+    "lerp of itself": lambda x: torch.lerp(x, x.new_ones(HIDDEN), 0.5) * 2 - 1.0,
     "new slices": lambda x: _slices(x),
     "copy_": lambda x: torch.empty_like(x).copy_(x),
     "unpadded": lambda x: _unpadded(x),
@@ -1682,6 +1749,28 @@ def _set_in_place(x: Tensor) -> Tensor:
     for row in range(len(x)):
         y[row] = x[row]
     y.masked_fill_(torch.zeros_like(y, dtype=torch.bool), 0.0)
+    return y
+
+
+def _refilled(x: Tensor, fill: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """x, after the second position was given up for 0.5 by `fill`, and put back."""
+    at = (torch.arange(x.shape[1]) == 1)[None, :, None].expand(x.shape)
+    return fill(x.clone(), at) + (x - 0.5) * at
+
+
+def _written(y: Tensor, at: Tensor) -> Tensor:
+    y[at] = 0.5
+    return y
+
+
+def _into(y: Tensor, x: Tensor) -> Tensor:
+    y[:, 0], y[:, 2:] = x[:, 0], x[:, 2:]
+    return y
+
+
+def _into_parts(y: Tensor, x: Tensor) -> Tensor:
+    for part, own in ((y[:, :1], x[:, :1]), (y[:, 2:], x[:, 2:])):
+        part.copy_(own)
     return y
 
 

@@ -80,10 +80,8 @@ def operands_of(
     None for one of more or fewer operands.
     """
     if func is torch.einsum:
-        equation, *listed = args
-        if len(listed) == 1 and isinstance(listed[0], list | tuple):
-            listed = list(listed[0])
-        if not isinstance(equation, str) or len(listed) != 2:
+        equation, listed = contractions.einsum_terms(args) or ("", [])
+        if len(listed) != 2:
             return None
         a, b = listed
         return a, b, lambda a, b: func(equation, a, b), contractions.einsum(equation, a, b)
@@ -119,6 +117,8 @@ def moves_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tens
     y = next(tensors_in(result), x)
     if func in ops.FOLDING:
         return False
+    if func in ops.FLIPS:
+        return True
     if y.shape[:1] != x.shape[:1]:
         return True
     if func in ops.MOVING:

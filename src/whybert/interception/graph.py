@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, Final
 
 from torch import Tensor
@@ -18,7 +19,11 @@ KNOWN_NODES: Final = frozenset(
     Clone Copy CopySlices ToCopy To Contiguous Squeeze Unsqueeze Unflatten Flatten Slice Select Narrow Index
     IndexSelect IndexPut Gather Chunk Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind Cat Stack
     MaskedFill Where Detach ConstantPadNd Fill Zero FillDiagonal IndexFill IndexCopy IndexAdd Scatter
-    ScatterAdd AvgPool2D Topk Sort Kthvalue Max Min RepeatInterleave ViewAsComplex ViewAsReal GroupedMm
+    ScatterAdd AvgPool2D Topk Sort Kthvalue Max Min RepeatInterleave GroupedMm AdaptiveAvgPool1D
+    AdaptiveAvgPool2D Col2Im Complex Conj ConjPhysical CopyBackwards Cumsum DiagEmbed Diagonal
+    DiagonalScatter FftC2C FftC2R FftR2C Flip Im2Col MaskedScatter MaskedSelect PixelShuffle PixelUnshuffle
+    Roll Rot90 SelectScatter SliceScatter Take Trace Tril Triu Unfold UpsampleLinear1D UpsampleNearest1D
+    UpsampleNearest2D UpsampleBilinear2D ViewAsComplex ViewAsReal
     """.split()  # noqa: SIM905 - a list literal would be one name a line
 )
 # Fused attention goes by its kernel, such as "ScaledDotProductFlashAttentionForCpu": its name begins so.
@@ -34,13 +39,20 @@ NODES_BY_KIND: Final = {
 NODES_WITHOUT_DERIVATIVE: Final = frozenset({"WarnNotImplemented", "NotImplemented", "Error", "DelayedError"})
 
 
-def nodes_of(root: Any, known: Container[Any] = ()) -> Iterator[Any]:
-    """Every node of autograd's graph below `root`, once, the nearest first; what is known is passed over."""
+def nodes_of(
+    root: Any,
+    known: Container[Any] = (),
+    below: Callable[[Any], Iterable[tuple[Any, int]]] = attrgetter("next_functions"),
+) -> Iterator[Any]:
+    """Every node of autograd's graph below `root`, once, the nearest first; what is known is passed over.
+
+    below: the edges of a node that are followed.
+    """
     waiting, seen = deque([] if root in known else [root]), {root}
     while waiting:
         node = waiting.popleft()
         yield node
-        for following, _ in node.next_functions:
+        for following, _ in below(node):
             if following is not None and following not in seen and following not in known:
                 seen.add(following)
                 waiting.append(following)

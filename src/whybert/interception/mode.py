@@ -44,6 +44,7 @@ from whybert.interception.notes import (
     CHOSEN,
     DESCENT,
     GATE,
+    INSIDE,
     LINEAR,
     LOST,
     RECIPROCAL,
@@ -72,6 +73,7 @@ _MASK: Final = 1e4  # what is added or filled in to mask attention scores is lar
 
 _KNOWN: Final[frozenset[Any]] = (
     ops.STRUCTURAL
+    | ops.MIXING
     | ops.LINEAR
     | ops.STRIDED
     | ops.IN_PLACE_SUMS
@@ -85,6 +87,20 @@ _ASIDE: Final = (
     "the model looks up its words once more, behind its embedding block, so all scores would leave out what "
     "comes of that; let it take them from the output of that block"
 )
+
+
+# The parameters of functions that add a product.
+_ADDED: Final = {
+    "addmm": ("input", "mat1", "mat2"),
+    "addmv": ("input", "mat", "vec"),
+    "baddbmm": ("input", "batch1", "batch2"),
+}
+
+
+def _is_in_place(func: Any) -> bool:
+    """Whether a function changes its first argument, by the names that torch has for such."""
+    name: str = getattr(func, "__name__", "")
+    return bool(re.fullmatch(r"__i\w+__|__setitem__|__set__|(?!__).*[^_]_", name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +155,7 @@ class Interception(TorchFunctionMode):
         self.sub_layers = SubLayers(sub_layers)
         self._tables = tuple(part for composite in self.composites for part in composite.parts)
         self.sites = Sites(inside or any(isinstance(c, Mixed) and c.by_depth for c in self.composites))
-        self._loses = False
+        self._loses = self._records = False
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
         self._inputs, self._words = {id(tensor) for tensor in inputs}, words
@@ -217,7 +233,11 @@ class Interception(TorchFunctionMode):
         if func in ops.WRITTEN:
             with self:
                 return ops.WRITTEN[func](*args, **kwargs)
-        sources = args[:1] if func in ops.SHAPED_BY_ANOTHER else (args, kwargs)
+        if self._records:
+            args, kwargs = mapped(args, self._recorded), mapped(kwargs, self._recorded)
+        sources: Any = args[:1] if func in ops.SHAPED_BY_ANOTHER else (args, kwargs)
+        if func in ops.TYPED_BY_ANOTHER:
+            sources = (args[1:], kwargs)
         given = [tensor for tensor in tensors_in(sources) if tensor.requires_grad]
         name = self._lost_among(tensors_in(sources))  # before the call, which may change them in place
         if not given:
@@ -236,6 +256,13 @@ class Interception(TorchFunctionMode):
             raise self._lost(f"{name_of(func)} with out=")
         if name is not None and torch.is_grad_enabled():
             raise self._lost(name)
+        if self._closed is not None and not torch.is_grad_enabled() and not _is_in_place(func):
+            return self._record(func, args, kwargs)
+        return self._answer(func, args, kwargs)
+
+    def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a call of what is tracked."""
+        given = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
         scores = self.trace.scores_among(func, given)
         depths = self.sub_layers.depths_of(tensor for tensor in given if self.tracked(tensor))
         handler = self._handlers.get(func) if torch.is_grad_enabled() else None
@@ -251,6 +278,44 @@ class Interception(TorchFunctionMode):
         ):  # None: x[...] = y
             note(tensor, SCORES, scores | (noted(tensor, SCORES) or frozenset()))
         return output
+
+    def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a call where no gradient is recorded, with a note of the same that has its graph.
+
+        So it is inside the forward of an `autograd.Function`, whose operations say what it computes: where
+        its result comes back with a derivative of its own, these stand in for it in sweeps by rules.
+        """
+        try:
+            with torch.enable_grad():
+                output = self._answer(func, args, kwargs)
+        except UnsupportedOperationError:
+            return self._answer(func, args, kwargs)
+        given = list(tensors_in((args, kwargs)))
+
+        def plain(tensor: Tensor) -> Tensor:
+            if not tensor.requires_grad or any(tensor is each for each in given):
+                return tensor
+            self._records = True
+            bare = tensor.detach()
+            self._lose(func, name_of(func), [bare])
+            return note(bare, INSIDE, tensor)
+
+        return mapped(output, plain)
+
+    def _recorded(self, tensor: Tensor) -> Tensor:
+        """What was noted of a tensor by `_record`, where it may stand in for it."""
+        inside: Tensor | None = noted(tensor, INSIDE)
+        if inside is None or (torch.is_grad_enabled() and not tensor.requires_grad):
+            return tensor
+        if not torch.is_grad_enabled():
+            return inside
+        either = applied(lrp.Either, tensor, inside, self.sweep)
+        setattr(either, DESCENT, self.sweep)
+        return either
+
+    def seen(self, output: Tensor) -> Tensor:
+        """The model's output, as what follows it would see it."""
+        return self._recorded(output) if self._records and torch.is_grad_enabled() else output
 
     def _embed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Still in the embedding block: nothing above it is asked for."""
@@ -333,7 +398,8 @@ class Interception(TorchFunctionMode):
         """
         given = list(tensors_in(sources))
         if self._has_rule("linear"):
-            is_weight = any(self._is_weight(tensor) for tensor in given)
+            # of numbers that come from elsewhere it is not known
+            is_weight = func in ops.TYPED_BY_ANOTHER or any(self._is_weight(tensor) for tensor in given)
             for tensor in tensors_in(output):
                 if not any(tensor is other for other in given):  # x.contiguous() may be the model's own x
                     setattr(tensor, WEIGHT, (self.sweep, is_weight))
@@ -399,6 +465,7 @@ class Interception(TorchFunctionMode):
             use(ops.SOFTMAXES, kind._softmax)
             use(ops.STRUCTURAL, kind._structural)
             use(ops.LINEAR, kind._structural)
+            use(ops.MIXING, kind._structural)
             use(ops.CONTRACTIONS, kind._contraction)
             use(ops.ADDED_PRODUCTS, kind._added_product)
             use(ops.GROUPED_PRODUCTS, kind._grouped_product)
@@ -419,6 +486,7 @@ class Interception(TorchFunctionMode):
             use(ops.INNER_FUNCTIONS, kind._inner_function)
             use(ops.RECIPROCALS, kind._reciprocal)
             use(ops.IN_PLACE_PRODUCTS, kind._in_place_product)
+            use(ops.RESTATED, kind._restated)
         return used
 
     def _has_rule(self, kind: str) -> bool:
@@ -436,7 +504,7 @@ class Interception(TorchFunctionMode):
         allowed = KNOWN_NODES | {
             node for kind, nodes in NODES_BY_KIND.items() if not self._has_rule(kind) for node in nodes
         }
-        for node in nodes_of(logits.grad_fn):
+        for node in nodes_of(logits.grad_fn, below=self._by_rules):
             name = re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
             if name in NODES_WITHOUT_DERIVATIVE:
                 raise UnsupportedOperationError(
@@ -446,6 +514,11 @@ class Interception(TorchFunctionMode):
                 continue
             if name not in allowed and not name.startswith(tuple(allowed.intersection(FUSED_ATTENTION))):
                 raise UnsupportedOperationError(node.name(), self._name())
+
+    def _by_rules(self, node: Any) -> Any:
+        """The edges below a node that a sweep by rules follows."""
+        own = self._closed is not None and getattr(node, "_forward_cls", None) is lrp.Either
+        return node.next_functions[1:] if own else node.next_functions
 
     # --- linear layers, LayerNorm, convolutions ------------------------------------------------------
 
@@ -476,7 +549,7 @@ class Interception(TorchFunctionMode):
 
     def _offset(self, y: Tensor, constant: Tensor | None) -> Tensor:
         """y, to which the constant was added, with the constant in the books."""
-        if self.books is None or constant is None or not y.requires_grad or not constant.is_floating_point():
+        if self.books is None or constant is None or not y.requires_grad or constant.dtype == torch.bool:
             return y
         return self._entered(y, constant.detach(), y.clone)
 
@@ -490,7 +563,8 @@ class Interception(TorchFunctionMode):
         """A sum of products: a linear layer if one operand is a constant, else a product of activations."""
         found = operands_of(func, args, kwargs)
         if found is None:
-            return self._refuse(func, args, kwargs)
+            several = contractions.einsum_terms(args) if func is torch.einsum else None
+            return self._refuse(func, args, kwargs) if several is None else self._several(func, *several)
         a, b, call, axes = found
         if axes is None or axes.result[:1] != (axes.first if self.tracked(a) else axes.second)[:1]:
             self.sweep.is_moved = True
@@ -523,6 +597,35 @@ class Interception(TorchFunctionMode):
         if noted(weights, ATTENTION) is None or not is_constant or not y.requires_grad:
             return y
         return cast(Tensor, self._carried([weights], applied(lrp.Weighed, y, self.books, self.sweep)))
+
+    def _several(self, func: Any, equation: str, operands: list[Tensor]) -> Any:
+        """An einsum of one operand, or of three and more: linear in each of them.
+
+        With two that are tracked it is a product of two activations; of more the shares are not known.
+        """
+        places = [place for place, operand in enumerate(operands) if self.tracked(operand)]
+        tracked = [operands[place] for place in places]
+
+        def call(*values: Tensor) -> Any:
+            listed = list(operands)
+            for place, value in zip(places, values, strict=True):
+                listed[place] = value
+            return func(equation, *listed)
+
+        self.sweep.is_moved = True
+        if len(operands) == 1:
+            return self._structural(func, (equation, *operands), {})
+        if self._has_rule("linear") and any(
+            self._is_weight(operand) for operand in operands if not self.tracked(operand)
+        ):
+            raise UnsupportedOperationError(
+                f"{name_of(func)} of {len(operands)} operands, weights among them", self._rule_owner("linear")
+            )
+        if len(tracked) == 1:
+            return self._weighed(tracked[0], self._carried(tracked, call(*tracked)))
+        if len(tracked) == 2:
+            return self._activations_product(func, *tracked, call, None)
+        return self._refuse(func, (equation, *operands), {})
 
     def _activations_product(
         self,
@@ -568,23 +671,24 @@ class Interception(TorchFunctionMode):
         )
 
     def _added_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """input + a @ b, as `addmm` and `baddbmm` compute it."""
-        names = ("input", "mat1", "mat2") if "addmm" in func.__name__ else ("input", "batch1", "batch2")
-        if len(args) > 3 or func.__name__ not in ("addmm", "baddbmm"):
+        """beta * input + alpha * a @ b, as `addmm`, `addmv` and `baddbmm` compute it."""
+        names = next((names for name, names in _ADDED.items() if name == func.__name__), None)
+        if len(args) > 3 or names is None:
             return self._refuse(func, args, kwargs)
         added, a, b = bind(args, kwargs, names)
         scales = {name: kwargs[name] for name in ("alpha", "beta") if name in kwargs}
+        axes = contractions.matmul(a, b)
+        if axes.result[:1] != (axes.second if self.tracked(b) and not self.tracked(a) else axes.first)[:1]:
+            self.sweep.is_moved = True
         if self.tracked(a) and self.tracked(b):
-            if self.trace.wanted:
-                self.trace.reason = f"{name_of(func)} of two activations may be attention"
-            if noted(a, ATTENTION) is not None or noted(b, ATTENTION) is not None:
-                return self._refuse(func, args, kwargs)
-            a, b = self._share(a, ("product", 0)), self._share(b, ("product", 1))
+            y = self._activations_product(func, a, b, lambda a, b: func(added, a, b, **scales), axes)
+            if self.trace.wanted and self.tracked(added):
+                self.trace.reason = f"{name_of(func)} adds to a product of two activations"
         elif self.tracked(a) or self.tracked(b):
             x = a if self.tracked(a) else b
             self.sub_layers.enters_linear(x)
             if self._has_rule("linear") and self._is_weight(b if x is a else a):
-                form = contractions.canonical(contractions.matmul(a, b), x, b if x is a else a, x is a)
+                form = contractions.canonical(axes, x, b if x is a else a, x is a)
                 bias = added.reshape(-1) if added.numel() == added.shape[-1] else None
                 if (
                     form is None
@@ -600,10 +704,14 @@ class Interception(TorchFunctionMode):
                 return form.back(
                     self._layer(form.x, form.weight, bias, lambda: form.into(func(added, *plain, **scales)))
                 )
-        y = func(added, a, b, **scales)
-        if self.tracked(added):
+            y = func(added, a, b, **scales)
+        else:
+            y = func(added, a, b, **scales)
+        if not self.tracked(added):
+            return self._offset(y, added * scales["beta"] if "beta" in scales else added)
+        if self.tracked(a) or self.tracked(b):
             return y
-        return self._offset(y, added * scales["beta"] if "beta" in scales else added)
+        return self._offset(y, func(torch.zeros_like(added), a, b, **scales))
 
     def _grouped_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Rows of x, (rows, in), each group of them times a matrix of its own, (groups, in, out)."""
@@ -631,7 +739,8 @@ class Interception(TorchFunctionMode):
             )
         plain = all(s in (d, (d,), None) for s, d in zip(settings, (1, 0, 1, 1), strict=True))
         self.sub_layers.enters_linear(x)
-        if plain and weight.shape[-1] == 1 and x.dim() == 3 and self._has_rule("linear"):
+        one = weight.shape[-1] == 1 and x.dim() == 3 and "transpose" not in func.__name__
+        if plain and one and self._has_rule("linear"):
             # (batch, channels, seq): a linear layer of each position's channels
             y = self._layer(
                 x.transpose(1, 2), weight[..., 0], bias, lambda: func(x, weight, bias).transpose(1, 2)
@@ -641,7 +750,7 @@ class Interception(TorchFunctionMode):
         if refusing is not None:
             raise UnsupportedOperationError(name_of(func), refusing.name)
         y = func(*args, **kwargs)
-        return y if bias is None else self._offset(y, bias[:, None])
+        return y if bias is None else self._offset(y, bias.view(-1, *[1] * (weight.dim() - 2)))
 
     def _rms_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x, shape, weight, eps = bind(args, kwargs, RMS_NORM_PARAMETERS)
@@ -883,9 +992,9 @@ class Interception(TorchFunctionMode):
         )
 
     def _in_place_sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """x += y and the like; a note of x no longer holds, see `noted`."""
+        """x += y, x[i] = y and the like; a note of x no longer holds, see `noted`."""
         x = args[0]
-        operands = [operand for operand in args if self.tracked(operand)]
+        operands = [operand for operand in tensors_in([args, kwargs]) if self.tracked(operand)]
         self.sub_layers.changes_in_place(operands)
         if noted(x, LINEAR) is not None and len(operands) == 1:
             return self._refuse(func, args, kwargs)
@@ -964,6 +1073,13 @@ class Interception(TorchFunctionMode):
         if noted(x, CHOSEN) is not None:
             note(y, GATE, ())
         return note(y, ATTENTION, ((y.detach(), get_gradient_edge(y)),) if is_last else ())
+
+    def _restated(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """A sum of products in one call: the value that it has, with the rules of the calls it stands for."""
+        value = func(*mapped(args, Tensor.detach), **mapped(kwargs, Tensor.detach))
+        with self:
+            written = ops.RESTATED[func](*args, **kwargs)
+        return applied(lrp.Valued, written, value)
 
     def _structural(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What moves, selects or adds up numbers; constants among its operands go into the books."""

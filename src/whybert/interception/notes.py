@@ -24,6 +24,8 @@ ATTENTION: Final = "_whybert_attention"
 GATE: Final = "_whybert_gate"
 CHOSEN: Final = "_whybert_chosen"  # (): the tensor is linear in the largest of some numbers
 SUM_OF: Final = "_whybert_sum_of"  # the softmax weights, or gates, of which the tensor is a sum
+# The tensor was computed where no gradient is recorded: the same, with its graph; see `Interception._record`.
+INSIDE: Final = "_whybert_inside"
 LINEAR: Final = "_whybert_linear"  # the tensor is a linear layer whose bias may still come
 
 

@@ -85,6 +85,8 @@ def run(
     ):
         output = model(**inputs)
     logits = logits_of(output, model, len(inputs.get("input_ids", next(iter(inputs.values())))))
+    with torch.set_grad_enabled(mode.needs_graph):
+        logits = mode.seen(logits)
     if mode.embedding is None:
         raise UnsupportedModelError(f"{kind_of(model)} did not come by its attribution point")
     if mode.composites and not mode.tracked(logits) and noted(logits, LOST):

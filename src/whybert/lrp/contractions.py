@@ -9,6 +9,7 @@ for linear layers are written for.
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,28 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Axes | None:
         first[i] = second[j] = f"k{i % a.dim()}"
     result = [name for name in (*first, *second) if str(name)[0] != "k"]
     return Axes(tuple(first), tuple(second), tuple(result))
+
+
+def einsum_terms(args: tuple[Any, ...]) -> tuple[str, list[Tensor]] | None:
+    """The equation and the operands of a call of `torch.einsum`; None where they cannot be told.
+
+    The axes may be written as letters or, behind each operand, as lists of numbers.
+    """
+    if args and isinstance(args[0], str):
+        equation, *listed = args
+        if len(listed) == 1 and isinstance(listed[0], list | tuple):
+            listed = list(listed[0])
+        return (equation, listed) if listed and all(isinstance(each, Tensor) for each in listed) else None
+    operands, axes = list(args[: len(args) // 2 * 2 : 2]), list(args[1::2])
+    result = list(args[-1:]) if len(args) % 2 else []
+    if not operands or not all(isinstance(each, Tensor) for each in operands):
+        return None
+    letters = string.ascii_uppercase + string.ascii_lowercase  # in the order in which they are sorted
+    try:
+        terms = ["".join("..." if n is Ellipsis else letters[n] for n in each) for each in (*axes, *result)]
+    except (TypeError, IndexError):
+        return None
+    return "->".join([",".join(terms[: len(axes)]), *terms[len(axes) :]]), operands
 
 
 def einsum(equation: str, a: Tensor, b: Tensor) -> Axes | None:

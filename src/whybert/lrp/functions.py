@@ -80,6 +80,19 @@ class Site:
 _Context = Any
 
 
+class Result:
+    """What a function returned, for its backward pass: the model may change it in place meanwhile."""
+
+    __slots__ = ("_tensor", "_version")
+
+    def __init__(self, y: Tensor) -> None:
+        self._tensor, self._version = y.detach(), y._version  # y itself would be a reference cycle
+
+    def value(self, again: Callable[[], Tensor]) -> Tensor:
+        """As it was, computed `again` where it was changed."""
+        return self._tensor if self._tensor._version == self._version else again()
+
+
 class Linear(torch.autograd.Function):
     """y = x W^T + b, however the model spells it: `compute` says y, so that it is the model's own.
 
@@ -100,7 +113,8 @@ class Linear(torch.autograd.Function):
     ) -> Tensor:
         y = compute().data  # a view of something would bar the model from changing y in place
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x if has_rule else None, weight, bias, y if has_rule else None)
+        ctx.save_for_backward(x if has_rule else None, weight, bias)
+        ctx.y = Result(y) if has_rule else None
         ctx.books, ctx.sweep = books, sweep
         return y
 
@@ -108,11 +122,17 @@ class Linear(torch.autograd.Function):
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return (None,) * 7
-        saved = SavedLinear(*ctx.saved_tensors)
+        x, weight, bias = ctx.saved_tensors
         rule: Callable[[Tensor, SavedLinear], Tensor] | None = ctx.sweep.rule("linear")
         if rule is None:
-            passed = torch.matmul(relevance, saved.weight)
-            return passed, None, None, None, None, _share_of(saved.bias, relevance, ctx), None
+            passed = torch.matmul(relevance, weight)
+            return passed, None, None, None, None, _share_of(bias, relevance, ctx), None
+
+        def again() -> Tensor:
+            y = torch.matmul(x, weight.mT)
+            return y if bias is None else y + bias
+
+        saved = SavedLinear(x, weight, bias, ctx.y.value(again))
         passed = rule(relevance, saved)
         return passed, None, None, None, None, _kept_of(saved, relevance, passed, ctx), None
 
@@ -188,11 +208,14 @@ def booked(relevance: Tensor, constant: Tensor, ctx: _Context) -> Tensor:
     relevance: in gradient form, of the shape to which the constant is broadcast.  rows: of the batch; the
     last entry is for what cannot be told which row it belongs to.
     """
-    if constant.dim() == 1 and relevance.dim() > 1 and len(constant) == relevance.shape[-1]:
+    by_feature = constant.dim() == 1 and relevance.dim() > 1 and len(constant) == relevance.shape[-1]
+    if by_feature and not relevance.is_complex():
         products = torch.matmul(relevance, constant)
     else:
+        # Of a complex number autograd hands down the conjugate of the derivative.
+        products = (relevance.conj() * constant).real if relevance.is_complex() else relevance * constant
         # A mask of -inf meets a gradient that is exactly 0.
-        products = (relevance * constant).nan_to_num_(0.0, 0.0, 0.0)
+        products = products.nan_to_num_(0.0, 0.0, 0.0)
     return _by_row(products.to(torch.promote_types(products.dtype, torch.float32)), ctx)
 
 
@@ -223,15 +246,16 @@ class Activation(torch.autograd.Function):
     def forward(ctx: _Context, x: Tensor, function: Elementwise, kind: str, sweep: Sweep) -> Tensor:
         y = function.value(x)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, y)
-        ctx.function, ctx.kind, ctx.sweep = function, kind, sweep
+        ctx.save_for_backward(x)
+        ctx.y, ctx.function, ctx.kind, ctx.sweep = Result(y), function, kind, sweep
         return y
 
     @staticmethod
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
             return None, None, None, None
-        x, y = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
+        y = ctx.y.value(lambda: ctx.function.value(x))
         rule: Callable[[Tensor, SavedElementwise], Tensor] | None = ctx.sweep.rule(ctx.kind)
         if rule is None:
             return ctx.function.derivative(relevance, x, y), None, None, None
@@ -393,13 +417,32 @@ class Softmax(torch.autograd.Function):
         return passed.to(x.dtype), None, None, None
 
 
+class Either(torch.autograd.Function):
+    """What an `autograd.Function` of the model's returned, and the same as the operations inside made it.
+
+    A sweep by rules follows these operations; the gradient follows the derivative that the function defines.
+    """
+
+    @staticmethod
+    def forward(ctx: _Context, own: Tensor, inside: Tensor, sweep: Sweep) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.sweep = sweep
+        return own.detach()  # whose version tells if the model changes it in place
+
+    @staticmethod
+    def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
+        composite = ctx.sweep.composite
+        by_rules = composite is not None and composite.closed
+        return (None, relevance, None) if by_rules else (relevance, None, None)
+
+
 class Valued(torch.autograd.Function):
     """x, with the value that the model's own operation has in its place."""
 
     @staticmethod
     def forward(ctx: _Context, x: Tensor, value: Tensor) -> Tensor:
         ctx.set_materialize_grads(False)
-        return value.view_as(value)
+        return value.data  # a view of it would bar the model from changing it in place
 
     @staticmethod
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -455,6 +498,7 @@ def total_share(composite: Composite | None, positions: tuple[tuple[str, int], .
 FUNCTIONS: Final = (
     Activation,
     ComposedActivation,
+    Either,
     InnerFunction,
     LayerNorm,
     Linear,

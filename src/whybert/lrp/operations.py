@@ -23,6 +23,11 @@ from torch import Tensor
 TorchFunction = Callable[..., Any]
 
 
+def _named(*names: str, places: tuple[Any, ...] = (torch, torch.Tensor)) -> frozenset[TorchFunction]:
+    """The functions of these names among the functions of torch and the methods of a tensor."""
+    return frozenset(getattr(place, name) for name in names for place in places if hasattr(place, name))
+
+
 @dataclass(frozen=True, slots=True)
 class Elementwise:
     """A function applied to each number, in the closed forms that the rules need.
@@ -107,7 +112,9 @@ RECIPROCALS: Final[frozenset[TorchFunction]] = frozenset(
 ROOTS: Final[frozenset[TorchFunction]] = frozenset({torch.sqrt, torch.Tensor.sqrt})
 
 LINEAR_LAYERS: Final[frozenset[TorchFunction]] = frozenset({F.linear})
-CONVOLUTIONS: Final[frozenset[TorchFunction]] = frozenset({F.conv1d, torch.conv1d})
+CONVOLUTIONS: Final = _named(
+    *(f"conv{kind}{d}d" for kind in ("", "_transpose") for d in (1, 2, 3)), places=(torch, F)
+)
 LAYER_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.layer_norm, torch.layer_norm})
 TRANSPOSING_ATTRIBUTES: Final = ("T", "mT", "H", "mH")
 RMS_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.rms_norm, torch.rms_norm})
@@ -116,25 +123,11 @@ SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset(
 )
 FUSED_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.scaled_dot_product_attention})
 INNER_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch.inner, torch.Tensor.inner})
-CONTRACTIONS: Final[frozenset[TorchFunction]] = INNER_PRODUCTS | frozenset(
-    {
-        torch.matmul,
-        torch.Tensor.matmul,
-        torch.Tensor.__matmul__,
-        torch.Tensor.__rmatmul__,
-        torch.mm,
-        torch.Tensor.mm,
-        torch.bmm,
-        torch.Tensor.bmm,
-        torch.mv,
-        torch.Tensor.mv,
-        torch.einsum,
-        torch.tensordot,
-    }
+MATRIX_PRODUCTS: Final = _named("matmul", "mm", "bmm", "mv", "dot", "__matmul__") | {torch.linalg.matmul}
+CONTRACTIONS: Final = (
+    INNER_PRODUCTS | MATRIX_PRODUCTS | {torch.Tensor.__rmatmul__, torch.einsum, torch.tensordot}
 )
-ADDED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.addmm, torch.Tensor.addmm, torch.baddbmm, torch.Tensor.baddbmm}
-)
+ADDED_PRODUCTS: Final = _named("addmm", "baddbmm", "addmv")
 # x @ W where each group of rows has a matrix of its own, as the experts of a mixture have.
 GROUPED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch._grouped_mm})
 PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
@@ -170,25 +163,27 @@ DIFFERENCES: Final[frozenset[TorchFunction]] = frozenset(
 SUMS: Final[frozenset[TorchFunction]] = DIFFERENCES | frozenset(
     {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
 )
-IN_PLACE_SUMS: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.Tensor.add_,
-        torch.Tensor.__iadd__,
-        torch.Tensor.sub_,
-        torch.Tensor.__isub__,
-        torch.Tensor.masked_fill_,
-        torch.Tensor.copy_,
-        torch.Tensor.__setitem__,
-        torch.Tensor.fill_,
-        torch.Tensor.zero_,
-        torch.Tensor.fill_diagonal_,
-        torch.Tensor.index_fill_,
-        torch.Tensor.index_copy_,
-        torch.Tensor.index_put_,
-        torch.Tensor.scatter_,
-        torch.Tensor.scatter_add_,
-        torch.Tensor.index_add_,
-    }
+# Linear, but for a constant, in what they change and in what they put there.
+IN_PLACE_SUMS: Final = _named(
+    "add_",
+    "__iadd__",
+    "sub_",
+    "__isub__",
+    "neg_",
+    "zero_",
+    "fill_",
+    "fill_diagonal_",
+    "copy_",
+    "__setitem__",
+    "masked_fill_",
+    "masked_scatter_",
+    "index_add_",
+    "index_copy_",
+    "index_fill_",
+    "index_put_",
+    "scatter_",
+    "scatter_add_",
+    places=(torch.Tensor,),
 )
 IN_PLACE_QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.Tensor.div_, torch.Tensor.__itruediv__, torch.Tensor.__idiv__}
@@ -207,8 +202,6 @@ LINEAR: Final[frozenset[TorchFunction]] = frozenset(
         torch.Tensor.sum,
         torch.mean,
         torch.Tensor.mean,
-        F.avg_pool1d,
-        F.avg_pool2d,
     }
 )
 # Windows of the memory in which the operand lies.
@@ -218,19 +211,7 @@ REDUCTIONS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.sum, torch.Tensor.sum, torch.mean, torch.Tensor.mean}
 )
 # The same numbers in the same order, in another shape.
-FOLDING: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.Tensor.view,
-        torch.Tensor.view_as,
-        torch.Tensor.reshape,
-        torch.Tensor.reshape_as,
-        torch.reshape,
-        torch.Tensor.flatten,
-        torch.flatten,
-        torch.Tensor.unflatten,
-        torch.unflatten,
-    }
-)
+FOLDING: Final = _named("view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "ravel")
 # Bijections between the numbers of their operand and those of their result.
 MOVING: Final[frozenset[TorchFunction]] = FOLDING | frozenset(
     {
@@ -238,6 +219,8 @@ MOVING: Final[frozenset[TorchFunction]] = FOLDING | frozenset(
         torch.transpose,
         torch.swapaxes,
         torch.Tensor.swapaxes,
+        torch.swapdims,
+        torch.Tensor.swapdims,
         torch.Tensor.permute,
         torch.permute,
         torch.movedim,
@@ -259,17 +242,8 @@ MOVING: Final[frozenset[TorchFunction]] = FOLDING | frozenset(
     }
 )
 # Of several operands, whose numbers all come into the result.
-JOINING: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.cat,
-        torch.concat,
-        torch.concatenate,
-        torch.stack,
-        torch.hstack,
-        torch.vstack,
-        torch.where,
-        torch.Tensor.where,
-    }
+JOINING: Final = _named(
+    "cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "complex"
 )
 # They choose some of their operand's numbers by their size: these, and the places where they stand.  Which
 # are chosen does not change with a small change of the operand, so that they are taken as any others are.
@@ -286,22 +260,80 @@ TAKING: Final[frozenset[TorchFunction]] = frozenset(
 )
 PICKING: Final[frozenset[TorchFunction]] = TAKING | frozenset({torch.Tensor.__getitem__})
 # They may put other numbers in the place of some, beside them, or add others to some.
-FILLING: Final[frozenset[TorchFunction]] = (
+FILLING: Final = (
     JOINING
-    | frozenset({F.pad})
-    | frozenset(
-        getattr(place, name)
-        for name in (
-            "masked_fill",
-            "index_fill",
-            "index_copy",
-            "index_put",
-            "index_add",
-            "scatter",
-            "scatter_add",
-        )
-        for place in (torch, torch.Tensor)
+    | _named(
+        "where",
+        "masked_fill",
+        "masked_scatter",
+        "index_fill",
+        "index_copy",
+        "index_put",
+        "index_add",
+        "scatter",
+        "scatter_add",
+        "slice_scatter",
+        "select_scatter",
+        "diagonal_scatter",
     )
+    | {F.pad}
+)
+# Linear in their operand; they may sum its positions, leave some out, or put them into another order.
+MIXING: Final = (
+    _named(
+        "broadcast_to",
+        "conj",
+        "cumsum",
+        "diag",
+        "diag_embed",
+        "diagonal",
+        "diff",
+        "dsplit",
+        "flip",
+        "fliplr",
+        "flipud",
+        "hsplit",
+        "imag",
+        "masked_select",
+        "real",
+        "resolve_conj",
+        "roll",
+        "rot90",
+        "sum_to_size",
+        "take",
+        "take_along_dim",
+        "tensor_split",
+        "tile",
+        "trace",
+        "tril",
+        "triu",
+        "unfold",
+        "view_as_complex",
+        "view_as_real",
+        "vsplit",
+    )
+    | _named(
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "avg_pool1d",
+        "avg_pool2d",
+        "fold",
+        "interpolate",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "unfold",
+        "upsample",
+        places=(torch, F),
+    )
+    | _named(
+        *(f"{kind}fft{axes}" for kind in ("", "i", "r", "ir") for axes in ("", "2", "n")),
+        "hfft",
+        "ihfft",
+        "fftshift",
+        "ifftshift",
+        places=(torch.fft,),
+    )
+    | {torch.Tensor.real.__get__, torch.Tensor.imag.__get__}  # type: ignore[attr-defined]
 )
 CASTS: Final[frozenset[TorchFunction]] = frozenset(
     {
@@ -423,6 +455,9 @@ SHAPED_BY_ANOTHER: Final[frozenset[TorchFunction]] = frozenset(
     }
 )
 
+# Their first operand says no more than a type and a device.
+TYPED_BY_ANOTHER: Final[frozenset[TorchFunction]] = frozenset({torch.Tensor.new_tensor})
+
 # The result depends on the shape of the operand alone.
 SHAPE_ONLY: Final[frozenset[TorchFunction]] = frozenset(
     {
@@ -500,4 +535,34 @@ def _never(*arguments: object) -> bool:
 # What is written in Python of functions that have rules, and would hide them: what runs in its place.
 WRITTEN: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
     {F.multi_head_attention_forward: _in_the_open(F.multi_head_attention_forward)}
+)
+
+
+def _lerp(input: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
+    return input + weight * (end - input)
+
+
+def _addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    return input + value * (tensor1 * tensor2)
+
+
+def _addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    return input + value * (tensor1 / tensor2)
+
+
+def _bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    y = (torch.einsum("...j,oij->...oi", input2, weight) * input1.unsqueeze(-2)).sum(-1)
+    return y if bias is None else y + bias
+
+
+# What is a sum of products, in one call: the same in calls that have rules.  Its value stays what it is.
+RESTATED: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
+    {
+        F.bilinear: _bilinear,
+        **{
+            function: restated
+            for name, restated in (("lerp", _lerp), ("addcmul", _addcmul), ("addcdiv", _addcdiv))
+            for function in _named(name)
+        },
+    }
 )
