@@ -83,8 +83,8 @@ def operands_of(
         equation, listed = contractions.einsum_terms(args) or ("", [])
         if len(listed) != 2:
             return None
-        a, b = listed
-        return a, b, lambda a, b: func(equation, a, b), contractions.einsum(equation, a, b)
+        axes = contractions.einsum(equation, *listed)
+        return listed[0], listed[1], lambda a, b: func(equation, a, b), axes
     if func is torch.tensordot:
         a, b, dims = bind(args, kwargs, ("a", "b", "dims"))
         dims = 2 if dims is None else dims

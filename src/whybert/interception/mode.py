@@ -234,7 +234,8 @@ class Interception(TorchFunctionMode):
             with self:
                 return ops.WRITTEN[func](*args, **kwargs)
         if self._records:
-            args, kwargs = mapped(args, self._recorded), mapped(kwargs, self._recorded)
+            args = mapped(args, self._recorded)
+            kwargs = {key: mapped(value, self._recorded) for key, value in kwargs.items()}
         sources: Any = args[:1] if func in ops.SHAPED_BY_ANOTHER else (args, kwargs)
         if func in ops.TYPED_BY_ANOTHER:
             sources = (args[1:], kwargs)
@@ -624,7 +625,7 @@ class Interception(TorchFunctionMode):
         if len(tracked) == 1:
             return self._weighed(tracked[0], self._carried(tracked, call(*tracked)))
         if len(tracked) == 2:
-            return self._activations_product(func, *tracked, call, None)
+            return self._activations_product(func, tracked[0], tracked[1], call, None)
         return self._refuse(func, (equation, *operands), {})
 
     def _activations_product(
