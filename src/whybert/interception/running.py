@@ -16,6 +16,7 @@ from whybert.anatomy import embedding_block, failures, hooked, logits_of, word_e
 from whybert.black_box import Absent, TextModel, check_has_inside
 from whybert.errors import UnsupportedModelError
 from whybert.foreign import bare, kind_of, point_of
+from whybert.interception.calls import mapped, tensors_in
 from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
 from whybert.interception.notes import LOST, noted
@@ -136,8 +137,11 @@ def _cut_at_embedding(model: nn.Module, mode: Interception) -> Iterator[None]:
         yield
         return
 
-    def cut(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor:
-        if mode.embedding is not None or not isinstance(output, Tensor) or output.dim() != 3:
+    def cut(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        # What a block hands on beside its embedding, such as the places of the tokens, are no words.
+        numbers = [each for each in tensors_in(output) if each.is_floating_point()]
+        embedding = numbers[0] if len(numbers) == 1 else output
+        if mode.embedding is not None or not isinstance(embedding, Tensor) or embedding.dim() != 3:
             found = (
                 "shape " + str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
             )
@@ -145,7 +149,8 @@ def _cut_at_embedding(model: nn.Module, mode: Interception) -> Iterator[None]:
                 f"expected the embedding block {type(module).__name__} to return one tensor (batch, seq, "
                 f"hidden), once a forward pass, found {found if mode.embedding is None else 'another'}"
             )
-        return mode.cut(output)
+        changed = mode.cut(embedding)
+        return mapped(output, lambda tensor: changed if tensor is embedding else tensor)
 
     with hooked([embedding_block(model)], after=cut):
         yield
