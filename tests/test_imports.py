@@ -9,6 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 import whybert
 
 SOURCE: Final = Path(whybert.__file__).parent
@@ -171,3 +173,14 @@ def test_commands_import_nothing_heavy_before_they_run() -> None:
                     if name in MODULES and name not in reached:
                         reached.add(name)
                         waiting.append(name)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_constant_has_one_value(path: Path) -> None:
+    """A table that two changes name alike would lose what the first of them says of it."""
+    assigned = [
+        statement.target.id
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    ]
+    assert sorted(assigned) == sorted(set(assigned))
