@@ -571,6 +571,27 @@ class Virtual(spellings.Classifier):
         return super().forward(input_ids, F.pad(attention_mask, (2, 0), value=1))
 
 
+class Placing(spellings.Classifier):
+    """Its embedding block hands on where the words stand, beside them."""
+
+    def head(self, x: tuple[Tensor, Tensor], attention_mask: Tensor) -> Tensor:  # type: ignore[override]
+        return super().head(x[0], attention_mask)
+
+
+class Placed(spellings.Embeddings):
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return super().forward(input_ids), torch.arange(input_ids.shape[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_stands_beside_the_embedding_is_handed_on(method: str) -> None:
+    network = Network()
+    plain, model = spellings.Classifier(network), Placing(network)
+    model.embeddings.__class__ = Placed
+    found, expected = (attribute(each, batch(network), method, TARGET) for each in (model, plain))
+    assert torch.equal(found.scores, expected.scores)
+
+
 class Padding(spellings.Classifier):
     """Pads to a multiple of 4 before the embedding block, as windowed attention has it."""
 
