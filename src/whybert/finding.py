@@ -222,7 +222,7 @@ def _name_of(embedding: str | nn.Module, module: nn.Module) -> str:
     raise UsageError(f"expected embedding as a part of {kind_of(module)}, found another {kind_of(embedding)}")
 
 
-_LEAST: Final = 4  # tokens, of which some can see another
+_LEAST: Final = 2  # tokens, of which some can see another
 
 
 def _to_watch(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
