@@ -15,7 +15,7 @@ from transformers.models.qwen3_moe import Qwen3MoeConfig
 
 from experts import Twin
 from models import Toy
-from whybert import Attribution, attribute
+from whybert import Attribution, UnsupportedOperationError, attribute
 
 EXPERTS, CHOSEN, HEADS, GROUPS, WIDTH = 5, 2, 4, 2, 8
 COMMON: dict[str, Any] = {
@@ -224,3 +224,26 @@ def test_weights_of_the_chosen_however_they_are_written(router: str, method: str
     found = attribute(Toy(lambda x: mixture(x, ROUTERS[router])), ids, method, 1)
     assert off(found.logits, expected.logits) < 1e-12
     assert off(found.scores, expected.scores) < 1e-9
+
+
+LINEAR_ATTENTION = {
+    "by weights": lambda q, k, v: (q @ k.mT * torch.ones(6, 6).double().tril()) @ v,
+    "by a state": lambda q, k, v: q @ (k.mT @ v),
+    "by a state of several": lambda q, k, v: q @ (k[:, :3].mT @ v[:, :3] * 0.9 + k[:, 3:].mT @ v[:, 3:]),
+    "by a state, einsum": lambda q, k, v: torch.einsum("btk,bkd->btd", q, torch.einsum("bsk,bsd->bkd", k, v)),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR_ATTENTION)
+def test_a_state_that_is_a_product_is_no_value(name: str) -> None:
+    torch.manual_seed(2)
+    parts = [nn.Linear(6, 6).double() for _ in range(3)]
+    model = Toy(lambda x: x + LINEAR_ATTENTION[name](*(part(x) for part in parts)))
+    ids = {"input_ids": torch.arange(1, 13).view(2, 6)}
+    assert torch.isfinite(attribute(model, ids, "gi", 1).scores).all()
+    for method in ("attnlrp", "cp_lrp"):
+        if name == "by weights":
+            attribute(model, ids, method, 1)
+        else:
+            with pytest.raises(UnsupportedOperationError, match="a state that is a product of two"):
+                attribute(model, ids, method, 1)

@@ -47,6 +47,7 @@ from whybert.interception.notes import (
     INSIDE,
     LINEAR,
     LOST,
+    PRODUCT,
     RECIPROCAL,
     SCORES,
     SUM_OF,
@@ -63,7 +64,7 @@ from whybert.interception.trace import AttentionInputs, AttentionTrace, of_heads
 from whybert.lrp import contractions
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
-from whybert.lrp.composites import REFUSED, Composite, Mixed
+from whybert.lrp.composites import ORDINARY, REFUSED, Composite, Mixed
 from whybert.points import LOOKED_UP, Descent, made
 from whybert.quantised import linear_layer
 
@@ -493,6 +494,9 @@ class Interception(TorchFunctionMode):
     def _has_rule(self, kind: str) -> bool:
         return any(table.rule(kind) is not None for table in self._tables)
 
+    def _has_shares(self, kind: str) -> bool:
+        return any(table.shares(kind) != ORDINARY for table in self._tables)
+
     def check_graph(self, logits: Tensor) -> None:
         """Refuse what the mode cannot see: scripted functions, `autograd.Function`s of the model, vmap.
 
@@ -645,10 +649,11 @@ class Interception(TorchFunctionMode):
             y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
             return self._carried([a, b], y)
         if not (first or second):
+            self._check_not_state(func, a, b, axes)
             y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
-            return (
-                y if axes is None else self.trace.opened(y, f"a product of two activations ({name_of(func)})")
-            )
+            if axes is None:
+                return y
+            return note(self.trace.opened(y, f"a product of two activations ({name_of(func)})"), PRODUCT, ())
         axis = self.trace.keep(a if first else b, axes, first) if self.trace.wanted else None
         weights, values = (0, 1) if first else (1, 0)
         y = call(self._share(a, ("attention_values", weights)), self._share(b, ("attention_values", values)))
@@ -656,6 +661,22 @@ class Interception(TorchFunctionMode):
         self.trace.attended(y, axis)
         self.sites.attended(y, a if first else b, axes, first)
         return y
+
+    def _check_not_state(self, func: Any, a: Tensor, b: Tensor, axes: contractions.Axes | None) -> None:
+        """Refuse q (k^T v), where (q k^T) v is the same: halves in the one order are not those in the other.
+
+        So linear attention keeps a state of what came before.  In the order of attention q and k get a
+        quarter each, and v half; which of the factors of a state is its value is only known when it is read.
+        """
+        if axes is None or not axes.result or not self._has_shares("product"):
+            return
+        owners = [x for x, labels in ((a, axes.first), (b, axes.second)) if axes.result[-1] in labels]
+        if any(noted(x, PRODUCT) is not None for x in owners):
+            raise UnsupportedOperationError(
+                f"{name_of(func)} of an activation and a state that is a product of two (linear attention, "
+                "state spaces)",
+                self._name(),
+            )
 
     def _gated(self, call: Callable[[Tensor, Tensor], Any], a: Tensor, b: Tensor, gate: int) -> Any:
         """A product whose factor number `gate` is a sigmoid, or the weight that a softmax gave to one of what
@@ -1161,7 +1182,7 @@ class Interception(TorchFunctionMode):
 
     def _carried(self, operands: Sequence[Tensor], y: Any, moved: bool = False) -> Any:
         """y, which is linear in the operands: it descends from a softmax if all of them do, and so on."""
-        for name in (ATTENTION, RECIPROCAL, GATE, CHOSEN):
+        for name in (ATTENTION, RECIPROCAL, GATE, CHOSEN, PRODUCT):
             notes = [noted(operand, name) for operand in operands]
             if notes and all(note is not None for note in notes):
                 for tensor in tensors_in(y):

@@ -23,6 +23,7 @@ ATTENTION: Final = "_whybert_attention"
 # is multiplied by, one by one, it lets through in part, and it is no attention between positions.
 GATE: Final = "_whybert_gate"
 CHOSEN: Final = "_whybert_chosen"  # (): the tensor is linear in the largest of some numbers
+PRODUCT: Final = "_whybert_product"  # (): the tensor is linear in sums of products of two activations
 SUM_OF: Final = "_whybert_sum_of"  # the softmax weights, or gates, of which the tensor is a sum
 # The tensor was computed where no gradient is recorded: the same, with its graph; see `Interception._record`.
 INSIDE: Final = "_whybert_inside"
