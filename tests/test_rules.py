@@ -6,6 +6,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import mpmath
 import pytest
 import torch
 import torch.nn.functional as F
@@ -76,6 +77,77 @@ def test_ratio_hands_on_all_relevance(x: float, above: float) -> None:
         torch.testing.assert_close(at * passed, y * above, rtol=1e-12, atol=1e-12)
 
 
+# Functions of torch, what they take behind x, and the formula that says (f(x) - f(0)) / x in many digits.
+FORMULAS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
+    "sigmoid": (torch.sigmoid, (), lambda x: 1 / (1 + mpmath.exp(-x))),
+    "logsigmoid": (F.logsigmoid, (), lambda x: -mpmath.log1p(mpmath.exp(-x))),
+    "softplus": (F.softplus, (), lambda x: mpmath.log1p(mpmath.exp(x))),
+    "softplus of 3x": (F.softplus, (3.0, 1e9), lambda x: mpmath.log1p(mpmath.exp(3 * x)) / 3),
+    "erf": (torch.erf, (), mpmath.erf),
+    "erfc": (torch.erfc, (), mpmath.erfc),
+    "ndtr": (torch.special.ndtr, (), mpmath.ncdf),
+    "mish": (F.mish, (), lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x)))),
+    "elu": (F.elu, (), lambda x: x if x > 0 else mpmath.expm1(x)),
+    "elu, 0.3": (F.elu, (0.3,), lambda x: x if x > 0 else 0.3 * mpmath.expm1(x)),
+    "selu": (F.selu, (), lambda x: SELU[0] * (x if x > 0 else SELU[1] * mpmath.expm1(x))),
+    "celu, 2": (F.celu, (2.0,), lambda x: x if x > 0 else 2 * mpmath.expm1(x / 2)),
+    "leaky_relu": (F.leaky_relu, (0.2,), lambda x: x if x > 0 else mpmath.mpf(0.2) * x),
+    "prelu": (F.prelu, (torch.tensor([0.25]),), lambda x: x if x > 0 else x / 4),
+    "hardtanh": (F.hardtanh, (), lambda x: min(max(x, -1), 1)),
+    "relu6": (F.relu6, (), lambda x: min(max(x, 0), 6)),
+    "clamp above 0": (torch.clamp, (0.25, 2.0), lambda x: min(max(x, 0.25), 2)),
+    "clamp below 0": (torch.clamp, (-2.0, -0.5), lambda x: min(max(x, -2), -0.5)),
+    "clamp_min": (torch.clamp_min, (-0.75,), lambda x: max(x, -0.75)),
+    "clamp_max": (torch.clamp_max, (0.75,), lambda x: min(x, 0.75)),
+    "hardswish": (F.hardswish, (), lambda x: x * min(max(x + 3, 0), 6) / 6),
+    "hardsigmoid": (F.hardsigmoid, (), lambda x: min(max(x + 3, 0), 6) / 6),
+    "softsign": (F.softsign, (), lambda x: x / (1 + abs(x))),
+    "tanhshrink": (F.tanhshrink, (), lambda x: x - mpmath.tanh(x)),
+    "softshrink": (F.softshrink, (), lambda x: mpmath.sign(x) * max(abs(x) - 0.5, 0)),
+    "hardshrink": (F.hardshrink, (), lambda x: x if abs(x) > 0.5 else 0 * x),
+    "threshold": (F.threshold, (0.5, 0.0), lambda x: x if x > 0.5 else 0 * x),
+    "abs": (torch.abs, (), abs),
+}
+SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
+
+
+def elementwise(name: str, dtype: torch.dtype = torch.float64) -> operations.Elementwise:
+    function, given, _ = FORMULAS[name]
+    given = tuple(each.to(dtype) if isinstance(each, Tensor) else each for each in given)
+    names, make = operations.ELEMENTWISE[function]
+    return make(**dict(zip(names, given, strict=False)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_ratio_is_what_the_formula_says(name: str, dtype: torch.dtype) -> None:
+    function, formula, x = elementwise(name, dtype), FORMULAS[name][2], points(dtype)
+    x = x[x != 0.0]
+    found = rules.ratio(torch.ones_like(x), rules.SavedElementwise(x, function.value(x), function))
+    assert found.dtype == dtype
+    with mpmath.workdps(400):  # 1e-300 beside 1
+        at_zero = formula(mpmath.mpf(0))
+        expected = [float((formula(mpmath.mpf(v)) - at_zero) / mpmath.mpf(v)) for v in x.tolist()]
+    torch.testing.assert_close(
+        found.double(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=12 * torch.finfo(dtype).eps
+    )
+    assert math.isclose(function.at_zero, float(at_zero), abs_tol=1e-15)
+    zero = torch.zeros(1, dtype=dtype)
+    assert torch.isfinite(function.ratio(zero, function.value(zero))).all()
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_ordinary_derivative_of_the_others(name: str) -> None:
+    function, given, _ = FORMULAS[name]
+    given = tuple(each.double() if isinstance(each, Tensor) else each for each in given)
+    x = torch.linspace(-5, 5, 100, dtype=torch.float64).requires_grad_()
+    y = function(x, *given)
+    above = torch.randn_like(x)
+    (expected,) = torch.autograd.grad(y, x, above)
+    assert torch.equal(elementwise(name).value(x), y)
+    assert torch.equal(elementwise(name).derivative(above, x.detach(), y.detach()), expected)
+
+
 def test_identity_is_the_identity() -> None:
     R = torch.randn(3)
     assert rules.identity(R, rules.SavedElementwise(R, R, operations.TANH)) is R
@@ -98,18 +170,24 @@ def test_every_activation_of_transformers_is_exact_or_refused(name: str) -> None
         assert name not in EXACT
         return
     x = model.dense(model.embeddings.words(ids["input_ids"])).detach()
-    ratio = function(x) / x  # no x is near 0 here
-    passed = (ratio * model.head.weight[1] / 6) @ model.dense.weight
+    passed_by = OFFSET.get(name, lambda x: function(x) / x)(x)  # no x is near 0 here
+    passed = (passed_by * model.head.weight[1] / 6) @ model.dense.weight
     expected = model.embeddings.words(ids["input_ids"]) * passed
     # float64, but the closed forms add 1 + erf where the quotient cancels for large negative x: 1e-10.
     torch.testing.assert_close(found.relevance, expected.detach(), rtol=1e-9, atol=1e-11)
+    assert found.biases is not None
+    torch.testing.assert_close(found.relevance_sum + found.biases, found.output, rtol=1e-9, atol=1e-11)
 
 
-# Those that a supported family uses, or is likely to: these may not be refused.
-EXACT = {
-    "gelu", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh", "gelu_pytorch_tanh", "linear",
-    "quick_gelu", "relu", "relu2", "silu", "swish", "tanh",
-}  # fmt: skip
+# These are not 0 at 0: what they pass on of each number, term by term.
+_SCALE, _SHIFT = 0.282095 * math.sqrt(2.0), 0.707107
+OFFSET: dict[str, Any] = {
+    "sigmoid": lambda x: (x.sigmoid() - 0.5) / x,
+    "sqrtsoftplus": lambda x: (F.softplus(x) - math.log(2.0)) / x / F.softplus(x).sqrt(),
+    "laplace": lambda x: 0.5 * torch.erf((x - _SHIFT) / _SCALE) / (x - _SHIFT),
+}
+# Those that may not be refused.
+EXACT = set(ACT2FN)
 
 
 def plain_gradient_times_input(model: nn.Module, ids: dict[str, Tensor], target: int) -> Tensor:

@@ -23,7 +23,9 @@ KNOWN_NODES: Final = frozenset(
     AdaptiveAvgPool2D Col2Im Complex Conj ConjPhysical CopyBackwards Cumsum DiagEmbed Diagonal
     DiagonalScatter FftC2C FftC2R FftR2C Flip Im2Col MaskedScatter MaskedSelect PixelShuffle PixelUnshuffle
     Roll Rot90 SelectScatter SliceScatter Take Trace Tril Triu Unfold UpsampleLinear1D UpsampleNearest1D
-    UpsampleNearest2D UpsampleBilinear2D ViewAsComplex ViewAsReal
+    UpsampleNearest2D UpsampleBilinear2D ViewAsComplex ViewAsReal Norm LinalgVectorNorm Std Amax Amin
+    Maximum Minimum Fmax Fmin Cummax Cummin Median ValueSelectingReduction MaxPool2DWithIndices
+    AdaptiveMaxPool2D
     """.split()  # noqa: SIM905 - a list literal would be one name a line
 )
 # Fused attention goes by its kernel, such as "ScaledDotProductFlashAttentionForCpu": its name begins so.
@@ -32,7 +34,13 @@ FUSED_ATTENTION: Final = ("ScaledDotProduct",)
 NODES_BY_KIND: Final = {
     "layer_norm": ("NativeLayerNorm", "FusedLayerNorm"),
     "softmax": ("Softmax", "SafeSoftmax", *FUSED_ATTENTION),
-    "activation": ("Gelu", "Relu", "Silu", "Tanh"),
+    "activation": tuple(
+        """
+        Gelu Relu Silu Tanh Sigmoid Erf Erfc SpecialNdtr LogSigmoid Mish Abs Hardswish Hardsigmoid Hardtanh
+        Elu Celu LeakyRelu PreluKernel Softplus Clamp ClampMin ClampMax Threshold Softshrink Hardshrink Expm1
+        Log1P
+        """.split()  # noqa: SIM905
+    ),
     "power": ("Pow", "Sqrt", "Square"),
 }
 # What autograd leaves where a kernel has no derivative: backward it hands on nothing, with a warning.

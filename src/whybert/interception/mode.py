@@ -43,6 +43,7 @@ from whybert.interception.notes import (
     ATTENTION,
     CHOSEN,
     DESCENT,
+    ELEMENTWISE,
     GATE,
     INSIDE,
     LINEAR,
@@ -67,6 +68,17 @@ from whybert.lrp import operations as ops
 from whybert.lrp.composites import ORDINARY, REFUSED, Composite, Mixed
 from whybert.points import LOOKED_UP, Descent, made
 from whybert.quantised import linear_layer
+
+
+def _same_numbers(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors are one, or a copy or a view of it, however the model came by it."""
+    return x is y or (x.shape == y.shape and x.dtype == y.dtype and torch.equal(x, y))
+
+
+def _value_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    value: Tensor = func(*mapped(args, torch.Tensor.detach), **mapped(kwargs, torch.Tensor.detach))
+    return value
+
 
 Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -481,8 +493,13 @@ class Interception(TorchFunctionMode):
             use(ops.CONVOLUTIONS, kind._convolution)
             use(ops.LAYER_NORMS, kind._layer_norm)
             use(ops.RMS_NORMS, kind._rms_norm)
-            use(ops.GELU_FUNCTIONS, kind._gelu)
+            use(ops.BATCH_NORMS, kind._batch_norm)
             use(ops.ELEMENTWISE, kind._activation)
+            use(ops.HOMOGENEOUS - ops.CHOOSING, kind._homogeneous)
+            use(ops.SQUARES, kind._square)
+            use(ops.NEGATIONS, kind._negative)
+            use(ops.FUSED, kind._fused)
+            use(ops.IN_PLACE, kind._in_place)
             use(ops.POWERS, kind._power)
             use(ops.ROOTS, kind._root)
             use(ops.INNER_FUNCTIONS, kind._inner_function)
@@ -793,18 +810,117 @@ class Interception(TorchFunctionMode):
             return applied(lrp.LayerNorm, x, shape, weight, bias, eps, self.books, self.sweep)
         return F.layer_norm(x, shape, weight, bias, eps)
 
+    def _batch_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """A scale and a constant for each channel, where the moments are kept ones; a bias, to the books."""
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+        x, mean, variance, weight, bias, training, _, eps = bind(args, kwargs, names)
+        constants = (mean, variance, weight, bias)
+        if training or mean is None or variance is None or any(map(self.tracked, constants)):
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        if self._has_rule("linear"):
+            raise UnsupportedOperationError(name_of(func), self._rule_owner("linear"))
+        if self.books is None:
+            y: Tensor = func(*args, **kwargs)
+            return y
+        scale = (variance + (1e-5 if eps is None else eps)).rsqrt()
+        scale = scale if weight is None else scale * weight
+        offset = -mean * scale if bias is None else bias - mean * scale
+        channels = (1, -1, *[1] * (x.dim() - 2))
+        scaled = x * scale.view(channels).to(x.dtype)
+        offset = offset.view(channels).to(x.dtype).expand_as(x)
+        return self._entered(
+            scaled,
+            offset,
+            lambda: _value_of(func, args, kwargs),
+        )
+
     # --- element-wise functions ----------------------------------------------------------------------
 
-    def _gelu(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        x, approximate = bind(args, kwargs, ("input", "approximate"))
-        function = ops.GELU_TANH if approximate == "tanh" else ops.GELU
-        return self._elementwise(x, function, "activation")
-
     def _activation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        x, inplace = bind(args, kwargs, ("input", "inplace"))
-        if inplace:
+        names, make = ops.ELEMENTWISE[func]
+        x, *given = bind(args, kwargs, ("input", *names))
+        settings = {name: value for name, value in zip(names, given, strict=True) if value is not None}
+        in_place = settings.pop("inplace", False)
+        is_of_x = self.tracked(x) and not any(self.tracked(value) for value in settings.values())
+        function = make(**settings) if is_of_x else None
+        if function is None:
             return cast(Tensor, self._refuse(func, args, kwargs))
-        return self._elementwise(x, ops.ELEMENTWISE[func], "activation")
+        other = next((table for table in self._tables if not table.as_gradient), None)
+        if other is not None and not (function.is_gated or function is ops.TANH):
+            # R handed on as it is: not the same in each spelling of a function that adds a constant.
+            raise UnsupportedOperationError(name_of(func), other.name)
+
+        def of(x: Tensor) -> Tensor:
+            y = self._elementwise(x, function, "activation")
+            return cast(Tensor, self._carried([x], note(y, GATE, ()) if function.is_gate else y))
+
+        return self._changed(x, of) if in_place else of(x)
+
+    def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """x.relu_() and the like: what it is out of place, of a copy of x."""
+        x = args[0]
+
+        def of(copy: Tensor) -> Tensor:
+            with self:
+                y: Tensor = ops.IN_PLACE[func](*mapped(args, lambda t: copy if t is x else t), **kwargs)
+            return y
+
+        return self._changed(x, of)
+
+    def _changed(self, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """x with what is computed of a copy of it in its place."""
+
+        def pass_on(before: Tensor, after: Tensor) -> None:
+            for name in (ELEMENTWISE, ATTENTION, RECIPROCAL, GATE):
+                value = noted(before, name)
+                if value is not None:
+                    note(after, name, value)
+
+        copy = x.clone()
+        if self.tracked(x):
+            setattr(copy, DESCENT, self.sweep)
+        pass_on(x, copy)
+        y = compute(copy)
+        if y.shape != x.shape or (x.is_leaf and x.requires_grad):
+            raise self._lost("an operation in place")
+        x.copy_(y)
+        pass_on(y, x)
+        return x
+
+    def _fused(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        with self:
+            y: Tensor = ops.FUSED[func](*args, **kwargs)
+        return self._valued(y, lambda: _value_of(func, args, kwargs))
+
+    def _valued(self, y: Tensor, value: Callable[[], Tensor]) -> Tensor:
+        """y, with the value of the model's own operation, which is it but for rounding."""
+        return applied(lrp.Valued, y, value())
+
+    def _homogeneous(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A maximum, a norm, ...: its derivative; constants that it is also of go into the books."""
+        if 0 in (kwargs.get("p"), kwargs.get("ord"), *(args[1:2] if "norm" in func.__name__ else ())):
+            return self._refuse(func, args, kwargs)  # a count
+        given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        if self.books is not None and len(given) > 1:
+            shape = torch.broadcast_tensors(*given)[0].shape  # type: ignore[no-untyped-call]
+
+            def entered(constant: Tensor) -> Tensor:
+                if self.tracked(constant):
+                    return constant
+                constant = constant.expand(shape)
+                return self._entered(constant, _without_mask(constant), constant.clone)
+
+            args, kwargs = mapped(args, entered), mapped(kwargs, entered)
+        return self._carried([value for value in given if self.tracked(value)], func(*args, **kwargs))
+
+    def _square(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """A variance: the deviation is a constant, and it is nothing else."""
+        (x,) = bind(args, kwargs, ("input",))
+
+        def of(value: Tensor) -> Tensor:
+            return cast(Tensor, func(*mapped(args, lambda t: value if t is x else t), **kwargs))
+
+        return applied(lrp.InnerFunction, x, of, name_of(func), "power", self.sweep)
 
     def _root(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
@@ -839,12 +955,18 @@ class Interception(TorchFunctionMode):
 
     def _elementwise(self, x: Tensor, function: ops.Elementwise, kind: str) -> Tensor:
         has_rule = self._has_rule(kind)
-        y = applied(lrp.Activation, x, function, kind, self.sweep) if has_rule else function.value(x)
+        books = self.books if function.at_zero else None
+        y = applied(lrp.Activation, x, function, kind, books, self.sweep) if has_rule else function.value(x)
         return note_elementwise(y, origin(x)[0], None)
+
+    def _negative(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        y = self._structural(func, args, kwargs)
+        x, scale = origin(bind(args, kwargs, ("input",))[0])
+        return note_elementwise(y, x, None if scale is None else -scale)
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
-        y = note(applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep), GATE, ())
+        y = applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep)
         return note_elementwise(y, origin(x)[0], None)
 
     # --- products and quotients ----------------------------------------------------------------------
@@ -858,11 +980,12 @@ class Interception(TorchFunctionMode):
         if noted(a, RECIPROCAL) is not None or noted(b, RECIPROCAL) is not None:
             numerator, denominator = (1, 0) if noted(a, RECIPROCAL) is not None else (0, 1)
             return self._divided(torch.mul, a, b, numerator, denominator)
-        (x, scale_a), (x_b, scale_b) = origin(a), origin(b)
-        if x is x_b and (scale_a is not None or scale_b is not None) and self._closed is not None:
+        if self._closed is not None:
+            (x, scale_a), (x_b, scale_b) = origin(a), origin(b)
             if scale_a is None:
-                a, b, scale_a = b, a, scale_b
-            return note_elementwise(self._composed(a, b, x, scale_a), x, None)
+                (a, x, scale_a), (b, x_b, scale_b) = (b, x_b, scale_b), (a, x, scale_a)
+            if scale_a is not None and (x is x_b or (scale_b is None and _same_numbers(x, x_b))):
+                return note_elementwise(self._composed(a, b, x, scale_a), x, None)
         return self._activations_product(func, a, b, torch.mul, None)
 
     def _composed(self, a: Tensor, b: Tensor, x: Tensor, scale: float | None) -> Tensor:
@@ -877,6 +1000,13 @@ class Interception(TorchFunctionMode):
             return self._scaled(torch.div, a, b)
         if not self.tracked(a):
             return self._reciprocal(func, args, kwargs) if self._closed is not None else torch.div(a, b)
+        if noted(b, RECIPROCAL) is not None:  # a product, whose second factor would be taken for a constant
+            return self._refuse(func, args, kwargs)
+        (x, scale), (x_b, scale_b) = origin(a), origin(b)
+        is_one = scale is not None and scale_b is None and _same_numbers(x, x_b)
+        if is_one and self._closed is not None:  # x / g(x)
+            y = self._composed(a, self._reciprocal(torch.reciprocal, (b,), {}), x, scale)
+            return note_elementwise(self._valued(y, lambda: torch.div(a.detach(), b.detach())), x, None)
         return self._divided(torch.div, a, b, 0, 1)
 
     def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, first: int, second: int) -> Tensor:
@@ -903,17 +1033,21 @@ class Interception(TorchFunctionMode):
         """
         weights, version = noted(denominator, SUM_OF) or (None, None)
         return (
-            weights is not None and weights._version == version and origin(weights)[0] is origin(numerator)[0]
+            weights is not None
+            and weights._version == version
+            and _same_numbers(origin(weights)[0], origin(numerator)[0])
         )
 
     def _scaled(self, func: Callable[..., Any], a: Any, b: Any) -> Any:
         """a * b or a / b with at most one factor that depends on the input."""
         y = func(a, b)
         tracked, other = (a, b) if self.tracked(a) else (b, a)
+        x, scale = origin(tracked)
         if is_number(other):
-            x, scale = origin(tracked)
             note_elementwise(y, x, None if scale is None else float(func(scale, other)))
-        elif self._has_rule("linear") and self._is_weight(other):
+        elif y.shape == tracked.shape:
+            note_elementwise(y, x, None)
+        if not is_number(other) and self._has_rule("linear") and self._is_weight(other):
             strides = other.expand(y.shape).stride()
             note(y, WEIGHTED, frozenset(i - y.dim() for i, stride in enumerate(strides) if stride))
         return self._carried([tracked], y)
@@ -947,7 +1081,7 @@ class Interception(TorchFunctionMode):
             y = func(*args, **kwargs)
         else:
             y = self._booked_sum(func, args, kwargs, x, constant)
-        if is_number(constant):
+        if y.shape == x.shape:
             note_elementwise(y, origin(x)[0], None)
             if noted(x, SUM_OF) is not None:
                 note(y, SUM_OF, noted(x, SUM_OF))
@@ -1055,27 +1189,16 @@ class Interception(TorchFunctionMode):
             x.add_(self._entered(zero, constant, zero.clone))
 
     def _in_place_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """x *= c and x /= c."""
+        """x *= y and x /= y."""
         x, other = bind(args, kwargs, ("input", "other"))
         if kwargs.get("rounding_mode") is not None:
             return self._refuse(func, args, kwargs)
-        if not self.tracked(other):
-            carried = [name for name in (ATTENTION, GATE) if noted(x, name) is not None]
-            y = func(x, other)
-            for name in carried:
-                note(y, name, ())
-            return y
-        # The gradient needs x as it was.
-        before = note_elementwise(x.clone(), *origin(x))
-        for name in (ATTENTION, GATE, RECIPROCAL):
-            if noted(x, name) is not None:
-                note(before, name, noted(x, name))
-        handler = self._quotient if func in ops.IN_PLACE_QUOTIENTS else self._product
-        new = handler(func, (before, other), {})
-        y = x.copy_(new)
-        for name in (ATTENTION, GATE):
-            if noted(new, name) is not None:
-                note(y, name, ())
+        if self.tracked(other):
+            return self._in_place(func, args, kwargs)
+        carried = [name for name in (ATTENTION, GATE) if noted(x, name) is not None]
+        y = func(x, other)
+        for name in carried:
+            note(y, name, ())
         return y
 
     # --- attention -----------------------------------------------------------------------------------
@@ -1110,7 +1233,7 @@ class Interception(TorchFunctionMode):
         if func in ops.REDUCTIONS and noted(tracked[0], WEIGHTED):
             self._check_weighted_sum(func, tracked[0], args, kwargs)
         if func in ops.CHOOSING and sum(1 for _ in tensors_in([args, kwargs])) > 1:
-            return self._refuse(func, args, kwargs)  # the larger of two
+            return self._homogeneous(func, args, kwargs)  # the larger of two
         y = func(*args, **kwargs)
         if self.books is not None and not self.sweep.is_moved:
             self.sweep.is_moved = moves_rows(func, args, kwargs, tracked[0], y)

@@ -123,6 +123,11 @@ class Pairs(Copies):
 
         return self.applied(x, of)
 
+    def _homogeneous(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise UnsupportedOperationError(name_of(func), SLOPES.name)
+
+    _square = _homogeneous
+
     def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, first: int, second: int) -> Tensor:
         return valued(func(a, b), self.product(torch.mul, a, self.applied(b, torch.reciprocal)))
 

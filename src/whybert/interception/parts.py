@@ -19,6 +19,7 @@ from whybert.interception.calls import (
     LAYER_NORM_PARAMETERS,
     RMS_NORM_PARAMETERS,
     bind,
+    mapped,
     name_of,
 )
 from whybert.interception.layers import at_layers, nothing_saved, same
@@ -65,6 +66,10 @@ class Copies(Interception):
         """The numbers of row 0 in every row, constants."""
         rows = self.rows(x.detach())
         return rows[:1].expand_as(rows).flatten(0, 1).contiguous()
+
+    def _valued(self, y: Tensor, value: Callable[[], Tensor]) -> Tensor:
+        """The rows are not those of the model's own operation."""
+        return y
 
     def _tracked_as(self, y: Tensor) -> Tensor:
         """y, which descends from the embedding whatever it was computed from."""
@@ -149,12 +154,24 @@ class Parts(Copies):
         rows = self.rows(x)
         whole = rows[:1].detach()
         value: Tensor = function.value(whole)
-        y = torch.cat([value, rows[1:] * function.ratio(whole, value)]).flatten(0, 1)
+        y = torch.cat([value, rows[1:] * function.ratio(whole, value) + function.at_zero]).flatten(0, 1)
+        if function.at_zero:
+            y = self._settled(y, y.new_full((), function.at_zero))
         return note_elementwise(y, origin(x)[0], None)
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
         return note_elementwise(self._tracked_as(func(self.whole(x))), origin(x)[0], None)
+
+    def _homogeneous(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Such as of a norm, that all rows divide by."""
+        y = func(*mapped(args, self._whole_if_tracked), **kwargs)
+        return self._tracked_as(y) if isinstance(y, Tensor) else self._refused(func)
+
+    _square = _homogeneous
+
+    def _whole_if_tracked(self, x: Tensor) -> Tensor:
+        return self.whole(x) if self.tracked(x) else x
 
     def _composed(self, a: Tensor, b: Tensor, x: Tensor, scale: float | None) -> Tensor:
         return a * self.whole(b)

@@ -134,7 +134,7 @@ class Linear(torch.autograd.Function):
 
         saved = SavedLinear(x, weight, bias, ctx.y.value(again))
         passed = rule(relevance, saved)
-        return passed, None, None, None, None, _kept_of(saved, relevance, passed, ctx), None
+        return passed, None, None, None, None, _kept_by(saved.x, saved.y, relevance, passed, ctx), None
 
 
 class Offset(torch.autograd.Function):
@@ -171,14 +171,12 @@ def _share_of(constant: Tensor | None, relevance: Tensor, ctx: _Context) -> Tens
     return booked(relevance, constant, ctx)
 
 
-def _kept_of(saved: SavedLinear, relevance: Tensor, passed: Tensor, ctx: _Context) -> Tensor | None:
-    """What stays with a linear layer that follows a rule: with its bias, or a stabiliser."""
+def _kept_by(x: Tensor, y: Tensor, relevance: Tensor, passed: Tensor, ctx: _Context) -> Tensor | None:
+    """What stays with an operation that follows a rule: with its bias, a stabiliser, or its value at 0."""
     if not _asks(relevance, ctx):
         return None
     kind = torch.promote_types(relevance.dtype, torch.float32)
-    came, went = (
-        (values.to(kind) * at.to(kind)).sum(-1) for values, at in ((relevance, saved.y), (passed, saved.x))
-    )
+    came, went = ((values.to(kind) * at.to(kind)).sum(-1) for values, at in ((relevance, y), (passed, x)))
     return _by_row(came - went, ctx)
 
 
@@ -242,24 +240,30 @@ def _by_row(products: Tensor, ctx: _Context) -> Tensor:
 
 
 class Activation(torch.autograd.Function):
+    """y = f(x).  What f adds at 0 is a constant, which goes into the books: sigmoid(x) = 1/2 + x r(x)."""
+
     @staticmethod
-    def forward(ctx: _Context, x: Tensor, function: Elementwise, kind: str, sweep: Sweep) -> Tensor:
+    def forward(
+        ctx: _Context, x: Tensor, function: Elementwise, kind: str, books: Tensor | None, sweep: Sweep
+    ) -> Tensor:
         y = function.value(x)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x)
-        ctx.y, ctx.function, ctx.kind, ctx.sweep = Result(y), function, kind, sweep
+        ctx.y, ctx.function, ctx.kind = Result(y), function, kind
+        ctx.books, ctx.sweep = books, sweep
         return y
 
     @staticmethod
     def backward(ctx: _Context, relevance: Tensor | None) -> tuple[Tensor | None, ...]:
         if relevance is None:
-            return None, None, None, None
+            return (None,) * 5
         (x,) = ctx.saved_tensors
         y = ctx.y.value(lambda: ctx.function.value(x))
         rule: Callable[[Tensor, SavedElementwise], Tensor] | None = ctx.sweep.rule(ctx.kind)
         if rule is None:
-            return ctx.function.derivative(relevance, x, y), None, None, None
-        return rule(relevance, SavedElementwise(x, y, ctx.function)), None, None, None
+            return ctx.function.derivative(relevance, x, y), None, None, None, None
+        passed = rule(relevance, SavedElementwise(x, y, ctx.function))
+        return passed, None, None, _kept_by(x, y, relevance, passed, ctx), None
 
 
 class ComposedActivation(torch.autograd.Function):
@@ -286,7 +290,7 @@ class ComposedActivation(torch.autograd.Function):
         if rule is None:
             return relevance * b, relevance * a, None, None, None
         scale = ctx.scale
-        function = Elementwise("x * g(x)", _unused, _unused, lambda _x, _y: b * scale)
+        function = Elementwise("x * g(x)", _unused, _unused, lambda _x, _y: b * scale, is_gated=True)
         return None, None, rule(relevance, SavedElementwise(x, y, function)), None, None
 
 
@@ -297,8 +301,8 @@ def _unused(*_: Tensor) -> Tensor:
 class InnerFunction(torch.autograd.Function):
     """g(x) on its way into a composed activation or, as 1 / g(x), into a quotient.
 
-    No relevance may arrive here by another way where there is a rule: for `kind`, or for activations without
-    one.
+    No relevance may arrive here by another way where there is a rule: for `kind`, or for activations or
+    quotients without one.
     """
 
     @staticmethod
@@ -322,7 +326,8 @@ class InnerFunction(torch.autograd.Function):
         if relevance is None:
             return (None,) * 5
         composite = ctx.sweep.composite
-        if composite is not None and composite.closed and composite.rule(ctx.kind or "activation"):
+        kinds = (ctx.kind,) if ctx.kind else ("activation", "quotient")
+        if composite is not None and composite.closed and any(map(composite.rule, kinds)):
             raise UnsupportedOperationError(ctx.operation, composite.name)
         (passed,) = torch.autograd.grad(
             ctx.outer, ctx.inner, relevance, retain_graph=True, create_graph=torch.is_grad_enabled()

@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType, FunctionType, MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,14 +34,20 @@ class Elementwise:
     """A function applied to each number, in the closed forms that the rules need.
 
     name: the operation's name.  value: f(x).  derivative: (gradient, x, y) -> gradient * f'(x).
-    ratio: (x, y) -> f(x) / x, with its limit at 0, never by a division by x: 0 / 0 is NaN,
-    and in half precision so is the quotient of two small numbers.
+    ratio: (x, y) -> (f(x) - f(0)) / x, with its limit at 0, never by a division by an x near 0: 0 / 0 is
+    NaN, and in half precision so is the quotient of two small numbers.
+    at_zero: f(0), which is a constant that is added, as a bias is.
+    is_gated: whether it is x g(x) with a gate g, as GELU and ReLU are.  is_gate: whether it is a gate itself,
+        between 0 and 1, as a sigmoid is.
     """
 
     name: str
     value: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor, Tensor, Tensor], Tensor]
     ratio: Callable[[Tensor, Tensor], Tensor]
+    at_zero: float = 0.0
+    is_gated: bool = False
+    is_gate: bool = False
 
 
 def _normal_cdf(x: Tensor) -> Tensor:
@@ -64,15 +71,21 @@ GELU: Final = Elementwise(
     F.gelu,
     lambda gradient, x, _: torch.ops.aten.gelu_backward(gradient, x),
     lambda x, _: _normal_cdf(x),
+    is_gated=True,
 )
 GELU_TANH: Final = Elementwise(
     "gelu(approximate='tanh')",
     lambda x: F.gelu(x, approximate="tanh"),
     lambda gradient, x, _: torch.ops.aten.gelu_backward(gradient, x, approximate="tanh"),
     lambda x, _: _gelu_tanh_cdf(x),
+    is_gated=True,
 )
 RELU: Final = Elementwise(
-    "relu", torch.relu, lambda gradient, x, _: gradient * (x > 0), lambda x, _: (x > 0).to(x.dtype)
+    "relu",
+    torch.relu,
+    lambda gradient, x, _: gradient * (x > 0),
+    lambda x, _: (x > 0).to(x.dtype),
+    is_gated=True,
 )
 TANH: Final = Elementwise("tanh", torch.tanh, lambda gradient, _, y: gradient * (1.0 - y * y), _tanh_ratio)
 SILU: Final = Elementwise(
@@ -80,34 +93,252 @@ SILU: Final = Elementwise(
     F.silu,
     lambda gradient, x, _: torch.ops.aten.silu_backward(gradient, x),
     lambda x, _: torch.sigmoid(x),
+    is_gated=True,
 )
 SQRT: Final = Elementwise(
     "sqrt", torch.sqrt, lambda gradient, _, y: gradient / (2.0 * y), lambda _, y: 1.0 / y
 )
 
-# The parts from which Hugging Face builds some activations (`gelu_new`, `quick_gelu`, ...): each is
-# g(x) in a product x * g(x), and the product as a whole is the activation.  The rules are for the
-# product; the parts themselves carry relevance nowhere else and are refused where they stand alone
-# (see `Interception`).
-INNER_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.erf, torch.Tensor.erf, torch.sigmoid, torch.Tensor.sigmoid, F.sigmoid}
-)
 
-ELEMENTWISE: Final[dict[TorchFunction, Elementwise]] = {
-    torch.tanh: TANH,
-    torch.Tensor.tanh: TANH,
-    F.tanh: TANH,
-    torch.relu: RELU,
-    torch.Tensor.relu: RELU,
-    F.relu: RELU,
-    F.silu: SILU,
-}
-GELU_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset({F.gelu})
+def _derivative_of(value: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The ordinary derivative, from autograd."""
+
+    def derivative(gradient: Tensor, x: Tensor, _: Tensor) -> Tensor:
+        with torch.enable_grad():
+            at = x.detach().requires_grad_(True)
+            above = torch.ones_like(gradient) if gradient.requires_grad else gradient
+            (passed,) = torch.autograd.grad(value(at), at, above)
+        return passed * gradient if gradient.requires_grad else passed
+
+    return derivative
+
+
+def _function(
+    name: str,
+    value: Callable[[Tensor], Tensor],
+    ratio: Callable[[Tensor], Tensor],
+    at_zero: float = 0.0,
+    is_gated: bool = False,
+    is_gate: bool = False,
+) -> Elementwise:
+    return Elementwise(name, value, _derivative_of(value), lambda x, _: ratio(x), at_zero, is_gated, is_gate)
+
+
+def _by_x(numerator: Tensor, x: Tensor, series: Tensor) -> Tensor:
+    """numerator / x, and what its series says near 0."""
+    near_zero = x.abs() < 1e-4
+    return torch.where(near_zero, series, numerator / torch.where(near_zero, torch.ones_like(x), x))
+
+
+def _expm1_ratio(x: Tensor) -> Tensor:
+    """(e^x - 1) / x."""
+    return _by_x(torch.expm1(x), x, 1.0 + x / 2.0 + x * x / 6.0 + x**3 / 24.0)
+
+
+def _erf_ratio(x: Tensor) -> Tensor:
+    """erf(x) / x."""
+    return _by_x(torch.erf(x), x, (1.0 - x * x / 3.0) * (2.0 / math.sqrt(math.pi)))
+
+
+def _sigmoid_ratio(x: Tensor) -> Tensor:
+    """(sigmoid(x) - 1/2) / x = tanh(x / 2) / (2 x)."""
+    half = x / 2.0
+    return _tanh_ratio(half, torch.tanh(half)) / 4.0
+
+
+def _softplus_ratio(x: Tensor) -> Tensor:
+    """(ln(1 + e^x) - ln 2) / x = 1/2 + ln(cosh(x / 2)) / x, where cosh is 1 + 2 sinh^2 of the half."""
+    half = x.abs() / 2.0
+    small = torch.log1p(2.0 * torch.sinh(half.clamp(max=1.0) / 2.0).square())
+    large = half + torch.log1p(torch.exp(-2.0 * half)) - math.log(2.0)
+    return 0.5 + _by_x(torch.where(half < 1.0, small, large), x, x / 8.0 - x**3 / 192.0)
+
+
+def _clipped(
+    low: float, high: float, value: Callable[[Tensor], Tensor] | None = None, slope: float = 1.0
+) -> Elementwise | None:
+    """slope * x between two bounds of x, and no more than there beyond them; None unless they are numbers."""
+    if not (isinstance(low, int | float) and isinstance(high, int | float) and low <= high):
+        return None
+    at_zero = min(max(0.0, low), high)
+
+    def ratio(x: Tensor) -> Tensor:
+        moved = x.clamp(low, high) - at_zero
+        if at_zero == 0.0:
+            one = (x >= low) & (x <= high)
+            return slope * torch.where(one, torch.ones_like(x), moved / x.masked_fill(one, 1.0))
+        return slope * moved / x.masked_fill(moved == 0.0, 1.0)
+
+    name = "clamp" if value is None else "hardsigmoid"
+    if value is None:
+        return _function(name, lambda x: x.clamp(low, high), ratio, at_zero)
+    return _function(name, value, ratio, float(value(torch.zeros(()))), is_gate=True)
+
+
+def _clamp(min: float | None = None, max: float | None = None) -> Elementwise | None:
+    return _clipped(-math.inf if min is None else min, math.inf if max is None else max)
+
+
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Elementwise | None:
+    return _clipped(min_val, max_val)
+
+
+def _leaky_relu(negative_slope: float = 0.01) -> Elementwise:
+    return _function(
+        "leaky_relu",
+        lambda x: F.leaky_relu(x, negative_slope),
+        lambda x: torch.where(x > 0, torch.ones_like(x), negative_slope),
+        is_gated=True,
+    )
+
+
+def _prelu(weight: Tensor) -> Elementwise:
+    def ratio(x: Tensor) -> Tensor:
+        slope = weight if weight.numel() == 1 else weight.view(-1, *[1] * max(x.dim() - 2, 0))
+        return torch.where(x > 0, torch.ones_like(x), slope.to(x.dtype))
+
+    return _function("prelu", lambda x: F.prelu(x, weight), ratio, is_gated=True)
+
+
+def _elu(alpha: float = 1.0, scale: float = 1.0, width: float = 1.0) -> Elementwise:
+    """scale * x, and below 0 scale * alpha * (e^(x / width) - 1)."""
+
+    def value(x: Tensor) -> Tensor:
+        return F.celu(x, alpha) if width != 1.0 else F.elu(x, alpha) if scale == 1.0 else F.selu(x)
+
+    def ratio(x: Tensor) -> Tensor:
+        below = alpha / width * _expm1_ratio(x.clamp(max=0.0) / width)
+        return scale * torch.where(x > 0, torch.ones_like(x), below)
+
+    return _function("elu", value, ratio)
+
+
+def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Elementwise:
+    return _function(
+        "softplus",
+        lambda x: F.softplus(x, beta, threshold),
+        lambda x: _softplus_ratio((beta * x).clamp(torch.finfo(x.dtype).min, torch.finfo(x.dtype).max)),
+        math.log(2.0) / beta,
+    )
+
+
+def _threshold(threshold: float, value: float) -> Elementwise | None:
+    if value != 0.0:
+        return None
+    return _function(
+        "threshold",
+        lambda x: F.threshold(x, threshold, 0.0),
+        lambda x: (x > threshold).to(x.dtype),
+        is_gated=True,
+    )
+
+
+def _softshrink(lambd: float = 0.5) -> Elementwise:
+    def ratio(x: Tensor) -> Tensor:
+        is_shrunk = x.abs() <= lambd
+        return torch.where(is_shrunk, 0.0, 1.0 - lambd / x.abs().masked_fill(is_shrunk, 1.0))
+
+    return _function("softshrink", lambda x: F.softshrink(x, lambd), ratio)
+
+
+def _hardshrink(lambd: float = 0.5) -> Elementwise:
+    return _function(
+        "hardshrink", lambda x: F.hardshrink(x, lambd), lambda x: (x.abs() > lambd).to(x.dtype), is_gated=True
+    )
+
+
+def _same(function: Elementwise) -> Elementwise:
+    return function
+
+
+_PLACES: Final = (torch, torch.Tensor, F, torch.special)
+_FIXED: Final[tuple[tuple[tuple[str, ...], Elementwise], ...]] = (
+    (("tanh",), TANH),
+    (("relu",), RELU),
+    (("silu",), SILU),
+    (("sigmoid", "expit"), _function("sigmoid", torch.sigmoid, _sigmoid_ratio, 0.5, is_gate=True)),
+    (("erf",), _function("erf", torch.erf, _erf_ratio)),
+    (("erfc",), _function("erfc", torch.erfc, lambda x: -_erf_ratio(x), 1.0)),
+    (
+        ("ndtr",),
+        _function(
+            "ndtr", torch.special.ndtr, lambda x: _erf_ratio(x * 0.5**0.5) * 0.125**0.5, 0.5, is_gate=True
+        ),
+    ),
+    (("logsigmoid",), _function("logsigmoid", F.logsigmoid, lambda x: _softplus_ratio(-x), -math.log(2.0))),
+    (("mish",), _function("mish", F.mish, lambda x: torch.tanh(F.softplus(x)), is_gated=True)),
+    (("hardswish",), _function("hardswish", F.hardswish, lambda x: F.relu6(x + 3.0) / 6.0, is_gated=True)),
+    (("hardsigmoid",), cast(Elementwise, _clipped(-3.0, 3.0, F.hardsigmoid, 1.0 / 6.0))),
+    (("relu6",), cast(Elementwise, _clipped(0.0, 6.0))),
+    (("softsign",), _function("softsign", F.softsign, lambda x: 1.0 / (1.0 + x.abs()))),
+    (("tanhshrink",), _function("tanhshrink", F.tanhshrink, lambda x: 1.0 - _tanh_ratio(x, torch.tanh(x)))),
+    (("abs", "absolute"), _function("abs", torch.abs, torch.sign)),
+    (("expm1",), _function("expm1", torch.expm1, _expm1_ratio)),
+    (
+        ("log1p",),
+        _function("log1p", torch.log1p, lambda x: _by_x(torch.log1p(x), x, 1.0 - x / 2.0 + x * x / 3.0)),
+    ),
+)
+_OTHERS: Final[tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Elementwise | None]], ...]] = (
+    (("gelu",), ("approximate",), lambda approximate="none": GELU_TANH if approximate == "tanh" else GELU),
+    (("clamp", "clip"), ("min", "max"), _clamp),
+    (("clamp_min",), ("min",), _clamp),
+    (("clamp_max",), ("max",), _clamp),
+    (("hardtanh",), ("min_val", "max_val", "inplace"), _hardtanh),
+    (("leaky_relu",), ("negative_slope", "inplace"), _leaky_relu),
+    (("prelu",), ("weight",), _prelu),
+    (("elu",), ("alpha", "inplace"), _elu),
+    (("selu",), ("inplace",), lambda: _elu(1.6732632423543772, 1.0507009873554805)),
+    (("celu",), ("alpha", "inplace"), lambda alpha=1.0: _elu(alpha, width=alpha)),
+    (("softplus",), ("beta", "threshold"), _softplus),
+    (("threshold",), ("threshold", "value", "inplace"), _threshold),
+    (("softshrink",), ("lambd",), _softshrink),
+    (("hardshrink",), ("lambd",), _hardshrink),
+)
+# The parameters of each behind the first, and what makes the function of them; None is none that has a rule.
+ELEMENTWISE: Final[Mapping[TorchFunction, tuple[tuple[str, ...], Callable[..., Elementwise | None]]]] = (
+    MappingProxyType(
+        {
+            function: (("inplace",), partial(_same, elementwise))
+            for names, elementwise in _FIXED
+            for function in _named(*names, places=_PLACES)
+        }
+        | {
+            function: (parameters, make)
+            for names, parameters, make in _OTHERS
+            for function in _named(*names, places=_PLACES)
+        }
+        | {torch._C._nn.silu: ((), partial(_same, SILU))}
+    )
+)
+# The exponential is g(x) in a product or a quotient of x, and the whole is the activation.  Alone, such as in
+# a softmax written out, it has no rule (see `Interception`).
+INNER_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset({torch.exp, torch.Tensor.exp})
+# Of degree 1: f(c x) = c f(x) for c > 0.  By Euler's theorem sum x_i df/dx_i = f(x), so that the ordinary
+# derivative is a rule that keeps all relevance; of a maximum the winner takes it.
+HOMOGENEOUS: Final[frozenset[TorchFunction]] = frozenset(
+    _named(
+        "norm", "vector_norm", "std", "max", "min", "amax", "amin", "maximum", "minimum", "fmax", "fmin",
+        "topk", "sort", "msort", "cummax", "cummin", "kthvalue", "median", "max_pool1d",
+        "adaptive_max_pool1d",
+        places=(torch, torch.Tensor, torch.linalg, F),
+    )
+)  # fmt: skip
+# Of degree 2, inside the root of a deviation.
+SQUARES: Final[frozenset[TorchFunction]] = frozenset({torch.var, torch.Tensor.var})
+BATCH_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.batch_norm, torch.batch_norm})
 POWERS: Final[frozenset[TorchFunction]] = frozenset(
     {torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.square, torch.Tensor.square}
 )
 RECIPROCALS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.rsqrt, torch.Tensor.rsqrt, torch.reciprocal, torch.Tensor.reciprocal}
+    {
+        torch.rsqrt,
+        torch.Tensor.rsqrt,
+        torch.reciprocal,
+        torch.Tensor.reciprocal,
+        torch.Tensor.__rtruediv__,
+        torch.Tensor.__rdiv__,
+    }
 )
 ROOTS: Final[frozenset[TorchFunction]] = frozenset({torch.sqrt, torch.Tensor.sqrt})
 
@@ -191,13 +422,26 @@ IN_PLACE_QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
 IN_PLACE_PRODUCTS: Final[frozenset[TorchFunction]] = IN_PLACE_QUOTIENTS | frozenset(
     {torch.Tensor.mul_, torch.Tensor.__imul__}
 )
+# What changes its first operand in place: what it is out of place.
+IN_PLACE: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
+    {
+        getattr(place, f"{name}_"): getattr(torch, name, None) or getattr(F, name)
+        for name in (
+            "relu", "tanh", "sigmoid", "erf", "erfc", "abs", "expm1", "log1p", "clamp", "clip", "clamp_min",
+            "clamp_max", "leaky_relu", "elu", "selu", "celu", "hardtanh", "threshold", "exp", "sqrt", "rsqrt",
+            "reciprocal", "square", "pow",
+        )
+        for place in (torch, torch.Tensor, F)
+        if hasattr(place, f"{name}_")
+    }
+    | dict.fromkeys(IN_PLACE_PRODUCTS - IN_PLACE_QUOTIENTS, torch.mul)
+    | dict.fromkeys(IN_PLACE_QUOTIENTS, torch.div)
+)  # fmt: skip
 DROPOUTS: Final[frozenset[TorchFunction]] = frozenset({F.dropout, torch.dropout})
 
-LINEAR: Final[frozenset[TorchFunction]] = frozenset(
+NEGATIONS: Final[frozenset[TorchFunction]] = frozenset({torch.neg, torch.Tensor.neg, torch.Tensor.__neg__})
+LINEAR: Final[frozenset[TorchFunction]] = NEGATIONS | frozenset(
     {
-        torch.neg,
-        torch.Tensor.neg,
-        torch.Tensor.__neg__,
         torch.sum,
         torch.Tensor.sum,
         torch.mean,
@@ -425,17 +669,14 @@ POSITION_WISE: Final[frozenset[TorchFunction]] = (
     | LINEAR_LAYERS
     | LAYER_NORMS
     | RMS_NORMS
-    | GELU_FUNCTIONS
     | frozenset(ELEMENTWISE)
+    | frozenset(IN_PLACE)
     | INNER_FUNCTIONS
     | POWERS
     | ROOTS
     | RECIPROCALS
     | IN_PLACE_SUMS
     | IN_PLACE_PRODUCTS
-    | frozenset(
-        {torch.exp, torch.Tensor.exp, torch.Tensor.relu_, torch.Tensor.tanh_, F.elu, F.leaky_relu, F.softplus}
-    )
 )
 # These put positions, or texts, into another order.
 FLIPS: Final[frozenset[TorchFunction]] = frozenset(
@@ -532,9 +773,32 @@ def _never(*arguments: object) -> bool:
     return False
 
 
+def _glu(input: Tensor, dim: int = -1) -> Tensor:
+    a, b = input.chunk(2, dim)
+    return a * torch.sigmoid(b)
+
+
+def _group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    groups = input.reshape(len(input), num_groups, -1)
+    y = F.layer_norm(groups, groups.shape[-1:], None, None, eps).view(input.shape)
+    channels = (1, -1, *[1] * (input.dim() - 2))
+    y = y if weight is None else y * weight.view(channels)
+    return y if bias is None else y + bias.view(channels)
+
+
+# What is one kernel of several operations that have rules: the same in these.
+FUSED: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
+    {F.glu: _glu, F.group_norm: _group_norm}
+)
 # What is written in Python of functions that have rules, and would hide them: what runs in its place.
 WRITTEN: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
-    {F.multi_head_attention_forward: _in_the_open(F.multi_head_attention_forward)}
+    {each: _in_the_open(each) for each in (F.multi_head_attention_forward, F.normalize)}
 )
 
 

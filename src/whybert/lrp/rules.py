@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whybert.lrp.operations import TANH, Elementwise
+from whybert.lrp.operations import Elementwise
 
 STABILISER = 1e-7
 """The constant that the released code adds to the denominators (its `epsilon`)."""
@@ -199,13 +199,19 @@ def identity(relevance: Tensor, saved: SavedElementwise) -> Tensor:
 
 
 def ratio(relevance: Tensor, saved: SavedElementwise) -> Tensor:
-    """f(x) / x in place of f'(x): all of f(x)'s relevance belongs to x (AttnLRP's identity rule)."""
+    """f(x) / x in place of f'(x): all of f(x)'s relevance belongs to x (AttnLRP's identity rule).
+
+    Where f(0) is not 0, as in a sigmoid, f(x) / x has no value at 0.  f(x) = f(0) + (f(x) - f(0)) is then
+    taken for what it is: a constant, whose share stays with it as that of any bias, and a function for which
+    the rule is defined.  It is the rescale rule of DeepLIFT between 0 and x (Shrikumar et al. 2017, arXiv
+    1704.02685), and it gives tanh(x) and 2 sigmoid(2x) - 1 the same.
+    """
     return _times(saved.function.ratio(saved.x, saved.y), relevance)
 
 
 def gate(relevance: Tensor, saved: SavedElementwise) -> Tensor:
     """f(x) = x g(x) hands on by its gate g(x), a constant; what is no gate by its derivative (LibraGrad)."""
-    if saved.function is TANH:
+    if not saved.function.is_gated:
         return saved.function.derivative(relevance, saved.x, saved.y)
     return ratio(relevance, saved)
 
