@@ -23,7 +23,7 @@ from whybert.errors import (
     WhybertError,
 )
 from whybert.evaluation.bench import EvaluationData
-from whybert.foreign import ForeignModel, Point
+from whybert.foreign import ForeignModel, Part, Point
 
 TOKENIZER = tiny.wordpiece()
 TEXTS = ["a film", "don't you think so?", "the film was good and the actors were great"]
@@ -126,7 +126,7 @@ def test_the_same_model_in_the_manner_of_transformers_has_the_same_scores() -> N
 @pytest.mark.parametrize("module", [HandMade, Inside])
 def test_a_table_in_the_encoder_itself(module: Any) -> None:
     ours = Classifier(module(), TOKENIZER)
-    assert ours.model.block == Point(2, (0, 1, 2))  # the word and its position
+    assert ours.model.block == Point((Part(0, 2, (0, 1, 2)),))  # the word and its position
     assert ours.model.words == ("second" if module is HandMade else "encoder.second")
     assert ours.max_length == 30
     assert ours.predict("good " * 90)[0].truncated
@@ -163,7 +163,7 @@ def test_a_part_that_holds_layers_is_no_embedding() -> None:
     ours = Classifier(Says(), TOKENIZER)
     assert ours.labels == ("no", "yes")
     assert isinstance(ours.model, ForeignModel)
-    assert ours.model.block == Point(1, (0, 1, 2))
+    assert ours.model.block == Point((Part(0, 1, (0, 1, 2)),))
     inputs = TOKENIZER(TEXTS[2], return_tensors="pt", return_token_type_ids=False)
     scores = attribute(Says(), inputs, "gi").scores[0]
     assert scores.tolist() == pytest.approx(list(explain(ours, TEXTS[2], "gi")[0].scores), abs=1e-6)
@@ -270,7 +270,7 @@ def test_what_follows_the_embedding_may_change_it_in_place() -> None:
     scores = []
     for in_place in (False, True):
         classifier = Classifier(Changing(in_place), TOKENIZER)
-        assert classifier.model.block == Point(1, (0, 1, 2))
+        assert classifier.model.block == Point((Part(0, 1, (0, 1, 2)),))
         scores.append(explain(classifier, TEXTS[2], "gi:reduction=sum")[0].scores)
     assert scores[0] == pytest.approx(scores[1], abs=1e-7)
 
@@ -412,7 +412,7 @@ class Inner(nn.Module):
 @pytest.mark.parametrize("module", [Tied, PastTheBlock])
 def test_nothing_of_the_words_passes_by_the_attribution_point(module: Any) -> None:
     ours = Classifier(module().double(), TOKENIZER)
-    assert ours.model.block == Point(1, (0, 1, 2))
+    assert ours.model.block == Point((Part(0, 1, (0, 1, 2)),))
     if module is PastTheBlock:
         return
     # without biases gradient times input of a linear model is all there is, so nothing may be missing
@@ -467,7 +467,7 @@ class OneHot(Own):
 
 
 class Twice(Own):
-    """Looks words up in two tables."""
+    """Looks words up in two tables, one narrower than the other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -475,6 +475,14 @@ class Twice(Own):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         return self.logits(input_ids, attention_mask) + self.other(input_ids).mean(1)
+
+
+class Backwards(Twice):
+    """Looks them up the second time from the end."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        again = self.other(input_ids.flip(1)) * torch.linspace(1, 2, input_ids.shape[1])[:, None]
+        return self.logits(input_ids, attention_mask) + again.mean(1)
 
 
 class Positional(Own):
@@ -506,7 +514,7 @@ def _scripted() -> nn.Module:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Twice, r"looks them up 2 times and has none.*embedding='its.name'"),
+        (Backwards, "looks up its words in 2 places.*in another order"),
         (Positional, r"takes no input_ids; .*forward\(self, input_ids, attention_mask\)"),
         (Failing, "Failing fails on inputs of shape"),
         (Encoder, "logits .batch, labels. of Encoder .*found BaseModelOutput"),
@@ -532,6 +540,18 @@ def test_what_was_not_found_can_be_said() -> None:
     )
     said = Classifier(Twice(), TOKENIZER, embedding="bert.embeddings")
     assert said.predict(TEXTS)  # the other table is a part of the model that is not traced to tokens
+
+
+def test_what_is_looked_up_in_two_tables_is_explained_in_both() -> None:
+    """The second, as narrow as a number, adds the mean of its numbers to the logit: a share for each."""
+    module = Twice().double()
+    inputs = TOKENIZER(TEXTS[:1], return_tensors="pt", return_token_type_ids=False)
+    found = attribute(module, inputs, "cp_lrp", 0)
+    assert found.biases is not None
+    torch.testing.assert_close(found.scores.sum(1) + found.biases, found.output)
+    alone = attribute(Twice().double(), inputs, "cp_lrp", 0, embedding="bert.embeddings", logits=None)
+    share = module.other(inputs["input_ids"])[..., 0] / inputs["input_ids"].shape[1]
+    torch.testing.assert_close(found.scores, alone.scores + share)
 
 
 def test_errors_name_the_parts_as_their_owner_does() -> None:

@@ -43,7 +43,7 @@ from whybert.foreign import (
     logits_at,
     place_of_logits,
 )
-from whybert.points import Watch
+from whybert.points import Watch, placed
 from whybert.positions import Lookup, TableLookups, embedded, places
 
 EmbeddingLike = str | nn.Module | None
@@ -282,7 +282,8 @@ class _Asked:
                 f"{tables} times and has none; name the part whose output (batch, seq, hidden) enters the "
                 "first layer: embedding='its.name'"
             )
-        return found
+        with plain(self.module, backward=False), failures(self.module, self.inputs):
+            return placed(self.module, self.inputs, found)
 
     def check_block(self, name: str) -> None:
         """Raise UnsupportedModelError where the output of a part that was named is not of the tokens."""

@@ -27,18 +27,28 @@ READ: Final = "read_at"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Point:
-    """A tensor on the way from the words to the first layer, see `whybert.points`.
+class Part:
+    """A tensor on the way from words to the first layer that reads them, see `whybert.points`.
 
-    call: the number of the call that makes it, from 1, of those that descend from the words.
+    root: the number, from 0, of the call that looks these words up.
+    call: the number of the call that makes the tensor, from 1, of those that make words of them.
     order: its axes of (batch, positions, hidden).
+    shift: of how many positions that stand before the first token's.
+    repeats_last: whether that position stands for the last token, and not for none.
     """
 
+    root: int
     call: int
     order: tuple[int, int, int]
+    shift: int = 0
+    repeats_last: bool = False
 
-    def __str__(self) -> str:
-        return f"call {self.call} of the words"
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Point:
+    """Where words enter the first layer: its parts, one where a model looks its words up once."""
+
+    parts: tuple[Part, ...]
 
 
 class ForeignModel(nn.Module):

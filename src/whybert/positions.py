@@ -28,10 +28,12 @@ class Standing:
 
     token: (batch, positions), its column in the input, or -1 where a position is no token's.
     width: how many columns the input has.
+    parts: where the words of each lookup stand.
     """
 
     token: Tensor
     width: int
+    parts: tuple[slice, ...] = (slice(None),)
 
     def folded(self, numbers: Tensor, axis: int = 1) -> Tensor:
         """Of numbers with the positions along an axis, those of each token: the sum over its positions.

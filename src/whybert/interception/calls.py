@@ -61,6 +61,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) or (isinstance(value, Tensor) and value.dim() == 0)
 
 
+def sources_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What numbers a call makes its result of, among its arguments."""
+    if func in ops.SHAPED_BY_ANOTHER:
+        return args[:1]
+    return (args[1:] if func in ops.TYPED_BY_ANOTHER else args, kwargs)
+
+
 def tensors_in(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value

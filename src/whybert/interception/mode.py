@@ -15,7 +15,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from whybert.errors import ModelError, UnsupportedModelError, UnsupportedOperationError
-from whybert.foreign import Point
+from whybert.foreign import Part, Point
 from whybert.interception.calls import (
     ATTENTION_PARAMETERS,
     LAYER_NORM_PARAMETERS,
@@ -28,6 +28,7 @@ from whybert.interception.calls import (
     name_of,
     operands_of,
     scatters_rows,
+    sources_of,
     tensors_in,
 )
 from whybert.interception.graph import (
@@ -66,7 +67,7 @@ from whybert.lrp import contractions
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import ORDINARY, REFUSED, Composite, Mixed
-from whybert.points import LOOKED_UP, Descent, made
+from whybert.points import LOOKED_UP, Descent, Joined, made
 from whybert.quantised import linear_layer
 
 
@@ -101,6 +102,11 @@ _ASIDE: Final = (
     "comes of that; let it take them from the output of that block"
 )
 
+
+_OTHERWISE: Final = (
+    "the model embeds its words in another way than when it was first asked: name the part whose output "
+    "(batch, seq, hidden) enters the first layer: embedding='its.name'"
+)
 
 # The parameters of functions that add a product.
 _ADDED: Final = {
@@ -142,6 +148,7 @@ class Interception(TorchFunctionMode):
     inputs: of the model, to tell a linear layer's weight from what is computed from them.
     words: the table whose vectors the embedding is made of.
     ids, point: the ids of the tokens, and where what is made of them is cut, if no part of the model says so.
+    joined: what the parts of a point of several are.
     at, of_words: a change of the embedding at the cut, and of the words as they are looked up.
     """
 
@@ -156,6 +163,7 @@ class Interception(TorchFunctionMode):
         words: Tensor | None = None,
         ids: Tensor | None = None,
         point: Point | None = None,
+        joined: Joined | None = None,
         at: Callable[[Tensor], Tensor] | None = None,
         of_words: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
@@ -172,7 +180,8 @@ class Interception(TorchFunctionMode):
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
         self._inputs, self._words = {id(tensor) for tensor in inputs}, words
-        self._point, self._at, self._of_words = point, at, of_words
+        self._pending = [] if point is None else list(point.parts)  # of the point, those that are to come
+        self._joined, self._at, self._of_words = joined, at, of_words
         self._descent = None if point is None or ids is None else Descent(ids)
         self._handlers = self._handlers_in_use()
 
@@ -191,7 +200,10 @@ class Interception(TorchFunctionMode):
             )
 
     def cut(self, embedding: Tensor) -> Tensor:
-        """Begin at the embedding, (batch, positions, hidden); the model goes on with what is returned."""
+        """Begin at the embedding, (batch, positions, hidden); the model goes on with what is returned.
+
+        Of several parts that is before any of them is there.
+        """
         with torch.no_grad():
             changed = embedding.detach() if self._at is None else self._at(embedding.detach()).detach()
         self.begin(changed.requires_grad_(self.needs_graph))
@@ -249,13 +261,11 @@ class Interception(TorchFunctionMode):
         if self._records:
             args = mapped(args, self._recorded)
             kwargs = {key: mapped(value, self._recorded) for key, value in kwargs.items()}
-        sources: Any = args[:1] if func in ops.SHAPED_BY_ANOTHER else (args, kwargs)
-        if func in ops.TYPED_BY_ANOTHER:
-            sources = (args[1:], kwargs)
+        sources = sources_of(func, args, kwargs)
         given = [tensor for tensor in tensors_in(sources) if tensor.requires_grad]
         name = self._lost_among(tensors_in(sources))  # before the call, which may change them in place
         if not given:
-            return self._untracked(func, sources, name, args, func(*args, **kwargs))
+            return self._untracked(func, args, kwargs, name, func(*args, **kwargs))
         if not any(self.tracked(tensor) for tensor in given):
             with torch.no_grad():  # a constant, whichever way it is computed from parameters
                 output = mapped(
@@ -263,7 +273,7 @@ class Interception(TorchFunctionMode):
                     # not a parameter that is where it should be: what asks for it may keep it as such
                     lambda y: y.detach() if y.requires_grad and not any(y is t for t in given) else y,
                 )
-            return self._untracked(func, sources, name, args, output)
+            return self._untracked(func, args, kwargs, name, output)
         if func in ops.ESCAPES or (func in ops.STEPS and torch.is_grad_enabled()):
             raise self._lost(name_of(func))
         if kwargs.get("out") is not None:
@@ -334,31 +344,41 @@ class Interception(TorchFunctionMode):
     def _embed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Still in the embedding block: nothing above it is asked for."""
         with torch.no_grad():
-            output = self._untracked(func, (args, kwargs), None, args, func(*args, **kwargs))
+            output = self._untracked(func, args, kwargs, None, func(*args, **kwargs))
             if self._of_words is not None and func is F.embedding and args[1] is self._words:
                 output = self._of_words(output)
-        of = None if self._descent is None else self._descent.follow(func, args, kwargs, output)
-        if self._descent is None or of is None:
+        return self._followed(func, args, kwargs, output)
+
+    def _followed(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
+        """What was made of words or, where that is a part of the point, what the model goes on with."""
+        if self._descent is None or self._descent.follow(func, args, kwargs, output) is None:
             return output
         found = made(args, output)
         for tensor in found:  # of what passes by the cut no score would tell
             note(tensor, LOST, _ASIDE)
-        if self._point is None or self._descent.calls != self._point.call:
-            return output
         self._loses = True
-        order = self._point.order
-        if len(found) != 1 or found[0].dim() != len(order):
-            raise UnsupportedModelError(
-                "the model embeds its words in another way than when it was first asked: name the part whose "
-                "output (batch, seq, hidden) enters the first layer: embedding='its.name'"
-            )
-        back = sorted(range(len(order)), key=order.__getitem__)
-        embedding = self.cut(found[0].permute(order)).permute(back)
-        if output is found[0] and not any(output is given for given in tensors_in(args)):
-            return embedding
-        with torch.set_grad_enabled(self.needs_graph):  # it was changed in place: the model holds it itself
-            found[0].copy_(embedding)
+        part = next(filter(None, (self._descent.part_of(tensor, self._pending) for tensor in found)), None)
+        if part is None:
+            return output
+        self._pending.remove(part)
+        if len(found) != 1 or found[0].dim() != len(part.order):
+            raise UnsupportedModelError(_OTHERWISE)
+        back = sorted(range(len(part.order)), key=part.order.__getitem__)
+        with torch.set_grad_enabled(self.needs_graph):
+            embedding = self._cut_part(part, found[0].permute(part.order)).permute(back)
+            if output is found[0] and not any(output is given for given in tensors_in(args)):
+                return embedding
+            found[0].copy_(embedding)  # it was changed in place: the model holds it itself
         return output
+
+    def _cut_part(self, part: Part, words: Tensor) -> Tensor:
+        """What the model goes on with in place of a part of the point, (batch, positions, hidden)."""
+        if self._joined is None:
+            return self.cut(words)
+        embedding = self._joined.of(part, cast(Tensor, self.embedding))
+        if embedding.shape != words.shape:
+            raise UnsupportedModelError(_OTHERWISE)
+        return embedding.clone()
 
     def _plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that no rule is for: refused if it has no place in the table of a closed composite."""
@@ -404,20 +424,23 @@ class Interception(TorchFunctionMode):
                 self._loses = True
 
     def _untracked(
-        self, func: Any, sources: Any, name: str | None, args: tuple[Any, ...], output: Any
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None, output: Any
     ) -> Any:
         """The result of a call without an operand that descends from the embedding differentiably.
 
-        sources: what numbers it was made of.  name: where one of them lost its gradient.
+        name: where one of the numbers that it was made of lost its gradient.
         """
-        given = list(tensors_in(sources))
+        given = list(tensors_in(sources_of(func, args, kwargs)))
         if self._has_rule("linear"):
             # of numbers that come from elsewhere it is not known
             is_weight = func in ops.TYPED_BY_ANOTHER or any(self._is_weight(tensor) for tensor in given)
             for tensor in tensors_in(output):
                 if not any(tensor is other for other in given):  # x.contiguous() may be the model's own x
                     setattr(tensor, WEIGHT, (self.sweep, is_weight))
-        if self.embedding is not None and self._looks_up_words(func, args, given, output):
+        if self.embedding is not None and self._pending:
+            output = self._followed(func, args, kwargs, output)
+            name = None if name is _ASIDE else name  # words that are still to come to the point
+        elif self.embedding is not None and self._looks_up_words(func, args, kwargs, given, output):
             self._lose(func, _ASIDE, tensors_in(output))
         if name is not None and func not in ops.SHAPE_ONLY:
             found = list(tensors_in(output if output is not None else args[:1]))
@@ -430,9 +453,16 @@ class Interception(TorchFunctionMode):
             self._lose(func, name, found)
         return output
 
-    def _looks_up_words(self, func: Any, args: tuple[Any, ...], given: Sequence[Tensor], output: Any) -> bool:
+    def _looks_up_words(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        given: Sequence[Tensor],
+        output: Any,
+    ) -> bool:
         """Whether a call is of the table of words and of places in it, as numbers or as ones among zeros."""
-        if self._descent is not None and self._descent.follow(func, args, {"": given}, output) == LOOKED_UP:
+        if self._descent is not None and self._descent.follow(func, args, kwargs, output) == LOOKED_UP:
             return True
         words = self._words
         if words is None or len(given) < 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from whybert.interception.notes import LOST, noted
 from whybert.interception.places import check_layers, modules_watched, told_apart
 from whybert.lrp.composites import Composite
 from whybert.lrp.functions import Sweep
+from whybert.points import joined
 from whybert.positions import standing
 from whybert.quantised import dense, is_linear, linear_layer, quantised_layers, refused
 
@@ -63,6 +65,10 @@ def run(
             logits = logits_of(model(**inputs), model, len(inputs["input_ids"]))
         return ForwardPass(cast(Tensor, Absent(model.name)), logits, Sweep())
     words = getattr(word_embeddings(model), "weight", None)
+    point, asked_first = point_of(model), None
+    if point is not None and len(point.parts) > 1:
+        with failures(model, inputs):
+            asked_first = joined(model, inputs, point, words, of_words)
     mode = kind(
         listed,
         attention=attention,
@@ -71,10 +77,13 @@ def run(
         inputs=inputs.values(),
         words=words,
         ids=inputs.get("input_ids"),
-        point=point_of(model),
+        point=point,
+        joined=asked_first,
         at=at,
         of_words=of_words,
     )
+    if asked_first is not None:
+        mode.cut(asked_first.embedding)
     with (
         modules_watched(model, mode.composites) as calls,
         failures(model, inputs),
@@ -100,15 +109,18 @@ def run(
     mode.check_graph(logits)
     if sub_layers:
         mode.sub_layers.check_depth(logits)
-    found = mode.sites.found(mode.embedding, logits)
+    found, several = mode.sites.found(mode.embedding, logits), None
+    if asked_first is not None:
+        several = "the words are looked up in several places, as by an encoder-decoder"
+        found = None if found is None else replace(found, states=(), layers=None, no_states=several)
     if any(len(composite.parts) > 1 for composite in mode.composites):
         check_layers(mode.composites, found.no_states if found else "")
         states = [site.edge for site in found.states] if found else []
         told_apart(logits, mode.sweep, states, found.layers if found else None, calls)
-    stands = None
-    if "input_ids" in inputs:
+    stands = None if asked_first is None else asked_first.standing
+    if asked_first is None and "input_ids" in inputs:
         stands = standing(model, inputs, tuple(mode.embedding.shape[:2]), words)
-    not_post_norm = mode.sub_layers.not_post_norm
+    not_post_norm = several or mode.sub_layers.not_post_norm
     if sub_layers and not_post_norm is None and not mode.sub_layers.found:
         not_post_norm = "it has no residual sum of a layer's input and output"
     return ForwardPass(
@@ -117,7 +129,7 @@ def run(
         mode.sweep,
         stands,
         mode.trace.kept,
-        mode.trace.untraceable,
+        several or mode.trace.untraceable,
         mode.sub_layers.found,
         not_post_norm,
         mode.books,

@@ -199,21 +199,40 @@ def _at_vector(question: Question, baseline: Baseline) -> Start:
             f"{kind_of(question.model)} does not say which its word embeddings are, which the baseline "
             f"{baseline.name!r} changes; use baseline=mask"
         )
+    table = getattr(words, "weight", None)
+    if isinstance(table, Tensor) and table.dim() == 2:  # as it is looked up, before the model scales it
+        words = nn.Embedding(len(table), table.shape[1], _weight=table)
     with torch.no_grad():
         vector = baseline.vector(words, question.tokenizer)
-    places, point = changed_tokens(question), point_of(question.model)
-    if point is not None and point.order[0] == 1:  # the model has its positions first
-        places = places.T
+    lookups = _places(question)
     looked_up: list[bool] = []
 
     def replaced(vectors: Tensor) -> Tensor:
+        places = lookups[len(looked_up) % len(lookups)]
         looked_up.append(vectors.shape[:2] == places.shape)
         return torch.where(places[..., None], vector.to(vectors), vectors) if looked_up[-1] else vectors
 
     forward = question.forward(inputs=question.inputs, of_words=replaced)
-    if looked_up != [True]:
+    if looked_up != [True] * len(lookups):
         raise UnsupportedModelError(
             f"{kind_of(question.model)} looks up its words {len(looked_up)} times, or elsewhere, so "
             f"that they cannot be those of the baseline {baseline.name!r}; use baseline=mask"
         )
     return Start(forward.embedding.detach(), forward.logits.detach())
+
+
+def _places(question: Question) -> list[Tensor]:
+    """Of each time that the model looks up its words, which of them a baseline changes."""
+    places, standing, point = (
+        changed_tokens(question),
+        question.shared.forward.standing,
+        point_of(question.model),
+    )
+    if point is None:
+        return [places]
+    if standing is not None and len(standing.parts) == len(point.parts):
+        found = [standing.spread(places)[:, positions] for positions in standing.parts]
+    else:
+        found = [places]
+    # a model may have its positions first
+    return [each.T if part.order[0] == 1 else each for part, each in zip(point.parts, found, strict=True)]

@@ -18,8 +18,10 @@ from whybert.methods.question import Question
 class Shaken(Method):
     """Gradients g_k = dy/dE (E + n_k), n_k of a normal distribution at each token that is no padding.
 
+    Where a model looks its words up in several places, n_k is another one in each.
+
     samples: how many.
-    noise: the standard deviation of n_k, in those of the numbers of the text's own E.
+    noise: the standard deviation of n_k, in those of the numbers of the text's own E, of the first place.
     seed: of what is drawn; the same text is shaken in the same way wherever it stands.
     """
 
@@ -38,9 +40,15 @@ class Shaken(Method):
         """The rows and the points of `Question.gradients`, which are asked for once and in order."""
         embedding = question.shared.forward.embedding.detach()
         wide = torch.promote_types(embedding.dtype, torch.float32)
-        tokens = question.positions(question.is_token)
+        is_token, standing = question.is_token, question.shared.forward.standing
+        counts = is_token.sum(1).tolist()
+        numbers = question.positions(is_token.cumsum(1) * is_token)  # of the tokens, from 1
+        parts = (slice(None),) if standing is None else standing.parts
         scale = torch.stack(
-            [row[kept].std(correction=0) for row, kept in zip(embedding.to(wide), tokens, strict=True)]
+            [
+                row[kept > 0].std(correction=0)
+                for row, kept in zip(embedding[:, parts[0]].to(wide), numbers[:, parts[0]], strict=True)
+            ]
         )
         generators = question.generators(self.seed)
         rows = torch.arange(len(embedding), device=embedding.device).repeat(self.samples)
@@ -48,9 +56,12 @@ class Shaken(Method):
         def points(places: Tensor) -> Tensor:
             found = embedding[rows[places]].to(wide)
             for point, row in zip(found, rows[places].tolist(), strict=True):
-                shape = (int(tokens[row].sum()), embedding.shape[-1])
-                drawn = torch.randn(shape, generator=generators[row], dtype=torch.float64)
-                point[tokens[row]] += self.noise * scale[row] * drawn.to(point)
+                for part in parts:
+                    # as many for each text alone as in a batch, where a decoder has another place at its end
+                    shape = (counts[row], embedding.shape[-1])
+                    drawn = torch.randn(shape, generator=generators[row], dtype=torch.float64).to(point)
+                    own = numbers[row, part]
+                    point[part][own > 0] += self.noise * scale[row] * drawn[own[own > 0] - 1]
             return found.to(embedding.dtype)
 
         return rows, points
