@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertForMaskedLM
+from transformers import (
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+)
 
 import tiny
 from whybert.datasets import DATASETS
@@ -50,6 +55,17 @@ def masked_lm(folder: Path) -> None:
     """A masked language model of the words of the others."""
     tokenizer = tiny.wordpiece()
     tiny.save(folder, BertForMaskedLM(tiny.bert_config(tokenizer)), tokenizer)
+
+
+def with_head(kind: Any, *labels: str) -> Callable[[Path], object]:
+    """A tiny model with another head."""
+
+    def make(path: Path) -> None:
+        tokenizer, names = tiny.wordpiece(), dict(enumerate(labels))
+        how = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+        tiny.save(path, kind(tiny.bert_config(tokenizer, **(how if labels else {}))), tokenizer)
+
+    return make
 
 
 def adapter(path: Path) -> None:
@@ -152,6 +168,9 @@ STAND_INS: Mapping[str, Callable[[Path], object]] = {
     "my-model": classifier("negative", "positive"),
     "my-adapter": adapter,
     "my-masked-lm": masked_lm,
+    "my-ner-model": with_head(BertForTokenClassification, "O", "B-LOC", "B-PER"),
+    "my-qa-model": with_head(BertForQuestionAnswering),
+    "my-choice-model": with_head(BertForMultipleChoice),
     "my-nli-model": classifier("entailment", "neutral", "contradiction"),
     "models/sst5": classifier(*DATASETS["sst5"].labels),
     "models/sst5-seed43": classifier(*DATASETS["sst5"].labels),
