@@ -16,6 +16,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,24 @@ def pickled(model: Path) -> None:
     (model / "model.safetensors").unlink()
     (model / "pytorch_model.bin").write_bytes(pickle.dumps(Path("/nowhere")))
 
+
+def with_head(kind: str) -> Callable[[Path], object]:
+    """A tiny model with another head, such as BertForTokenClassification."""
+
+    def make(path: Path) -> None:
+        import transformers
+
+        import stand_ins
+
+        labels = ("O", "B-LOC") if "Token" in kind else ()
+        stand_ins.with_head(getattr(transformers, kind), *labels)(path)
+
+    return make
+
+
+NER, QA, LM, CHOICE = (
+    f"BertFor{kind}" for kind in ("TokenClassification", "QuestionAnswering", "MaskedLM", "MultipleChoice")
+)
 
 GOOD = "text,label\na good film,positive\na bad film,negative\n"
 TWO = ["a good film", "a bad film"]
@@ -569,6 +588,20 @@ SHELL: list[Shell] = [
     Shell("interactions of no such kind", "interactions 'a b' -m model --method lime", 2, "lime"),
     Shell("interactions with samples of what draws nothing", "interactions 'a b' -m model --method arch_detect --samples 3", 2, "draws nothing"),
     Shell("interactions of a table as a picture", "interactions 'a b' -m model -o why.png", 2, ".json"),
+    # Models that answer at each position.
+    Shell("a word and its label", "explain 'a good film' -m ner --target good:B-LOC", 0, "good: ", {"ner": with_head(NER)}),
+    Shell("a label of no word", "explain 'a good film' -m ner --target B-LOC", 2, ["unknown word of the text 'B-LOC'"], {"ner": with_head(NER)}),
+    Shell("a model of tokens and no target", "explain 'a good film' -m ner", 2, ["names a word and its class", "('Paris', None)"], {"ner": with_head(NER)}),
+    Shell("a word that stands twice", "explain 'a good a film' -m ner --target a:O", 2, ["stands 2 times", "0, 2"], {"ner": with_head(NER)}),
+    Shell("a label that a model of tokens has not", "explain 'a good film' -m ner --target good:B-PER", 2, "unknown label 'B-PER'", {"ner": with_head(NER)}),
+    Shell("a model of tokens predicts no texts", "predict 'a good film' -m ner", 1, "expected a sequence classifier", {"ner": with_head(NER)}),
+    Shell("windows of a model of tokens", "explain 'a good film' -m ner --target good --long windows", 2, "answers at each position", {"ner": with_head(NER)}),
+    Shell("the start of an answer", "explain 'a film' --pair 'a good film' -m qa --target start", 0, "start: ", {"qa": with_head(QA)}),
+    Shell("the middle of an answer", "explain 'a film' --pair 'a good film' -m qa --target middle", 2, "start or its end", {"qa": with_head(QA)}),
+    Shell("a minimal pair", "explain 'the actors [MASK] great' -m lm --contrast were was", 0, "[MASK]: were - was", {"lm": with_head(LM)}),
+    Shell("a text without a mask", "explain 'the actors were great' -m lm --target was", 2, "one mask ([MASK])", {"lm": with_head(LM)}),
+    Shell("a word of several tokens in a mask", "explain 'the [MASK]' -m lm --target wonderful", 2, "9 tokens", {"lm": with_head(LM)}),
+    Shell("a choice", "explain 'the film' --pair 'was good' -m choice", 0, "choice", {"choice": with_head(CHOICE)}),
     Shell("interactions with target and contrast", "interactions 'a b' -m model --target 0 --contrast 0 1", 2, "exclude"),
     # evaluate
     Shell("an evaluation of nothing", "evaluate -m model", 2, "--data or --annotations"),
@@ -741,7 +774,19 @@ def namespace() -> dict[str, Any]:
     public = {name: getattr(whybert, name) for name in whybert.__all__}
     libraries = {"np": numpy, "pd": pandas, "torch": torch}
     own = {"Path": Path, "Unwilling": Unwilling, "file": _file, "saved": _saved, "cut": _cut}
-    return {**public, **libraries, **own, "whybert": whybert}
+    heads = {"NER": NER, "QA": QA, "LM": LM, "headed": _headed}
+    return {**public, **libraries, **own, **heads, "whybert": whybert}
+
+
+@cache
+def _headed(kind: str) -> Any:
+    import tempfile
+
+    import whybert
+
+    with tempfile.TemporaryDirectory() as made:
+        with_head(kind)(Path(made) / "model")
+        return whybert.Classifier.load(Path(made) / "model")
 
 
 # fmt: off
@@ -817,13 +862,25 @@ PYTHON: list[Python] = [
     *(Python(f"target {value}", f"explain(C, ['a', 'b'], target={value})", "UsageError", words) for value, words in (
         ("2", "from 0 to 1"), ("-1", "from 0 to 1"), ("'good'", "'good'"), ("True", "True"), ("0.5", ""), ("[0]", "one target for each of the 2 texts"),
         ("[0, 1, 0]", "one target for each"), ("[]", "one target for each"), ("(0, 0)", "two different"), ("(0, 1, 0)", "two classes"), ("('positive',)", "two classes"),
-        ("[0, 2]", "from 0 to 1"), ("['positive', 'good']", "'good'"), ("[0, None, 1]", ""), ("{'a': 0}", ""), ("{0, 1}", ""), ("b'positive'", ""), ("np.array([0.0, 1.0])", ""), ("np.array([True, False])", ""),
+        ("[0, 2]", "from 0 to 1"), ("['positive', 'good']", "'good'"), ("[0, None, 1]", ""), ("{'a': 0}", ""), ("b'positive'", ""), ("np.array([0.0, 1.0])", ""), ("np.array([True, False])", ""),
         ("torch.tensor([0.5, 1.0])", ""), ("torch.zeros(2, 2, 2, dtype=int)", ""), ("[[0, 1]]", ""), ("[[0, 1], [1, 0]]", ""), ("float('nan')", ""), ("object()", ""), ("pd.Series([0.0, 1.0])", ""), ("pd.Series([0, None])", ""),
     )),
     *(Python(f"quantity {value}", f"explain(C, ['a', 'b'], quantity={value})", "UsageError", words) for value, words in (
         ("'odds'", "unknown quantity 'odds'"), ("3", "3"), ("['logit']", "unknown quantity"), ("''", "unknown quantity"), ("'Logit'", "did you mean 'logit'"),
         ("'margin', target=(0, 1)", "no margin"), ("'entropy', target=[0, (1, 0)]", "no entropy"), ("'entropy', target='all'", "all"), ("'logit', target=['all', 0]", "expected one class"), ("'logit', target=('all', 0)", "expected one class"),
     )),
+    *(Python(f"a place {value}", f"explain(headed({kind}), {value})", "UsageError", words) for kind, value, words in (
+        ("NER", "'a film'", "names a word"), ("NER", "'a film', target=3", "names a word"), ("NER", "'a film', target=(3, None)", "from 0 to 1"),
+        ("NER", "'a film', target=('film', None, None)", "names a word"), ("NER", "'a film', target=(None, None)", "names a word"),
+        ("NER", "['a film'], target=[('film', None), ('film', None)]", "one target for each"), ("NER", "'a film', target=('film', 'B-ORG')", "B-ORG"),
+        ("NER", "'a film', target=(['film'], None)", "a word or its number"), ("NER", "'a film', target=(2.0, None)", "a word or its number"),
+        ("NER", "'a film', 'occlusion:by=delete', target=('film', None)", "by='mask'"), ("NER", "'a film', target=('film', ('O', 'O'))", "two different"),
+        ("NER", "'a film', target=('film', None), quantity='odds'", "odds"), ("NER", "'a film', target=('film', ('O', 1)), quantity='margin'", "no margin"),
+        ("QA", "('a', 'film')", "start or its end"), ("QA", "('a', 'film'), target=('start', 'a')", "unknown word"), ("QA", "('a', 'film'), target=(0, 'a')", "start or its end"),
+        ("LM", "'a film'", "one mask"), ("LM", "'a [MASK]', target=('[MASK]', 999)", "from 0 to"), ("LM", "'a [MASK]', target='all'", "one token, or"), ("LM", "'a [MASK]', target=('[MASK]', {'a', 'film'})", "one token, or"),
+    )),
+    Python("a word of nothing but marks", "explain(headed(NER), 'a , film', target=(',', None))[0].place.name", gives=","),
+    Python("a place of no text", "explain(headed(NER), [], target=('film', None))", gives=[]),
     Python("every class of no text", "explain(C, [], target='all', quantity='probability')", gives=[]),
     *(Python(f"a good target {value}", f"[e.target.index for e in explain(C, ['a', 'b'], target={value})]", gives=gives) for value, gives in (
         ("'POSITIVE'", [1, 1]), ("1", [1, 1]), ("[0, 1]", [0, 1]), ("['positive', 0]", [1, 0]), ("np.array([0, 1])", [0, 1]), ("np.int64(1)", [1, 1]), ("torch.tensor([1, 0])", [1, 0]), ("torch.tensor(1)", [1, 1]),

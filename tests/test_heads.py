@@ -231,6 +231,8 @@ def test_every_class_of_a_word() -> None:
     assert [each.explained for each in rows] == [f"{w}: {n}" for w in ("was", "think") for n in NAMES]
     [one] = whybert.explain(asked, TEXT, "attnlrp", target=("was", 1))
     assert rows[1].scores == pytest.approx(one.scores)
+    some = whybert.explain(asked, TEXT, "attnlrp", target=("was", {"I-LOC", "O"}))
+    assert [each.scores for each in some] == [pytest.approx(rows[0].scores), pytest.approx(rows[2].scores)]
 
 
 @pytest.mark.parametrize("quantity", ["probability", "log_probability", "margin", "entropy"])
@@ -300,6 +302,20 @@ def test_models_that_embed_their_words_themselves(kind: str, text: Any, target: 
         torch.testing.assert_close(numbers_of(found[method][0]), attribution.scores[0], rtol=1e-9, atol=1e-12)
     assert each.completeness is not None
     assert abs(each.completeness.remainder) < 1e-6
+
+
+@pytest.mark.parametrize("method", ["lat", "rollout", "value_zeroing"])
+def test_attention_is_traced_from_where_a_token_is_read(method: str) -> None:
+    model, tokenizer = made("bert", "tokens")
+    asked = whybert.Classifier(model, tokenizer)
+    [found] = whybert.explain(asked, TEXT, method, target=("good", None))
+    [row] = asked.tokenize([TEXT])
+    plain = Plain(model, "tokens", found.place.token)  # type: ignore[union-attr]
+    inputs = {name: torch.tensor([values]) for name, values in row.features.items()}
+    expected = whybert.attribute(plain, inputs, method).scores[0].double()
+    torch.testing.assert_close(numbers_of(found), expected, rtol=1e-9, atol=1e-12)
+    with pytest.raises(UnsupportedModelError, match="each of its classes is a position"):
+        whybert.explain(classifier("bert", "spans"), PAIR, method, target="start")
 
 
 # --- words that are taken away -----------------------------------------------------------------------------
@@ -469,13 +485,13 @@ def test_targets_on_a_command_line(kind: str, written: str, target: Any) -> None
         ("spans", PAIR, "middle", TargetError, "the answer's start or its end"),
         ("spans", PAIR, 3, TargetError, "the answer's start or its end"),
         ("spans", PAIR, ("start", "good"), UnknownNameError, "unknown word of the text 'good'"),
-        ("spans", PAIR, ("start", "all"), TargetError, "name those that matter"),
+        ("spans", PAIR, ("start", "all"), TargetError, "one token, or a contrast"),
         ("vocabulary", TEXT, None, TargetError, "a text with one mask"),
         ("vocabulary", "a [MASK] and a [MASK]", "good", TargetError, "found 2; name the word"),
         ("vocabulary", "a [MASK]", ("[MASK]", "wonderful"), TargetError, "it is 9 tokens"),
         ("vocabulary", "a [MASK]", ("[MASK]", "☃"), TargetError, "has none such"),
         ("vocabulary", "a [MASK]", ("[MASK]", " "), TargetError, "has none such"),
-        ("vocabulary", "a [MASK]", ("[MASK]", "all"), TargetError, "name those that matter"),
+        ("vocabulary", "a [MASK]", ("[MASK]", "all"), TargetError, "one token, or a contrast"),
         ("choices", PAIR, 1, TargetError, "a class from 0 to 0"),
     ],
 )  # fmt: skip

@@ -79,6 +79,7 @@ class ForeignModel(nn.Module):
         self.block, self.words, self.where, self.label_count = block, words, logits, label_count
         self.config = config
         self.read: Callable[[Callable[..., Any], dict[str, Tensor]], Any] | None = None
+        self.is_of_positions = False
         self.training = False  # it has nothing of its own that could be another in train mode
 
     @property
@@ -89,10 +90,15 @@ class ForeignModel(nn.Module):
     def get_input_embeddings(self) -> nn.Module | None:
         return None if self.words is None else self.module.get_submodule(self.words)
 
-    def read_by(self, read: Callable[[Callable[..., Any], dict[str, Tensor]], Any]) -> ForeignModel:
-        """The same model, of which `read` says what is asked: (its forward pass, inputs) -> logits."""
+    def read_by(
+        self, read: Callable[[Callable[..., Any], dict[str, Tensor]], Any], is_of_positions: bool = False
+    ) -> ForeignModel:
+        """The same model, of which `read` says what is asked: (its forward pass, inputs) -> logits.
+
+        is_of_positions: whether its classes are the positions of the text.
+        """
         made = copy.copy(self)
-        made.read = read
+        made.read, made.is_of_positions = read, is_of_positions
         return made
 
     def forward(self, **inputs: Tensor) -> Any:

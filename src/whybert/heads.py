@@ -11,8 +11,9 @@ copies, parts, or a text without some words, has its place with it, and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Literal
 
 import torch
@@ -98,9 +99,10 @@ class Head:
                 "('Paris', None) for the class that is predicted there, or (5, None) for the word of that "
                 "number, from 0"
             )
-        if is_all(found, self.labels) and self.kind != "tokens":
+        if self.kind != "tokens" and (is_all(found, self.labels) or isinstance(found, Set)):
             raise TargetError(
-                "'all' would explain each token there is; name those that matter, one after the other"
+                f"expected one token, or a contrast (a, b) of two, found {quoted(found)}; name those that "
+                "matter one after the other, giving the text again for each"
             )
         return place, found
 
@@ -200,7 +202,7 @@ def read_at(
         columns = torch.arange(ids.shape[1])
         for row, place in enumerate(places):
             read[row] = (2 * columns + 1 + place.side) * (mask[row] != 0)
-        return _as_read(model, lambda *given: _read_span(ids.shape[1], *given)), {**inputs, READ: read}
+        return _as_read(model, partial(_read_span, ids.shape[1]), True), {**inputs, READ: read}
     for row, place in enumerate(places):
         assert place.column is not None
         read[row, place.column] = 1
@@ -210,16 +212,18 @@ def read_at(
 _Answer = Callable[..., Any]
 
 
-def _as_read(model: nn.Module, read: Callable[[_Answer, dict[str, Tensor]], Tensor]) -> ForeignModel:
+def _as_read(
+    model: nn.Module, read: Callable[[_Answer, dict[str, Tensor]], Tensor], is_of_positions: bool = False
+) -> ForeignModel:
     """The model with another forward pass; its parts are what they were."""
     if isinstance(model, ForeignModel):
-        return model.read_by(read)
+        return model.read_by(read, is_of_positions)
     names = {id(module): name for name, module in model.named_modules()}
     words = word_embeddings(model)
     block = names[id(embedding_block(model))]
     config: Any = getattr(model, "config", None)
     known = ForeignModel(model, block, None if words is None else names.get(id(words)), None, 0, config)
-    return known.read_by(read)
+    return known.read_by(read, is_of_positions)
 
 
 def _read_row(answer: _Answer, inputs: dict[str, Tensor]) -> Tensor:

@@ -52,6 +52,7 @@ class ForwardPass:
     untraceable: why the attention is not all there is to trace; None if it is.
     sub_layers: the blocks of BERT's kind in order; `not_post_norm` says why there are none.
     inside: the states between its layers and what its heads hand on, if they were kept.
+    is_of_positions: whether the labels are the positions of the text.
     """
 
     embedding: Tensor
@@ -65,6 +66,7 @@ class ForwardPass:
     books: Tensor | None = None
     last: LastAttention | None = None
     inside: Inside | None = None
+    is_of_positions: bool = False
     _gradients: dict[tuple[Composite, ResolvedTarget], Gradients] = field(default_factory=dict)
     _learned: set[Composite] = field(default_factory=set)  # for which it is known where rows stand
 
@@ -175,7 +177,9 @@ class ForwardPass:
         UnsupportedModelError where it cannot be told.
         """
         reason = "the logits do not depend on the output of its last attention"
-        passed = None if self.last is None else self._by_position(self.last.output)
+        if self.is_of_positions:
+            reason = "each of its classes is a position, and is read there"
+        passed = None if self.last is None or self.is_of_positions else self._by_position(self.last.output)
         if self.last is not None and passed is not None:
             queries = passed.movedim(self.last.axis, 1).flatten(2).any(2)  # (batch, positions)
             rows = len(self.logits)

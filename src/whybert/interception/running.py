@@ -16,7 +16,7 @@ from torch.overrides import handle_torch_function
 from whybert.anatomy import embedding_block, failures, hooked, logits_of, word_embeddings
 from whybert.black_box import Absent, TextModel, check_has_inside
 from whybert.errors import UnsupportedModelError
-from whybert.foreign import bare, kind_of, point_of
+from whybert.foreign import ForeignModel, bare, kind_of, point_of
 from whybert.interception.calls import mapped, tensors_in
 from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
@@ -135,6 +135,7 @@ def run(
         mode.books,
         mode.trace.last,
         found if inside else None,
+        isinstance(model, ForeignModel) and model.is_of_positions,
     )
 
 
