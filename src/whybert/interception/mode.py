@@ -234,9 +234,21 @@ class Interception(TorchFunctionMode):
         setattr(constant, WEIGHT, (self.sweep, True))
         return constant
 
-    def _constants(self, value: Any) -> Any:
-        """The arguments of a call, what does not descend from the embedding as constants."""
-        return mapped(value, self._constant)
+    def _operands(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call, what does not descend from the embedding as constants.
+
+        torch multiplies rows that do not lie side by side one batch at a time, unless the other factor
+        requires a gradient, and rounds otherwise then.  So weights that do still do here.
+        """
+        constants = mapped((args, kwargs), self._constant)
+        x = args[0] if args else None
+        if func in ops.FOLDED and isinstance(x, Tensor) and x.dim() > 2 and not x.is_contiguous():
+            for given, constant in zip(tensors_in((args, kwargs)), tensors_in(constants), strict=True):
+                if given.requires_grad and constant is not given:
+                    constant.requires_grad_()
+        return cast("tuple[tuple[Any, ...], dict[str, Any]]", constants)
 
     def _is_weight(self, value: Tensor) -> bool:
         """Whether a constant is one of the model's numbers, or was computed from one."""
@@ -291,7 +303,7 @@ class Interception(TorchFunctionMode):
         depths = self.sub_layers.depths_of(tensor for tensor in given if self.tracked(tensor))
         handler = self._handlers.get(func) if torch.is_grad_enabled() else None
         if handler is not None:
-            output = handler(self, func, self._constants(args), self._constants(kwargs))
+            output = handler(self, func, *self._operands(func, args, kwargs))
         else:
             output = self._plain(func, args, kwargs)
         self._settle(func, args, output)
@@ -383,9 +395,8 @@ class Interception(TorchFunctionMode):
     def _plain(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that no rule is for: refused if it has no place in the table of a closed composite."""
         is_attribute = getattr(func, "__name__", "") == "__get__"
-        output = (
-            func(*args, **kwargs) if is_attribute else func(*self._constants(args), **self._constants(kwargs))
-        )
+        constants = (args, kwargs) if is_attribute else self._operands(func, args, kwargs)
+        output = func(*constants[0], **constants[1])
         known = func in _KNOWN or (is_attribute and func.__self__.__name__ in ops.TRANSPOSING_ATTRIBUTES)
         if self._closed is not None and not known and any(y.requires_grad for y in tensors_in(output)):
             if any(

@@ -361,6 +361,8 @@ CONTRACTIONS: Final = (
 ADDED_PRODUCTS: Final = _named("addmm", "baddbmm", "addmv")
 # x @ W where each group of rows has a matrix of its own, as the experts of a mixture have.
 GROUPED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch._grouped_mm})
+# How they are computed depends on whether their second operand requires a gradient.
+FOLDED: Final[frozenset[TorchFunction]] = LINEAR_LAYERS | (CONTRACTIONS - {torch.einsum, torch.tensordot})
 PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
     {
         torch.mul,
