@@ -6,7 +6,8 @@ import copy
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -21,6 +22,7 @@ from whybert.anatomy import (
     check_model,
     device_of,
     dtype_of,
+    embedding_block,
     forward,
     model_inputs,
     plain,
@@ -32,8 +34,11 @@ from whybert.encoding import Encoding, Text
 from whybert.errors import InputError, ModelError, NonFiniteError, WhybertError, one_line
 from whybert.explaining import Texts
 from whybert.explanation import Completeness
-from whybert.interception import name_of, run
+from whybert.foreign import ForeignModel, Point, bare, kind_of
+from whybert.interception import Interception, name_of, run
+from whybert.interception.counting import Counting
 from whybert.lrp.composites import GRADIENT
+from whybert.lrp.rules import ratio
 from whybert.methods import STANDARD, Method, create_all
 from whybert.methods.relevance import ReleasedLRP
 from whybert.progress import reported
@@ -68,6 +73,25 @@ CHECKS: Final = {
 """The checks by name, each with the words of the terminal."""
 
 _MARKS: Final = {"fail": "FAIL", "refused": "refused", "skipped": "-", "ok": "ok"}  # the worst first
+_NAMES: Final = {
+    "linear": "linear layers",
+    "activation": "activations",
+    "power": "powers",
+    "layer_norm": "normalisations",
+    "quotient": "quotients",
+    "product": "products",
+    "softmax": "softmaxes",
+    "attention_values": "attentions",
+}
+"""The kinds of operations, in the words of the terminal."""
+
+_OPERANDS: Final = {
+    "quotient": ("numerator", "denominator"),
+    "product": ("one factor", "the other"),
+    "attention_values": ("weights", "values"),
+}
+"""Those of operations with two, in the order of their shares."""
+
 _DIRECTIONS, _STEPS = 4, (1e-3, 1e-5)  # of the differences; steps in standard deviations of the embedding
 
 
@@ -94,6 +118,36 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleUse:
+    """Operations of one kind in a model, and the rule of a method for them.
+
+    Fields:
+        method: the spec of the method.
+        kind: of the operations, an entry of `whybert.lrp.composites.KINDS`.
+        rule: in words.
+        count: how many there are in a forward pass.
+    """
+
+    method: str
+    kind: str
+    rule: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a method makes of the explained outputs of the texts.
+
+    Fields:
+        method: the spec of the method.
+        accounts: of each text.
+    """
+
+    method: str
+    accounts: tuple[Completeness, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """What `audit` found.
 
@@ -102,6 +156,9 @@ class Audit:
         methods: their specs.
         lengths: the tokens of each text, special ones included.
         checks: in the order of the methods.
+        point: which tensor the relevance is of.
+        rules: which operations of the model follow which rule, of methods that have some.
+        books: of methods that keep some.
     """
 
     model: str
@@ -110,6 +167,9 @@ class Audit:
     methods: tuple[str, ...]
     lengths: tuple[int, ...]
     checks: tuple[Check, ...]
+    point: str = ""
+    rules: tuple[RuleUse, ...] = ()
+    books: tuple[Books, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -154,11 +214,47 @@ class Audit:
         tokens = ", ".join(map(str, self.lengths))
         return Group(
             Text(visible(f"{self.model} in {self.dtype} on {self.device}; texts of {tokens} tokens")),
+            *([Text(visible(f"relevance is of {self.point}"))] if self.point else []),
             Text(),
             NumberTable("", [*self.methods, "worst"], rows),
             Text(),
             *map(Text, map(visible, lines)),
+            *self._ground(),
         )
+
+    def _ground(self) -> list[RenderableType]:
+        """The rules and the books in tables."""
+        from rich.text import Text
+
+        from whybert.render.tables import NumberTable, TextTable
+
+        parts: list[RenderableType] = []
+        if self.rules:
+            by_rules: dict[tuple[tuple[str, str, int], ...], list[str]] = {}
+            for spec in dict.fromkeys(each.method for each in self.rules):
+                own = tuple((each.kind, each.rule, each.count) for each in self.rules if each.method == spec)
+                by_rules.setdefault(own, []).append(spec)
+            rows = [
+                (", ".join(specs), ", ".join(f"{count} {_NAMES[kind]}: {rule}" for kind, rule, count in own))
+                for own, specs in by_rules.items()
+            ]
+            parts += [Text(), TextTable(("method", "operations and their rules"), rows)]
+        if self.books:
+            figures = [
+                (
+                    each.method,
+                    [
+                        _listed(account.relevance_sum for account in each.accounts),
+                        _listed(account.biases for account in each.accounts),
+                        _listed(account.logit for account in each.accounts),
+                        f"{max(account.open_share for account in each.accounts):.0e}",
+                    ],
+                )
+                for each in self.books
+            ]
+            columns = ["tokens", "biases", "output", "open"]
+            parts += [Text(), NumberTable("sums, text by text", columns, figures)]
+        return parts
 
 
 def audit(
@@ -206,7 +302,42 @@ def audit(
         methods=tuple(method.spec for method in wanted),
         lengths=tuple(batch.rows[0].token_count for batch in examined.alone),
         checks=tuple(checks),
+        point=_point(classifier.model),
+        rules=tuple(examined.rules),
+        books=tuple(examined.books),
     )
+
+
+def _listed(values: Iterable[float | None]) -> str:
+    return ", ".join("-" if each is None else f"{each:.3g}" for each in values)
+
+
+def _point(model: nn.Module) -> str:
+    """Where a model is cut, in words."""
+    block = model.block if isinstance(model, ForeignModel) else None
+    if isinstance(block, Point):
+        assert isinstance(model, ForeignModel)
+        words = model.words or "a table of no known name"
+        calls = ", ".join(str(part.call) for part in block.parts)
+        if len(block.parts) > 1:
+            return (
+                f"the inputs of {len(block.parts)} first layers, calls {calls} that make something of {words}"
+            )
+        return f"the input of the first layer, call {calls} that makes something of {words}"
+    part = embedding_block(model)
+    names = [name for name, module in bare(model).named_modules() if module is part]
+    return f"the output of {names[0] if names else kind_of(part)} ({kind_of(part)})"
+
+
+def _told(kind: str, rule: Any) -> str:
+    """A rule of a table in words: what each operand is given, or the rule's name."""
+    if isinstance(rule, tuple):
+        shares = ["constant" if share is None else f"{share:g}" for share in rule]
+        return " and ".join(map(" ".join, zip(_OPERANDS[kind], shares, strict=True)))
+    if rule is None or rule is ratio:
+        return "derivative" if rule is None else "f(x) / x"
+    name = getattr(rule, "__name__", None)
+    return str(rule) if name is None else name.replace("_", " ")
 
 
 class _Examined:
@@ -233,6 +364,8 @@ class _Examined:
         check_finite(self.model, singles)
         self.target = singles.argmax(-1).tolist()
         self.copied = cache(partial(_copy, self.model))
+        self.rules: list[RuleUse] = []
+        self.books: list[Books] = []
 
     @property
     def dtype(self) -> torch.dtype:
@@ -296,6 +429,7 @@ class _Examined:
         after = _state(self.model)
         changed = {name for name in before | after if before.get(name) != after.get(name)} - self.own_changes
         yield Check("served", method.spec, "ok")
+        self.rules += self._rules(method)
         yield self._logits(method, found)
         yield self._padding(method, found)
         yield self._batch(method, found, alone)
@@ -309,6 +443,30 @@ class _Examined:
         yield self._on_copy("bfloat16", torch.bfloat16, method, self._finite)
         if method.needs_attention:
             yield self._start(method)
+
+    def _rules(self, method: Method) -> list[RuleUse]:
+        """Which operations follow which rules of the method, of the first text."""
+        closed = [each for each in method.composites() if each.closed and len(each.parts) == 1]
+        if not closed:
+            return []
+        modes: list[Interception] = []
+
+        @contextmanager
+        def noted(mode: Interception) -> Iterator[None]:
+            modes.append(mode)
+            yield
+
+        with plain(self.model, backward=True):
+            inputs = model_inputs(self.model, self.alone[0].inputs)
+            run(self.model, inputs, closed, kind=Counting, within=noted)
+        counts = cast(Counting, modes[0]).counts
+        if closed[0].rule("softmax") is None:  # a part of attention, which may be fused
+            counts.pop("softmax", None)
+        return [
+            RuleUse(method.spec, kind, _told(kind, closed[0].rule(kind)), counts[kind])
+            for kind in _NAMES
+            if counts[kind]
+        ]
 
     def _logits(self, method: Method, found: Sequence[Attribution]) -> Check:
         """To the last bit, but where torch takes another kernel for weights that no gradient is asked for."""
@@ -359,6 +517,7 @@ class _Examined:
             parts = (each.relevance_sum, each.output, each.biases, each.elsewhere)
             tokens, output, biases, elsewhere = (None if part is None else float(part) for part in parts)
             accounts.append(Completeness(tokens or 0.0, output or 0.0, biases, elsewhere, method.rest))
+        self.books.append(Books(method.spec, tuple(accounts)))
         open_shares = [account.open_share for account in accounts]
         worst = max(open_shares)
         if not method.accounts:
