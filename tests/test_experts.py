@@ -13,7 +13,7 @@ from transformers.models.mixtral import MixtralConfig
 from transformers.models.qwen2_moe import Qwen2MoeConfig
 from transformers.models.qwen3_moe import Qwen3MoeConfig
 
-from experts import Twin
+from experts import Twin, half, sigmoid
 from models import Toy
 from whybert import Attribution, UnsupportedOperationError, attribute
 
@@ -105,7 +105,7 @@ def off(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.usefixtures("wide")
 @pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
 @pytest.mark.parametrize("experts", ["eager", "batched_mm"])
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "qwen2_moe"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_twin(kind: str, experts: str, method: str) -> None:
     model = make(kind, experts)
     found = ask(model, method)
@@ -145,7 +145,7 @@ def test_cp_lrp_is_all_of_the_logit(kind: str, experts: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision(kind: str) -> None:
     model = make(kind, "grouped_mm", torch.bfloat16)
-    for method in ("cp_lrp", "gi") if kind == "qwen2_moe" else ("attnlrp", "cp_lrp", "gi"):
+    for method in ("attnlrp", "cp_lrp", "gi"):
         found = ask(model, method)
         assert torch.isfinite(found.scores).all()
         assert not found.scores[2, 1:].any()
@@ -245,3 +245,52 @@ def test_a_state_that_is_a_product_is_no_value(name: str) -> None:
         else:
             with pytest.raises(UnsupportedOperationError, match="a state that is a product of two"):
                 attribute(model, ids, method, 1)
+
+
+def _gates(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The router of DeepSeek-V3 (2024, arXiv 2412.19437, section 2.1.2): gates, a bias that only chooses."""
+    scores = logits.sigmoid()
+    biased = scores + torch.tensor([0.1, 0.0, 0.3, -0.2], dtype=torch.float64)
+    groups = biased.unflatten(-1, (2, 2)).sum(-1).topk(1)[1]
+    kept = torch.zeros(*logits.shape[:-1], 2, dtype=torch.float64).scatter_(-1, groups, 1.0)
+    kept = kept[..., None].expand(*logits.shape[:-1], 2, 2).flatten(-2)
+    places = biased.masked_fill(~kept.bool(), -torch.inf).topk(2, sorted=False)[1]
+    weights = scores.gather(-1, places)
+    weights /= weights.sum(-1, keepdim=True) + 1e-20
+    return weights * 2.5, places
+
+
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
+def test_gates_of_experts(method: str) -> None:
+    """Half to gate and expert, or the gate a constant; a gate is a half and what x makes of it."""
+    mixture = Mixture().double()
+    model = Toy(lambda x: mixture(x, _gates))
+    ids = {"input_ids": torch.arange(1, 13).view(2, 6)}
+    x = model.embeddings(ids["input_ids"]).detach().requires_grad_()
+    rows = []
+    for row in x.flatten(0, 1):
+        logits = mixture.router(row)
+        weights, places = _gates(logits.detach())
+        gates = sigmoid(logits)[places]
+        weights = 2.5 * gates / gates.sum()
+        out = torch.stack([mixture.experts[int(place)](row) for place in places])
+        weighted = (
+            weights.detach()[:, None] * out if method == "cp_lrp" else half(weights)[:, None] * half(out)
+        )
+        rows.append(row + weighted.sum(0))
+    logits = model.head(torch.stack(rows).view_as(x).mean(1))
+    (gradient,) = torch.autograd.grad(logits[:, 1].sum(), x)
+    found = attribute(model, ids, method, 1)
+    assert found.relevance is not None
+    assert off(found.logits, logits.detach()) < 1e-12
+    assert off(found.relevance, (x * gradient).detach()) < 1e-10
+
+
+def test_layers_are_told_apart_by_attention_alone() -> None:
+    """The weights of experts are no attention."""
+    for kind in ("mixtral", "qwen2_moe"):
+        found = ask(make(kind), "mixed_lrp:below=1")
+        inside = attribute(make(kind), {"input_ids": torch.tensor([TEXTS[0]])}, "cp_lrp", 1, layers=True)
+        assert inside.layers is not None
+        assert inside.layers.shape[1] == KINDS[kind].num_hidden_layers + 1
+        assert torch.isfinite(found.scores).all()

@@ -97,6 +97,8 @@ _KNOWN: Final[frozenset[Any]] = (
 )
 
 
+_CARRIED: Final = frozenset({ATTENTION, RECIPROCAL, GATE, CHOSEN, PRODUCT})
+"""What is linear in tensors of which this is noted is that itself, if it holds for all of them."""
 _ASIDE: Final = (
     "the model looks up its words once more, behind its embedding block, so all scores would leave out what "
     "comes of that; let it take them from the output of that block"
@@ -1070,7 +1072,8 @@ class Interception(TorchFunctionMode):
         """Whether weights of a softmax, or gates, are divided by their sum.
 
         softmax(x) over all, divided by its sum over some, is softmax(x) over these: a part of it, with its
-        derivative, and no normalisation by a constant.
+        derivative, and no normalisation by a constant.  So it is for gates, as of `NormWeight` in the code of
+        Achtibat et al. 2024 for Mixtral, which has the epsilon rule: the ordinary derivative.
         """
         weights, version = noted(denominator, SUM_OF) or (None, None)
         return (
@@ -1346,9 +1349,9 @@ class Interception(TorchFunctionMode):
 
     def _carried(self, operands: Sequence[Tensor], y: Any, moved: bool = False) -> Any:
         """y, which is linear in the operands: it descends from a softmax if all of them do, and so on."""
-        for name in (ATTENTION, RECIPROCAL, GATE, CHOSEN, PRODUCT):
+        for name in _CARRIED.intersection(vars(operands[0])) if operands else ():
             notes = [noted(operand, name) for operand in operands]
-            if notes and all(note is not None for note in notes):
+            if all(note is not None for note in notes):
                 for tensor in tensors_in(y):
                     note(tensor, name, notes[0] if moved else ())
         return y
