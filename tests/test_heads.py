@@ -318,6 +318,74 @@ def test_attention_is_traced_from_where_a_token_is_read(method: str) -> None:
         whybert.explain(classifier("bert", "spans"), PAIR, method, target="start")
 
 
+QUESTION = ("the film was", ["good", "bad and great", "well-made, a film"])
+
+
+def test_a_question_is_explained_choice_by_choice() -> None:
+    """One derivative of the softmax over all choices, taken by autograd over all rows at once."""
+    model, tokenizer = made("bert", "choices")
+    asked = whybert.Classifier(model, tokenizer)
+    rows = asked.tokenize([(QUESTION[0], choice) for choice in QUESTION[1]])
+    columns = {
+        name: torch.nn.utils.rnn.pad_sequence([torch.tensor(row.features[name]) for row in rows], True)[None]
+        for name in rows[0].features
+    }
+    logits = model(**columns).logits[0].detach()
+    for target, quantity in ((None, "logit"), ((0, 2), "logit"), ("good", "probability"), (1, "margin")):
+        found = whybert.explain(
+            asked, QUESTION, ["gi:reduction=sum", "cp_lrp", "occlusion"], target, quantity=quantity
+        )
+        embeddings: list[Tensor] = []
+        handle = model.bert.embeddings.register_forward_hook(
+            lambda part, given, output, kept=embeddings: kept.append(output) or output  # type: ignore[func-returns-value]
+        )
+        free = model(**columns).logits[0]
+        handle.remove()
+        index = int(logits.argmax()) if target is None else {"good": 0}.get(target, target)  # type: ignore[call-overload]
+        if quantity == "probability":
+            value = free.softmax(0)[index]
+        elif quantity == "margin":
+            value = free[index] - max(free[0], free[2])
+        else:
+            value = free[index] if isinstance(index, int) else free[index[0]] - free[index[1]]
+        (gradient,) = torch.autograd.grad(value, embeddings[0])
+        expected = (gradient * embeddings[0]).sum(-1).detach()
+        for row, own in enumerate(found["gi:reduction=sum"]):
+            torch.testing.assert_close(
+                numbers_of(own), expected[row, : len(own.tokens)], rtol=1e-9, atol=1e-12
+            )
+            assert own.logits == pytest.approx(logits.tolist(), abs=1e-12)
+            assert own.labels == tuple(QUESTION[1])
+            assert own.probabilities == pytest.approx(logits.softmax(0).tolist())
+        for own in found["cp_lrp"] if quantity == "logit" else ():
+            assert own.completeness is not None
+            assert abs(own.completeness.remainder) < 1e-10
+            assert own.completeness.logit == pytest.approx(value.item())
+        changes = [max(map(abs, each.scores)) for each in found["occlusion"]]
+        if target == (0, 2):
+            assert changes[1] == 0.0 < min(changes[0], changes[2])
+    rows_of_all = whybert.explain(asked, [QUESTION, ("a", ["b", "c"])], "gi", target=["good", ("b", "c")])
+    assert [each.explained for each in rows_of_all] == ["good"] * 3 + ["b - c"] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "how", "error", "words"),
+    [
+        ("tokens", QUESTION, {}, UsageError, "a model of multiple choice"),
+        ("choices", ("a", []), {}, InputError, "the choices of text 0"),
+        ("choices", ("a", ["b", 3]), {}, InputError, "the choices of text 0"),
+        ("choices", ("a", ["b", " "]), {}, InputError, "second part of text 1|empty"),
+        ("choices", QUESTION, {"target": "great"}, UnknownNameError, "unknown label 'great'"),
+        ("choices", QUESTION, {"target": 3}, TargetError, "from 0 to 2"),
+        ("choices", [QUESTION], {"target": [0, 1]}, TargetError, "each of the 1 questions"),
+        ("choices", QUESTION, {"long": "windows"}, UsageError, "read at once"),
+    ],
+)
+def test_questions_that_cannot_be_meant(kind: str, texts: Any, how: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        whybert.explain(classifier("bert", kind), texts, "gi", **how)
+
+
 # --- words that are taken away -----------------------------------------------------------------------------
 
 

@@ -372,6 +372,12 @@ class Classifier:
             return LABELS  # whoever asks it next says why
         return head_of(self.model, tensors, self.tokenizer)
 
+    @property
+    def known_head(self) -> Head:
+        """The `head` if the model was asked for it already; until then a classifier of whole texts."""
+        found: Head = vars(self).get("head", LABELS)
+        return found
+
     def check_labels(self, logits: torch.Tensor, labels: Sequence[str] | None = None) -> None:
         """See that there is one logit for each label, and that they are logits.
 

@@ -11,7 +11,7 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor
 
-from whybert.anatomy import check_model
+from whybert.anatomy import check_model, forward, model_inputs, plain
 from whybert.attribution import Attribution, attribute_each, check_inside
 from whybert.black_box import quantity_of
 from whybert.classifier import (
@@ -25,16 +25,26 @@ from whybert.classifier import (
     probabilities_of,
 )
 from whybert.encoding import EncodedText, Encoding, Text
-from whybert.errors import NonFiniteError, PaddingWarning, TargetError, UnsupportedModelError, UsageError
+from whybert.errors import (
+    PLACE,
+    InputError,
+    NonFiniteError,
+    PaddingWarning,
+    TargetError,
+    UnsupportedModelError,
+    UsageError,
+    quoted,
+)
 from whybert.explanation import Completeness, Explanation, Explanations, Place, Window
-from whybert.heads import LABELS, At, Head, chosen, in_batch, names_of, places_of, read_at
+from whybert.heads import LABELS, At, Head, chosen, in_batch, names_of, places_of, questions_of, read_at
 from whybert.methods import Method, create_all
 from whybert.progress import Progress, reported, silent
 from whybert.targets import Link, TargetLike, check_quantity, per_row, several
 from whybert.texts import check_rows, normalise_texts
 from whybert.windows import Reading, Readings
 
-Texts = Text | Sequence[str] | Sequence[tuple[str, str]]
+WithChoices = tuple[str, list[str]]
+Texts = Text | Sequence[str] | Sequence[tuple[str, str]] | WithChoices | Sequence[WithChoices]
 
 
 @overload
@@ -94,12 +104,15 @@ def explain(
         classifier: the model and its tokenizer; anything that `Classifier.of` takes.
         texts: a str, a tuple `(text, pair)`, or whatever gives such texts or pairs one after another: a list,
             a generator, a column of a table, an array; or a tuple of two columns, of texts and their pairs.
+            For a model of multiple choice also questions `(text, [choice, choice, ...])`.
         method: a name of `whybert.METHODS`, with options "gi:reduction=sum", or a `Method`; or several of
             these, which then share each forward pass.
         target: None (the predicted class of each text), a class as an int or a label, a tuple `(a, b)` for
             logit[a] - logit[b], or a list with one of these for each text; Series of pandas must have the
             index of the texts, if these have one.  A set explains several classes or differences of each
-            text, and "all" every class, unless a label is called so.
+            text, and "all" every class, unless a label is called so.  Of a model that answers at each
+            position a target is a place and what is explained there, such as ("Paris", "B-LOC") or
+            ("start", "Paris"); of a question it is a choice, or two, by index or text.
         batch_size: texts, or windows of them, in one forward pass.
         long: how texts are read that are longer than the classifier's `max_length`: "truncate" reads their
             beginning; "windows" all of them, cut into windows.  The logits, scores and books of the whole are
@@ -113,24 +126,26 @@ def explain(
         options: of the method, see `attribute`.
 
     Returns:
-        `Explanations`, a list of one `Explanation` a text, in order, and for a set or "all" of one for each
-        class of the first text, in the order of the labels, then of the second; for several methods a dict
-        of such lists by spec, see `attribute`.
+        `Explanations`, a list of one `Explanation` a text (of a question one a choice), in order, and for a
+        set or "all" of one for each class of the first text, in the order of the labels, then of the second;
+        for several methods a dict of such lists by spec, see `attribute`.
 
     Raises:
         InputError: a text that cannot be encoded.
         WhybertError: what `attribute` raises.  Errors about a text name it and have its `index`.
     """
     classifier = Classifier.of(classifier)
-    listed, _ = normalise_texts(texts)
-    check_rows(texts, target, "the texts and their targets")
+    questions = questions_of(texts)
+    listed, _ = normalise_texts(texts if questions is None else _choices_of(questions))
+    if questions is None:
+        check_rows(texts, target, "the texts and their targets")
     methods = create_all(method, options)
     found: dict[str, dict[int, list[Explanation]]] = {each.spec: {} for each in methods}
     done = 0
     with reported(progress) as report:
         for indices, explanations in explain_batches(
             classifier,
-            listed,
+            listed if questions is None else questions,
             methods,
             target,
             batch_size=batch_size,
@@ -155,7 +170,7 @@ def explain(
 
 def explain_batches(
     classifier: Classifier,
-    texts: Sequence[Text],
+    texts: Sequence[Text] | Sequence[WithChoices],
     methods: Sequence[Method],
     target: TargetLike = None,
     *,
@@ -173,19 +188,68 @@ def explain_batches(
 
     Batches hold texts of like length, so they come out of order.  Where the target of a text in windows is
     the predicted class, its windows are one batch; if they are more than a batch holds, they have a forward
-    pass of their own first, which tells that class.
+    pass of their own first, which tells that class.  Of questions the choices are numbered through.
     """
     check_inside(methods, layers, heads)
     check_model(classifier.model)
     how = (batch_size, long, stride, progress, quantity_of(classifier.model, quantity), layers, heads)
+    if (questions := questions_of(texts)) is not None:
+        yield from _of_questions(classifier, questions, methods, target, *how)
+        return
+    listed, known = cast("Sequence[Text]", texts), classifier.known_head
     try:
-        yield from _explained(classifier, LABELS, texts, methods, target, *how)
+        yield from _explained(classifier, known, listed, methods, target, *how)
     except (UnsupportedModelError, TargetError):
         # A classifier of whole texts is not asked what it is.
-        head = classifier.head
-        if head.kind == LABELS.kind:
+        if classifier.head == known:
             raise
-        yield from _explained(classifier, head, texts, methods, target, *how)
+        yield from _explained(classifier, classifier.head, listed, methods, target, *how)
+
+
+def _choices_of(questions: Sequence[WithChoices]) -> list[tuple[str, str]]:
+    """A pair for each choice.
+
+    Raises:
+        InputError: a question has none.
+    """
+    for index, (_, choices) in enumerate(questions):
+        if not choices or not all(isinstance(each, str) for each in choices):
+            raise InputError(f"expected the choices of {PLACE} as texts, found {quoted(choices)}", index)
+    return [(text, choice) for text, choices in questions for choice in choices]
+
+
+def _of_questions(
+    classifier: Classifier,
+    questions: Sequence[WithChoices],
+    methods: Sequence[Method],
+    target: TargetLike,
+    batch_size: int,
+    long: str,
+    *how: Any,
+) -> Iterator[tuple[tuple[int, ...], dict[str, list[Explanation]]]]:
+    """One question after another: first what the model says of all its choices, then why."""
+    if classifier.head.kind != "choices" or long == "windows":
+        raise UsageError(
+            f"expected a model of multiple choice for questions with choices, found {classifier.name}; give "
+            "it texts, or pairs of texts"
+            if long != "windows"
+            else "the choices of a question are read at once: leave long='windows' out"
+        )
+    targets = per_row(target, len(questions), "questions") or [target] * len(questions)
+    start = 0
+    for question, own in zip(questions, targets, strict=True):
+        rows, scores = _choices_of([question]), dict[int, float]()
+        for indices, batch in batches_of_rows(classifier, classifier.tokenize(rows), batch_size):
+            model, inputs = read_at(classifier.head, classifier.model, batch.inputs, ())
+            with plain(model, backward=False):
+                found = forward(model, model_inputs(model, inputs))[:, 0]
+            scores.update(zip(indices, found.double().tolist(), strict=True))
+        if own is None:
+            own = max(range(len(rows)), key=scores.__getitem__)
+        head = Head("question", tuple(question[1]), tuple(scores[index] for index in range(len(rows))))
+        for indices, explained in _explained(classifier, head, rows, methods, own, batch_size, long, *how):
+            yield tuple(start + index for index in indices), explained
+        start += len(rows)
 
 
 def _explained(

@@ -33,10 +33,10 @@ from whybert.foreign import READ, ForeignModel, logits_in, spans_in, table_in
 from whybert.targets import is_all, label_names
 from whybert.words import tokens_of_words
 
-Kind = Literal["labels", "tokens", "vocabulary", "spans", "choices"]
+Kind = Literal["labels", "tokens", "vocabulary", "spans", "choices", "question"]
 """What a model answers about a text: logits of labels; of labels at each position, or of the tokens of its
-vocabulary there; how likely an answer starts, or ends, at each position; or a single number, a row for each
-choice."""
+vocabulary there; how likely an answer starts, or ends, at each position; a single number, each choice being a
+text; or these numbers of all choices of one question."""
 
 SIDES: Final = ("start", "end")
 
@@ -53,10 +53,12 @@ class Head:
     Fields:
         kind: see `Kind`.
         labels: of the numbers at a position, in order; none for spans, whose classes are positions.
+        scores: of a question the number of each choice.
     """
 
     kind: Kind = "labels"
     labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
 
     @property
     def has_places(self) -> bool:
@@ -115,7 +117,7 @@ class At:
     """Where one text is read.
 
     column: of the inputs, or of the text's own tokens; None where no position is chosen beforehand.
-    side: the index of `SIDES`.
+    side: the index of `SIDES`, or of the choice that the text is.
     target: an ordinary target; of spans its classes are columns.
     name: what messages and titles call the place.
     """
@@ -195,8 +197,12 @@ def read_at(
     """
     ids = torch.as_tensor(inputs["input_ids"])
     if head.kind == "choices":
-        return _as_read(model, lambda answer, given: logits_in(answer(**_of_one_choice(given)))), {**inputs}
+        return _as_read(model, _read_choice), {**inputs}
     read = torch.zeros(ids.shape, dtype=torch.long)
+    if head.kind == "question":
+        for row, place in enumerate(places):
+            read[row] = place.side
+        return _as_read(model, partial(_read_question, head.scores)), {**inputs, READ: read}
     if head.kind == "spans":
         mask = torch.as_tensor(inputs.get("attention_mask", torch.ones_like(ids))).cpu()
         columns = torch.arange(ids.shape[1])
@@ -255,6 +261,23 @@ def _read_span(width: int, answer: _Answer, inputs: dict[str, Tensor]) -> Tensor
     return torch.cat([logits, logits.new_full((len(logits), rest), _NOWHERE)], 1) if rest else logits
 
 
+def _read_choice(answer: _Answer, inputs: dict[str, Tensor]) -> Any:
+    """The number of each text, (batch, 1)."""
+    return logits_in(answer(**_of_one_choice(inputs)))
+
+
+def _read_question(scores: Sequence[float], answer: _Answer, inputs: dict[str, Tensor]) -> Tensor:
+    """The numbers of all choices, (batch, choices): its own of each text, and the others as constants.
+
+    What the other choices say does not depend on the words of this one, so that derivatives, and differences
+    when words are taken away, are those of the whole question.  Constants stand in the books.
+    """
+    own = inputs.pop(READ)[:, 0]
+    found: Tensor = _read_choice(answer, inputs)
+    is_own = torch.nn.functional.one_hot(own, len(scores)).to(found)
+    return found * is_own + torch.tensor(scores, dtype=torch.float64).to(found) * (1 - is_own)
+
+
 def _check_left(is_left: bool) -> None:
     if not is_left:
         raise UsageError(
@@ -267,6 +290,25 @@ def _changed(read: Tensor) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"expected a model that answers at each of the {read.shape[1]} positions of a text, found one that "
         "does so for some texts only, or at other positions too"
+    )
+
+
+# --- questions with choices --------------------------------------------------------------------------------
+
+
+def questions_of(texts: Any) -> list[tuple[str, list[str]]] | None:
+    """One question `(text, [choice, choice, ...])`, or a list of such, as a list; None for other texts."""
+    listed = [texts] if isinstance(texts, tuple) else texts
+    is_list = isinstance(listed, list) and bool(listed) and all(map(_is_question, listed))
+    return [(text, list(choices)) for text, choices in listed] if is_list else None
+
+
+def _is_question(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], list)
     )
 
 
@@ -292,6 +334,8 @@ def places_of(
         TargetError: a word is not in its text, or stands there several times, or is no single token.
         UnknownNameError: the text has no such word.
     """
+    if head.kind == "question":
+        return [At(None, index, target, "") for index, (_, target) in enumerate(targets)]
     found = []
     for index, (row, (place, target)) in enumerate(zip(rows, targets, strict=True)):
         try:
