@@ -115,7 +115,9 @@ def scatters_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: T
             torch.as_tensor(first).flatten().tolist() != list(range(len(x)))
         )
     if func in ops.TAKING or func in ops.CHOOSING:
-        return bind(args, kwargs, ("input", "dim"))[1] in (0, -x.dim()) or kwargs.get("dim") in (0, -x.dim())
+        by_places = func in (torch.take_along_dim, torch.Tensor.take_along_dim)
+        names = ("input", "indices", "dim") if by_places else ("input", "dim")
+        return bind(args, kwargs, names)[-1] in (0, -x.dim()) or kwargs.get("dim") in (0, -x.dim())
     return False
 
 

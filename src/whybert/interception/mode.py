@@ -1199,12 +1199,15 @@ class Interception(TorchFunctionMode):
         if noted(x, LINEAR) is not None and len(operands) == 1:
             return self._refuse(func, args, kwargs)
         carried = [name for name in (ATTENTION, GATE) if self._all_noted(operands, name)]
+        source = origin(x)[0] if operands and all(operand is x for operand in operands) else x
         offset = None if self.books is None else self._offset_in_place(func, args, kwargs)
         y = func(*args, **kwargs)  # None for x[i] = v
         if offset is not None:
             self._enter_in_place(x, offset)
         for name in carried:
             note(x, name, ())
+        if source is not x:
+            note_elementwise(x, source, None)
         return y
 
     def _offset_in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -1240,10 +1243,11 @@ class Interception(TorchFunctionMode):
         if self.tracked(other):
             return self._in_place(func, args, kwargs)
         carried = [name for name in (ATTENTION, GATE) if noted(x, name) is not None]
+        source = origin(x)[0]
         y = func(x, other)
         for name in carried:
             note(y, name, ())
-        return y
+        return y if source is x else note_elementwise(y, source, None)
 
     # --- attention -----------------------------------------------------------------------------------
 
