@@ -109,6 +109,20 @@ def test_the_axes_of_positions_and_texts_may_be_swapped() -> None:
     assert found.scores == pytest.approx((vectors * gradient).sum(-1).detach())
 
 
+def test_layers_of_a_model_that_has_its_positions_first() -> None:
+    """By CP-LRP without biases each state holds what the logit is made of, as the embedding does."""
+    model = made("xlnet")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name:  # r_w_bias and others are added to queries, which are constants here
+                parameter.zero_()
+    found = attribute(model, batch(7, 7, 7), "cp_lrp", layers=True)
+    assert found.layers is not None
+    assert found.layers.shape == (3, 3, 7)
+    logits = found.logits.gather(1, found.logits.argmax(1, keepdim=True))
+    assert found.layers.sum(-1) == pytest.approx(logits.expand(-1, 3))
+
+
 def test_as_many_texts_as_tokens() -> None:
     model = made("xlnet")
     inputs = batch(5, 5, 5, 5, 5)

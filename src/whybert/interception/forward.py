@@ -135,7 +135,11 @@ class ForwardPass:
             edges = [site.edge for site in (*inside.states, *inside.heads)]
             passed = self.swept(GRADIENT, self.logits, seed, edges)
             states, heads = passed[: len(inside.states)], passed[len(inside.states) :]
-            rows = [each for each in states if each is not None]
+            rows = [
+                site.by_text(each)
+                for site, each in zip(inside.states, states, strict=True)
+                if each is not None
+            ]
             rows += [inside.by_head(place, each) for place, each in enumerate(heads) if each is not None]
             # What text 0 is made of stands in row 0, whatever else has as many rows as there are texts.
             if any(bool(each[1:].any()) for each in rows):
@@ -258,7 +262,7 @@ class ForwardPass:
                 passed if scale is None else passed * scale[:, None, None],
                 torch.zeros_like(books) if share is None and books is not None else share,
                 tuple(
-                    torch.zeros_like(site.value) if each is None else each
+                    torch.zeros_like(site.value) if each is None else site.by_text(each)
                     for site, each in zip(sites, rest, strict=True)
                 ),
                 scale,

@@ -177,7 +177,10 @@ class Interception(TorchFunctionMode):
         self.trace = AttentionTrace(attention)
         self.sub_layers = SubLayers(sub_layers)
         self._tables = tuple(part for composite in self.composites for part in composite.parts)
-        self.sites = Sites(inside or any(isinstance(c, Mixed) and c.by_depth for c in self.composites))
+        self.sites = Sites(
+            inside or any(isinstance(c, Mixed) and c.by_depth for c in self.composites),
+            is_turned=point is not None and point.order[0] == 1,
+        )
         self._loses = self._records = False
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)

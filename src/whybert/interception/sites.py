@@ -27,10 +27,18 @@ from whybert.points import cuts
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A tensor inside of a forward pass: its value, detached, and where its gradient arrives."""
+    """A tensor inside of a forward pass: its value, detached, and where its gradient arrives.
+
+    is_turned: whether texts stand along the second axis of the gradient, as they do not in the value.
+    """
 
     value: Tensor
     edge: GradientEdge
+    is_turned: bool = False
+
+    def by_text(self, gradient: Tensor) -> Tensor:
+        """The gradient, texts first."""
+        return gradient.transpose(0, 1) if self.is_turned else gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +83,11 @@ class _Kept:
     def of(cls, tensor: Tensor) -> _Kept:
         return cls(tensor, get_gradient_edge(tensor), tensor._version)
 
-    def site(self) -> Site:
+    def site(self, is_turned: bool = False) -> Site:
         if self.tensor._version != self.version:
             raise _UnknownError("it changes hidden states in place")
-        return Site(self.tensor.detach(), self.edge)
+        value = self.tensor.detach()
+        return Site(value.transpose(0, 1) if is_turned else value, self.edge, is_turned)
 
 
 class _UnknownError(Exception):
@@ -104,11 +113,12 @@ class _Attended:
 class Sites:
     """Collects states and attentions as the forward pass comes by them; does nothing unless it is wanted.
 
-    size: (batch, positions) of the embedding.
+    size: (batch, positions) of the embedding.  is_turned: whether the model has its positions first.
     """
 
     wanted: bool
     size: tuple[int, ...] = ()
+    is_turned: bool = False
     _states: dict[Any, _Kept] = field(default_factory=dict)  # by their nodes
     _attended: list[_Attended] = field(default_factory=list)
     _is_swapped: bool = False  # whether positions and width of a state may have changed places
@@ -117,7 +127,7 @@ class Sites:
         """A call is done, and these of its results are tracked."""
         for y in tracked if self.wanted else ():
             if y.dim() == 3 and y.grad_fn is not None:
-                if y.shape[:2] == self.size:
+                if y.shape[:2] == (self.size[::-1] if self.is_turned else self.size):
                     self._states[y.grad_fn] = _Kept.of(y)
                 x = args[0] if args else None
                 if func in ops.MOVING and isinstance(x, Tensor) and x.dim() == 3:
@@ -226,7 +236,7 @@ class Sites:
         for level in sorted(found)[1:]:
             states = [each for each in found[level] if each.tensor.shape[2] == usual]
             if states:
-                sites.append(states[0].site())
+                sites.append(states[0].site(self.is_turned))
             elif level < max(found) or self._attended[-1].queries != 1:  # the last may be read at one place
                 raise _UnknownError(
                     f"behind its attention {level} there is no state (batch, positions, width) through which "
