@@ -101,7 +101,7 @@ def test_the_axes_of_positions_and_texts_may_be_swapped() -> None:
     model, inputs = made("xlnet"), batch(7, 7, 7)
     known = made_known(model, inputs)
     assert isinstance(known.block, Point)
-    assert known.block.order == (1, 0, 2)
+    assert [part.order for part in known.block.parts] == [(1, 0, 2)]
     vectors = model.transformer.word_embedding(inputs["input_ids"]).detach().requires_grad_()
     logits = model(inputs_embeds=vectors, attention_mask=inputs["attention_mask"]).logits
     (gradient,) = torch.autograd.grad(logits.amax(1).sum(), vectors)
@@ -242,20 +242,36 @@ def test_all_that_is_added_to_the_words_at_their_positions_is_in_it(name: str) -
     assert found.logits == pytest.approx(logits.detach(), abs=1e-12)
 
 
-@pytest.mark.parametrize(
-    "embed",
-    [
-        lambda m, ids: (m.table(ids) + places(m, ids), m.table(ids).tanh()),  # beside the layer, again
-        lambda m, ids: (
-            m.norm(m.table(ids).mean(1, keepdim=True) + m.table(ids)),
-        ),  # mixed at once, bag and word
-        lambda m, ids: (m.table(ids.flip(1)) + places(m, ids),),  # in another order than the tokens
-    ],
-    ids=["again", "mixed", "flipped"],
-)
-def test_what_has_no_such_tensor_is_refused(embed: Any) -> None:
+BESIDE: dict[str, Callable[[Words, Tensor], Any]] = {
+    "the layer": lambda m, ids: (m.table(ids) + places(m, ids), m.table(ids).tanh()),
+    "a bag of words": lambda m, ids: (m.norm(m.table(ids).mean(1, keepdim=True) + m.table(ids)),),
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_words_that_are_looked_up_twice_are_explained_in_both_places(beside: str) -> None:
+    model, ids = Words(BESIDE[beside]), batch(6, 6)["input_ids"]
+    found = attribute(model, {"input_ids": ids}, "gi:reduction=sum", target=1)
+    leaves: list[Tensor] = []
+    positions = places(model, ids).detach() if beside == "the layer" else torch.zeros(())
+
+    def table(ids: Tensor) -> Tensor:
+        leaves.append(nn.functional.embedding(ids, model.table.weight).detach())
+        leaves[-1] = (leaves[-1] + (0 if leaves[1:] else positions)).requires_grad_()
+        return leaves[-1] - (0 if leaves[1:] else positions)
+
+    model.table.forward = table
+    logits = model(ids)
+    gradients = torch.autograd.grad(logits[:, 1].sum(), leaves)
+    expected = sum((leaf * gradient).sum(-1) for leaf, gradient in zip(leaves, gradients, strict=True))
+    assert len(leaves) == 2
+    assert found.scores == pytest.approx(expected.detach(), abs=1e-12)
+
+
+def test_words_in_another_order_than_the_tokens_are_refused() -> None:
+    model = Words(lambda m, ids: (m.table(ids.flip(1)) + places(m, ids),))
     with pytest.raises(UnsupportedModelError, match=r"embedding='its.name'") as caught:
-        attribute(Words(embed), {"input_ids": batch(6, 6)["input_ids"]}, "gi")
+        attribute(model, {"input_ids": batch(6, 6)["input_ids"]}, "gi")
     assert "\n" not in str(caught.value)
 
 

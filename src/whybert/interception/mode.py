@@ -179,7 +179,7 @@ class Interception(TorchFunctionMode):
         self._tables = tuple(part for composite in self.composites for part in composite.parts)
         self.sites = Sites(
             inside or any(isinstance(c, Mixed) and c.by_depth for c in self.composites),
-            is_turned=point is not None and point.order[0] == 1,
+            is_turned=point is not None and all(part.order[0] == 1 for part in point.parts),
         )
         self._loses = self._records = False
         self._keep_books = any(composite.keeps_books for composite in self.composites)
