@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -294,3 +295,114 @@ def test_layers_are_told_apart_by_attention_alone() -> None:
         assert inside.layers is not None
         assert inside.layers.shape[1] == KINDS[kind].num_hidden_layers + 1
         assert torch.isfinite(found.scores).all()
+
+
+class Layer(nn.Module):
+    """The same mixture, mixed in several ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.router = nn.Linear(6, 4, bias=False)
+        self.up = nn.Parameter(torch.randn(4, 6, 5) / 2)
+        self.bias = nn.Parameter(torch.randn(4, 6) / 4)
+        self.down = nn.Parameter(torch.randn(4, 5, 6) / 2)
+
+    def expert(self, number: int, x: Tensor) -> Tensor:
+        return torch.relu(x @ self.up[number]) @ self.down[number] + self.bias[number]
+
+    def forward(self, x: Tensor, mix: Any) -> Tensor:
+        rows = x.flatten(0, 1)
+        weights, places = self.router(rows).softmax(-1).topk(2)
+        y: Tensor = mix(self, rows, weights, places)
+        return x + y.view(x.shape)
+
+
+def _one_by_one(layer: Layer, x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
+    return torch.stack(
+        [
+            sum(weights[i, j] * layer.expert(int(places[i, j]), x[i]) for j in range(2))  # type: ignore[misc]
+            for i in range(len(x))
+        ]
+    )
+
+
+def _added(layer: Layer, x: Tensor, weights: Tensor, places: Tensor, how: str) -> Tensor:
+    y = torch.zeros_like(x)
+    for number in range(4):
+        rows, chosen = torch.where(places == number)
+        out = layer.expert(number, x[rows]) * weights[rows, chosen, None]
+        if how == "index_add_":
+            y.index_add_(0, rows, out)
+        elif how == "index_add":
+            y = torch.index_add(y, 0, rows, out)
+        elif how == "+=":
+            y[rows] += out
+        elif how == "index_put_":
+            y.index_put_((rows,), out, accumulate=True)
+        elif how == "scatter_add_":
+            y.scatter_add_(0, rows[:, None].expand(-1, 6), out)
+        elif how == "index_copy":
+            y = y + torch.zeros_like(y).index_copy(0, rows, out)
+        else:
+            new = layer.expert(number, x[rows])
+            new.mul_(weights[rows, chosen, None])
+            y[rows] = y[rows] + new
+    return y
+
+
+def _every(layer: Layer, x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
+    """All experts of all tokens, weighed by 0 where they are not chosen."""
+    dense = torch.zeros(len(x), 4, dtype=x.dtype).scatter(1, places, weights)
+    every = torch.stack([layer.expert(number, x) for number in range(4)], 1)
+    return (every * dense[..., None]).sum(1)
+
+
+def _every_einsum(layer: Layer, x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
+    dense = torch.zeros(len(x), 4, dtype=x.dtype).scatter_(1, places, weights)
+    inner = torch.relu(torch.einsum("sh,ehi->sei", x, layer.up))
+    return torch.einsum("se,seh->sh", dense, torch.einsum("sei,eih->seh", inner, layer.down) + layer.bias)
+
+
+def _masked_sum(layer: Layer, x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
+    hot = torch.nn.functional.one_hot(places, 4).to(x.dtype)
+    shares = (hot * weights[..., None]).sum(1)
+    return sum(shares[:, [number]] * layer.expert(number, x) for number in range(4))  # type: ignore[return-value]
+
+
+def _dispatched(layer: Layer, x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
+    """To a place of its own in a buffer for each expert, and back (GShard, 2020, arXiv 2006.16668)."""
+    hot = torch.nn.functional.one_hot(places, 4).sum(1)
+    place = torch.nn.functional.one_hot(hot.cumsum(0) * hot, len(x) + 1)[..., 1:].to(x.dtype)
+    shares = torch.zeros(len(x), 4, dtype=x.dtype).scatter(1, places, weights)
+    given = torch.einsum("sec,sh->ech", place, x)
+    out = torch.stack([layer.expert(number, given[number]) for number in range(4)])
+    return torch.einsum("sec,ech->sh", place * shares[..., None], out)
+
+
+MIXED: dict[str, Any] = {
+    **{
+        how: partial(_added, how=how)
+        for how in (
+            "index_add_", "index_add", "+=", "index_put_", "scatter_add_", "index_copy", "mul_"
+        )
+    },
+    "every expert": _every,
+    "every expert, einsum": _every_einsum,
+    "masks": _masked_sum,
+    "dispatched": _dispatched,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp", "gi"])
+@pytest.mark.parametrize("name", MIXED)
+def test_experts_are_mixed_in_many_ways(name: str, method: str) -> None:
+    layer = Layer().double()
+    ids = {"input_ids": torch.arange(1, 13).view(2, 6)}
+    expected = attribute(Toy(lambda x: layer(x, _one_by_one)), ids, method, 1)
+    found = attribute(Toy(lambda x: layer(x, MIXED[name])), ids, method, 1)
+    assert off(found.logits, expected.logits) < 1e-12
+    assert off(found.scores, expected.scores) < 1e-11
+    if method == "cp_lrp":
+        assert found.biases is not None
+        torch.testing.assert_close(found.scores.sum(1) + found.biases, found.output, rtol=1e-12, atol=1e-12)
