@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
     BigBirdConfig,
+    ConvBertConfig,
+    DebertaV2Config,
     LongformerConfig,
     PreTrainedConfig,
     XLNetConfig,
 )
 
 from whybert import attribute
+from whybert.errors import ModelError
 
 VOCABULARY, HIDDEN, HEADS, TARGET = 60, 16, 2, 1
 WIDTH = HIDDEN // HEADS
@@ -335,3 +338,81 @@ def test_block_sparse_attention_against_a_dense_twin(lengths: tuple[int, ...], m
         lambda E, rules: block_sparse(model, E, rules, 2, total),
     )  # fmt: skip
     assert model.bert.attention_type == "block_sparse"  # of shorter texts it sees all
+
+
+# --- what stands beside attention -------------------------------------------------------------------
+
+
+def conv_bert(layers: int = 2) -> nn.Module:
+    return make(
+        ConvBertConfig(
+            vocab_size=VOCABULARY, hidden_size=HIDDEN, num_hidden_layers=layers, num_attention_heads=4,
+            intermediate_size=24, embedding_size=HIDDEN, max_position_embeddings=60, num_labels=3,
+            conv_kernel_size=3, num_groups=1, pad_token_id=0,
+        )
+    )  # fmt: skip
+
+
+def span_based(model: Any, E: Tensor, rules: Rules) -> Tensor:
+    """Jiang et al. 2020 (arXiv 2008.02496), equations 5 and 6: beside attention each head has a convolution
+    whose kernel, a softmax, is made of the words around it: attention to a window."""
+    x = E
+    length, size, kernel = len(E), 4, 3  # two heads of width 4
+    for layer in model.convbert.encoder.layer:
+        own, output = layer.attention.self, layer.attention.output
+
+        def split(x: Tensor) -> Tensor:
+            return x.view(length, -1, size).transpose(0, 1)
+
+        q, k, v = (linear(part, x) for part in (own.query, own.key, own.value))
+        windows = F.pad(x, (0, 0, 1, 1)).unfold(0, kernel, 1)  # (seq, hidden, kernel)
+        separable = own.key_conv_attn_layer
+        around = (windows * separable.depthwise.weight[:, 0]).sum(-1) @ separable.pointwise.weight[..., 0].T
+        around = around + separable.bias[:, 0]
+        spans = (around + around.detach()) / 2 * ((q + q.detach()) / 2)
+        kernels = linear(own.conv_kernel_layer, spans).view(length, -1, kernel).softmax(-1)
+        values = F.pad(linear(own.conv_out_layer, x), (0, 0, 1, 1)).unfold(0, kernel, 1)
+        values = values.reshape(length, -1, size, kernel).mT
+        convolved = rules.attend(kernels[:, :, None], values)[:, :, 0]
+        weights = (rules.product(split(q), split(k).mT) / math.sqrt(size)).softmax(-1)
+        attended = rules.attend(weights, split(v)).transpose(0, 1)
+        context = torch.cat([attended, convolved], 1).reshape(length, HIDDEN)
+        x = rules.normalise(x + linear(output.dense, context), output.LayerNorm)
+        inner = rules.apply(F.gelu, linear(layer.intermediate.dense, x))
+        x = rules.normalise(x + linear(layer.output.dense, inner), layer.output.LayerNorm)
+    pooled = rules.apply(F.gelu, linear(model.classifier.dense, x[0]))
+    return linear(model.classifier.out_proj, pooled)
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_span_based_convolution_against_a_twin(method: str) -> None:
+    """A window at the end of a text sees padding, so no text here has any."""
+    model, inputs = conv_bert(), batch((6, 6))
+    check(model, inputs, method, model.convbert.embeddings, lambda E, rules: span_based(model, E, rules))
+
+
+def test_attentions_side_by_side_are_one_layer() -> None:
+    model, inputs = conv_bert(layers=4), batch((5, 5))
+    scores = {
+        below: attribute(model, inputs, "mixed_lrp", TARGET, below=below).scores for below in (0.5, 2, 4)
+    }
+    assert torch.equal(scores[0.5], scores[2])
+    assert not torch.equal(scores[2], scores[4])
+    assert torch.equal(scores[4], attribute(model, inputs, "attnlrp", TARGET).scores)
+    layers = attribute(model, inputs, "cp_lrp", TARGET, layers=True).layers
+    assert layers is not None
+    assert layers.shape[1] == 5
+
+
+@pytest.mark.parametrize("method", ["lat", "rollout", "attention", "value_zeroing"])
+def test_attention_is_not_traced_past_a_convolution(method: str) -> None:
+    model = make(
+        DebertaV2Config(
+            vocab_size=VOCABULARY, hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=HEADS,
+            intermediate_size=24, max_position_embeddings=60, num_labels=3, conv_kernel_size=3,
+        )
+    )  # fmt: skip
+    inputs = batch((6, 4))
+    assert attribute(model, inputs, "attnlrp", TARGET).scores.isfinite().all()
+    with pytest.raises(ModelError, match="convolution"):
+        attribute(model, inputs, method, TARGET)

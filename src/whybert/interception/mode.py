@@ -419,7 +419,7 @@ class Interception(TorchFunctionMode):
             setattr(tensor, DESCENT, self.sweep)
             if has_no_derivative(tensor):
                 raise self._lost(name_of(func))
-        self.trace.settle(func, tracked, output)
+        self.trace.settle(func, args, tracked, output)
         self.sites.settle(func, args, tracked)
         # A handler may make a constant of it on purpose.
         on_purpose = func in self._handlers and torch.is_grad_enabled()

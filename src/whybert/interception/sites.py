@@ -217,7 +217,7 @@ class Sites:
         """
         attentions = {each.kept.edge.node for each in self._attended}
         nodes = list(cuts(root, {id(embedding)}))
-        below = layers = sum(node in attentions for node, _ in nodes)
+        below = sum(node in attentions for node, _ in nodes)
         if not below:
             raise _UnknownError("it has no attention, by which they are told apart")
         found: dict[int, list[_Kept]] = {}  # those that are states, from the top down, by attentions below
@@ -244,4 +244,4 @@ class Sites:
                 )
         if self._is_swapped and any(site.value.shape[1] == site.value.shape[2] > 1 for site in sites):
             raise _UnknownError("there are as many positions as the states are wide, and it swaps the two")
-        return sites, layers
+        return sites, len(found) - 1  # attentions side by side, as in ConvBERT, are one layer

@@ -141,12 +141,14 @@ class AttentionTrace:
         for number in noted(tensor, SCORES) or ():
             self._open[number] = None
 
-    def settle(self, func: Any, tracked: Sequence[Tensor], output: Any) -> None:
+    def settle(self, func: Any, args: tuple[Any, ...], tracked: Sequence[Tensor], output: Any) -> None:
         """What a call that is done, whose results are tracked, may have done to positions."""
         if not self.wanted:
             return
         if func in ops.FLIPS:
             self._reordered = name_of(func)
+        if tracked and func in ops.CONVOLUTIONS and (len(args) < 2 or args[1].shape[2:].numel() > 1):
+            self.reason = f"a convolution ({name_of(func)}) mixes positions beside its attention"
         if tracked and func not in ops.SELECTING:
             y = tracked[-1]
             wise, self.wise = self.wise or func in ops.POSITION_WISE, False

@@ -320,7 +320,7 @@ HOMOGENEOUS: Final[frozenset[TorchFunction]] = frozenset(
     _named(
         "norm", "vector_norm", "std", "max", "min", "amax", "amin", "maximum", "minimum", "fmax", "fmin",
         "topk", "sort", "msort", "cummax", "cummin", "kthvalue", "median", "max_pool1d",
-        "adaptive_max_pool1d",
+        "max_pool2d", "adaptive_max_pool1d",
         places=(torch, torch.Tensor, torch.linalg, F),
     )
 )  # fmt: skip
