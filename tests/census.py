@@ -195,8 +195,11 @@ def configuration(family: str) -> PreTrainedConfig:
     return kind(**_changed(_changed(_small(kind), COMMON), CHANGES.get(family, {})))
 
 
-def build(family: str, dtype: torch.dtype = torch.float64, attention: str | None = None) -> nn.Module:
-    """A classifier of a family with random weights, biases and norms included, in eval mode."""
+def build(family: str, dtype: torch.dtype = torch.float32, **changes: Any) -> nn.Module:
+    """A classifier of a family with random weights, biases and norms included, in eval mode.
+
+    changes: of `from_config`, such as attn_implementation.
+    """
     config = configuration(family)
     with torch.device("meta"):
         parameters = dict(AutoModelForSequenceClassification.from_config(config).named_parameters())
@@ -204,7 +207,7 @@ def build(family: str, dtype: torch.dtype = torch.float64, attention: str | None
         largest = max(parameters, key=lambda name: parameters[name].numel())
         raise ValueError(f"{family} is large, above all {largest}, {tuple(parameters[largest].shape)}")
     torch.manual_seed(7)
-    model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
+    model = AutoModelForSequenceClassification.from_config(config, **changes)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -214,13 +217,18 @@ def build(family: str, dtype: torch.dtype = torch.float64, attention: str | None
     return model.to(dtype).eval()
 
 
-def inputs(lengths: Sequence[int] = LENGTHS, seed: int = 11) -> dict[str, Tensor]:
-    """Random token ids, each text with an end, padded on the right to the longest."""
+def inputs(lengths: Sequence[int] = LENGTHS, seed: int = 11, *, left: bool = False) -> dict[str, Tensor]:
+    """Random token ids, each text with an end, padded to the longest."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(5, VOCABULARY - 4, (len(lengths), max(lengths)), generator=generator)
     mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
     ids[range(len(lengths)), [length - 1 for length in lengths]] = END
-    return {"input_ids": ids * mask, "attention_mask": mask}
+    found = {"input_ids": ids * mask, "attention_mask": mask}
+    if left:
+        for name, tensor in found.items():
+            rows = [row.roll(max(lengths) - length) for row, length in zip(tensor, lengths, strict=True)]
+            found[name] = torch.stack(rows)
+    return found
 
 
 # --- what is asked of each -----------------------------------------------------------------------------
@@ -260,195 +268,295 @@ def reason(error: WhybertError) -> str:
     return one_line(error, 400).split("; ")[0].split(" (is it run")[0]
 
 
+@dataclass
+class Asked:
+    """A model and a batch, and what the plain model answers; `known` has an attribution point."""
+
+    model: nn.Module
+    batch: dict[str, Tensor]
+    logits: Tensor
+    known: nn.Module
+
+    @property
+    def bound(self) -> float:
+        """How far two ways to compute the same may be apart; parts of many compute in float32."""
+        return 1e-4 if self.logits.dtype == torch.float64 else 1e-3
+
+    @property
+    def target(self) -> list[int]:
+        return self.logits.argmax(-1).tolist()
+
+    def attributions(self, spec: str | list[str], batch: Mapping[str, Tensor] | None = None) -> Any:
+        return attribute(self.known, self.batch if batch is None else batch, spec, self.target)
+
+
 class Examined:
-    """A family and its model, asked once for all that is to be known of it."""
+    """A family, asked for all that is to be known of it: in float32, and for exact sums in float64."""
 
     def __init__(self, family: str) -> None:
         kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES[family]
         self.found = Found(family, kind if isinstance(kind, str) else kind[0])
-        self.family, self.batch = family, inputs()
+        self.family = family
 
     def all(self) -> Found:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of transformers
+            warnings.simplefilter("ignore")  # of transformers, and of padding on the left
             try:
-                self.model = self._built()
+                model = build(self.family)
             except ImportError as error:
                 package = one_line(error).partition("requires the ")[2].partition(" ")[0]
                 self.found.refused["AttnLRP"] = f"cannot be built without {package or error}"
                 return self.found
-            before = _state(self.model)
-            if self._is_known():
-                for name, spec in METHODS.items():
-                    self._method(name, spec)
-                if "gradients" not in self.found.refused:
-                    self._point()
-            after = _state(self.model)
-            changed = {name for name in before | after if before.get(name) != after.get(name)}
-            if changed:
-                self.found.faults.append(f"changed: {', '.join(sorted(changed)[:5])}")
+            self._unchanged(model, self._as_it_is)
+            if self.found.point:
+                exact = self._exact_model() or self.asked
+                self._unchanged(exact.model, lambda _: self._exactly(exact))
+        self.found.remarks = list(dict.fromkeys(self.found.remarks))
         return self.found
 
-    def _plain(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        with torch.no_grad():
-            output = model(**batch)
-        return output.logits
+    def _fault(self, name: str, text: str) -> None:
+        self.found.faults.append(f"{name}: {text}")
 
-    def _single(self, row: int, batch: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        batch = batch or self.batch
-        return {name: value[row : row + 1, : LENGTHS[row]] for name, value in batch.items()}
+    def _unchanged(self, model: nn.Module, ask: Callable[[nn.Module], None]) -> None:
+        before = _state(model)
+        ask(model)
+        after = _state(model)
+        changed = {name for name in before | after if before.get(name) != after.get(name)}
+        if changed:
+            self._fault("the model", f"changed {', '.join(sorted(changed)[:5])}")
 
-    def _built(self) -> nn.Module:
-        """In float64, where the model itself computes in it."""
-        model = build(self.family)
-        self.exact = True
+    def _made_known(self, model: nn.Module, batch: dict[str, Tensor]) -> nn.Module | None:
+        """With its attribution point, the model's own or one that is found."""
         try:
-            logits = self._plain(model, self.batch)
-            self.exact = bool(torch.isfinite(logits).all())
-        except RuntimeError:
-            self.exact = False
-        if not self.exact:
-            self.found.remarks.append("not in float64, by its own code")
-            model = build(self.family, torch.float32)
-            logits = self._plain(model, self.batch)
-            assert torch.isfinite(logits).all()
-        self.logits = logits
-        self.differentiable = model(**self.batch).logits.detach()  # torch may take another kernel
-        alone = torch.cat([self._plain(model, self._single(row)) for row in range(len(LENGTHS))])
-        # Some mix what is in a batch, or read padding: then a text alone has other logits.
-        self.reads_padding = not torch.allclose(alone, logits, rtol=self._near(), atol=self._near())
-        if self.reads_padding:
-            self.found.remarks.append("reads padding: its logits depend on the batch")
-        if not torch.equal(self._plain(model, self.batch), logits):
-            self.found.remarks.append("answers otherwise each time")
-        return model
-
-    def _near(self, loose: float = 1.0) -> float:
-        return loose * (1e-7 if self.exact else 2e-4)
-
-    def _is_known(self) -> bool:
-        """Whether there is an attribution point: the model's own, or one that is found."""
-        try:
-            clear = is_clear(self.model, lambda: self.batch)
-            self.known = self.model if clear else made_known(self.model, self.batch)
-            with plain(self.known, backward=True):
-                run(self.known, self.batch, (GRADIENT,))
+            known = model if is_clear(model, lambda: batch) else made_known(model, batch)
+            with plain(known, backward=True):
+                run(known, batch, (GRADIENT,))
         except WhybertError as error:
             self.found.refused = dict.fromkeys(METHODS, reason(error))
-            return False
-        if point_of(self.known) is not None:
+            return None
+        if point_of(known) is not None:
             self.found.point = "input of the first layer"
         else:
-            block = embedding_block(self.known)
-            self.found.point = f"`{next(n for n, part in self.model.named_modules() if part is block)}`"
-        return True
+            block = embedding_block(known)
+            self.found.point = f"`{next(n for n, part in model.named_modules() if part is block)}`"
+        return known
 
-    def _method(self, name: str, spec: str) -> None:
-        def fault(text: str) -> None:
-            self.found.faults.append(f"{name}: {text}")
+    # --- in float32, as users have it ---
 
-        def ask(model: nn.Module, batch: Mapping[str, Tensor]) -> Attribution:
-            return attribute(model, batch, spec, self.target[: len(batch["input_ids"])])
-
-        self.target = self.logits.argmax(-1).tolist()
-        try:
-            found = ask(self.known, self.batch)
-        except WhybertError as error:
-            self.found.refused[name] = reason(error)
+    def _as_it_is(self, model: nn.Module) -> None:
+        batch = inputs()
+        logits = _logits(model, batch)
+        assert torch.isfinite(logits).all()
+        if not torch.equal(_logits(model, batch), logits):
+            self.found.remarks.append("answers otherwise each time")
+        singles = [_single(batch, row) for row in range(len(LENGTHS))]
+        alone = torch.cat([_logits(model, single) for single in singles])
+        # Some mix what is in a batch, or read padding: then a text alone has other logits.
+        self.reads_padding = not torch.allclose(alone, logits, rtol=1e-4, atol=1e-4)
+        if self.reads_padding:
+            self.found.remarks.append("reads padding, so that its answer to a text depends on the batch")
+        known = self._made_known(model, batch)
+        if known is None:
             return
-        except Exception as error:
-            fault(f"{type(error).__name__}: {one_line(error)}")
-            self.found.refused[name] = "a raw error"
-            return
-        if not any(torch.equal(found.logits, logits) for logits in (self.logits, self.differentiable)):
-            apart = float((found.logits - self.logits).abs().max() / self.logits.abs().max())
+        self.asked = Asked(model, batch, logits, known)
+        self.scores: dict[str, Tensor] = {}
+        for name, spec in METHODS.items():
+            try:
+                found = self.asked.attributions(spec)
+            except WhybertError as error:
+                self.found.refused[name] = reason(error)
+            except Exception as error:
+                self._fault(name, f"{type(error).__name__}: {one_line(error)}")
+                self.found.refused[name] = "a raw error"
+            else:
+                self.scores[spec] = found.scores
+                self._of_plain_model(name, found)
+                self._in_half(name, spec)
+                self._padded_on_the_left(name, spec, alone, self._alone(name, spec, singles))
+        self._together()
+        self._in_eager_attention()
+
+    def _of_plain_model(self, name: str, found: Attribution) -> None:
+        asked = self.asked
+        with torch.enable_grad():
+            differentiable = asked.model(**asked.batch).logits.detach()
+        if not any(torch.equal(found.logits, each) for each in (asked.logits, differentiable)):
+            apart = float((found.logits - asked.logits).abs().max() / asked.logits.abs().max())
             if apart > 16 * torch.finfo(found.logits.dtype).eps:
-                fault(f"logits differ by {apart:.1e}")
+                self._fault(name, f"logits differ by {apart:.1e}")
             else:  # torch takes another kernel for weights that no gradient is asked for
-                self.found.remarks.append(f"{name}: logits equal but for rounding")
-        scores = found.scores.double()
-        if not self.reads_padding and bool(scores[self.batch["attention_mask"] == 0].any()):
-            fault("padding has scores")
-        if not self.reads_padding:
-            for row, length in enumerate(LENGTHS):
-                alone = attribute(self.known, self._single(row), spec, self.target[row])
-                apart = relative(scores[row, :length], alone.scores[0].double())
-                if apart > self._near(1e3):  # parts of many compute in float32
-                    fault(f"batch and single differ by {apart:.1e}")
-        if spec == "cp_lrp" and found.biases is not None and found.relevance_sum is not None:
-            total = found.relevance_sum + found.biases + (0 if found.elsewhere is None else found.elsewhere)
-            parts = torch.stack([found.relevance_sum, found.biases, found.output.to(total)]).abs().amax(0)
-            open_share = float(((total - found.output).abs() / parts).max())
-            if open_share > (1e-6 if self.exact else 1e-3):
-                fault(f"the books are open by {open_share:.1e}")
-        elif spec == "cp_lrp":
-            fault("it keeps no books")
-        self._finite(name, spec)
+                self.found.remarks.append("logits equal but for rounding")
+        if not self.reads_padding and bool(found.scores[asked.batch["attention_mask"] == 0].any()):
+            self._fault(name, "padding has scores")
 
-    def _finite(self, name: str, spec: str) -> None:
-        half = copy.deepcopy(self.known).to(torch.bfloat16)
+    def _alone(self, name: str, spec: str, singles: list[dict[str, Tensor]]) -> list[Tensor]:
+        """The scores of each text alone, held against those in a batch."""
+        asked = self.asked
+        found = [
+            attribute(asked.known, single, spec, label).scores[0]
+            for single, label in zip(singles, asked.target, strict=True)
+        ]
+        for row, scores in enumerate(found if not self.reads_padding else ()):
+            apart = relative(self.scores[spec][row, : len(scores)], scores)
+            if apart > asked.bound:
+                self._fault(name, f"batch and single differ by {apart:.1e}")
+        return found
+
+    def _in_half(self, name: str, spec: str) -> None:
+        half = copy.deepcopy(self.asked.known).to(torch.bfloat16)
         try:
-            logits = self._plain(bare(half), self.batch)
+            logits = _logits(bare(half), self.asked.batch)
         except RuntimeError:
             return  # the model itself does not compute in it
         if bool(torch.isfinite(logits).all()):
             try:
-                attribute(half, self.batch, spec, self.target)
+                attribute(half, self.asked.batch, spec, self.asked.target)
             except Exception as error:
-                self.found.faults.append(f"{name} in bfloat16: {type(error).__name__}: {one_line(error)}")
+                self._fault(name, f"in bfloat16: {type(error).__name__}: {one_line(error)}")
 
-    def _point(self) -> None:
+    def _padded_on_the_left(self, name: str, spec: str, alone: Tensor, expected: list[Tensor]) -> None:
+        batch = inputs(left=True)
+        if not torch.allclose(alone, _logits(self.asked.model, batch), rtol=1e-4, atol=1e-4):
+            return  # it has other positions there, or reads the padding
+        scores = self.asked.attributions(spec, batch).scores
+        if bool(scores[batch["attention_mask"] == 0].any()):
+            self._fault(name, "padding on the left has scores")
+        for row, each in enumerate(expected):
+            apart = relative(scores[row, -len(each) :], each)
+            if apart > self.asked.bound:
+                self._fault(name, f"padded on the left and single differ by {apart:.1e}")
+
+    def _together(self) -> None:
+        """Methods of one call share a pass."""
+        found = self.asked.attributions(list(self.scores)) if len(self.scores) > 1 else {}
+        for each in found.values():
+            spec = next(spec for spec in self.scores if spec.partition(":")[0] == each.method)
+            apart = relative(each.scores, self.scores[spec])
+            if apart > self.asked.bound:
+                self._fault(spec, f"alone and beside other methods differ by {apart:.1e}")
+
+    def _in_eager_attention(self) -> None:
+        model = build(self.family, attn_implementation="eager")
+        logits = _logits(model, self.asked.batch)
+        if not torch.allclose(logits, self.asked.logits, rtol=1e-3, atol=1e-3):
+            self.found.remarks.append("eager attention gives other logits")
+            return
+        for spec, scores in self.scores.items():
+            try:
+                found = attribute(model, self.asked.batch, spec, self.asked.target)
+            except WhybertError as error:
+                self.found.remarks.append(f"{spec} not in eager attention: {reason(error)}")
+            else:
+                apart = relative(found.scores, scores)
+                if apart > self.asked.bound:
+                    self._fault(spec, f"in eager attention it differs by {apart:.1e}")
+
+    # --- in float64 ---
+
+    def _exact_model(self) -> Asked | None:
+        """In float64, where its own code computes in it, on a padded batch if that is finite."""
+        for changes in ({}, {"experts_implementation": "eager"}):
+            for lengths in (LENGTHS, (LENGTHS[0],) * len(LENGTHS)):
+                model, batch = build(self.family, torch.float64, **changes), inputs(lengths)
+                try:
+                    logits = _logits(model, batch)
+                except RuntimeError:
+                    continue
+                if bool(torch.isfinite(logits).all()):
+                    known = self._made_known(model, batch)
+                    if known is not None:
+                        return Asked(model, batch, logits, known)
+                    self._fault("float64", "it is refused")
+        self.found.remarks.append("checked in float32 alone: its own code does not compute in float64")
+        return None
+
+    def _exactly(self, asked: Asked) -> None:
+        for name, spec in METHODS.items():
+            if spec not in self.scores:
+                continue
+            found = asked.attributions(spec)
+            if found.scores.shape == self.scores[spec].shape and asked.batch["attention_mask"].min() == 0:
+                apart = relative(self.scores[spec].double(), found.scores)
+                if apart > self.asked.bound:
+                    self._fault(name, f"in float32 it is {apart:.1e} away from float64")
+            if spec == "cp_lrp":
+                self._books(name, found)
+        if "gradients" not in self.found.refused:
+            self._point(asked)
+
+    def _books(self, name: str, found: Attribution) -> None:
+        if found.biases is None or found.relevance_sum is None:
+            self._fault(name, "it keeps no books")
+            return
+        total = found.relevance_sum + found.biases + (0 if found.elsewhere is None else found.elsewhere)
+        parts = torch.stack([found.relevance_sum, found.biases, found.output]).abs().amax(0)
+        open_share = float(((total - found.output).abs() / parts).max())
+        if open_share > (1e-6 if found.scores.dtype == torch.float64 else 1e-3):
+            self._fault(name, f"the books are open by {open_share:.1e}")
+
+    def _point(self, asked: Asked) -> None:
         """The gradient against differences of the logits, and the point against other texts."""
-        target = resolve(self.target, self.logits, [str(label) for label in range(LABELS)])
-        base = run(self.known, self.batch, (GRADIENT,))
+        target = resolve(asked.target, asked.logits, [str(label) for label in range(LABELS)])
+        base = run(asked.known, asked.batch, (GRADIENT,))
         gradient, embedding = base.gradient(GRADIENT, target), base.embedding.detach()
 
         def apart(seed: int) -> Tensor:
             direction = _direction(embedding, seed)
 
             def moved(step: float) -> Tensor:
-                return target.output(
-                    run(self.known, self.batch, (), at=lambda e: e + step * direction).logits
-                )
+                change = step * direction
+                return target.output(run(asked.known, asked.batch, (), at=lambda e: e + change).logits)
 
-            return _from_differences(moved, float(embedding.std()), (gradient * direction).flatten(1).sum(1))
+            expected = (gradient * direction).flatten(1).sum(1)
+            return _from_differences(moved, float(embedding.std()), expected)
 
-        bound = self._near(1e4)
+        bound = 10 * asked.bound
         worst = float(apart(0).max())
         if worst > bound:  # a kink beside, such as a change of experts, is in few directions
             worst = float(torch.stack([apart(seed) for seed in range(1, 6)]).median(0).values.max())
         if worst > bound:
-            own = self._own_derivative(target)
+            own = self._own_derivative(asked, target)
             if own > bound:
                 self.found.remarks.append(f"its own derivative is {own:.0e} away from differences")
             if worst > max(bound, 3 * own):
-                self.found.faults.append(f"the gradient is {worst:.1e} away from differences")
+                self._fault("gradients", f"{worst:.1e} away from differences")
         # All of the words is in the point: with that of other texts the model answers as to those.
-        other = inputs(seed=12)
-        theirs = run(self.known, other, ())
-        logits = run(self.known, self.batch, (), at=lambda e: theirs.embedding).logits
-        if not torch.allclose(logits, theirs.logits, rtol=self._near(), atol=self._near()):
-            self.found.faults.append(f"words pass by: {float((logits - theirs.logits).abs().max()):.1e}")
+        other = {**asked.batch, "input_ids": inputs(seed=12)["input_ids"] * asked.batch["attention_mask"]}
+        other["input_ids"] = torch.where(asked.batch["input_ids"] == END, END, other["input_ids"])
+        theirs = run(asked.known, other, ())
+        logits = run(asked.known, asked.batch, (), at=lambda _: theirs.embedding).logits
+        if not torch.allclose(logits, theirs.logits, rtol=asked.bound, atol=asked.bound):
+            difference = float((logits - theirs.logits).abs().max())
+            self._fault("the point", f"words pass by it: logits differ by {difference:.1e}")
 
-    def _own_derivative(self, target: ResolvedTarget) -> float:
+    def _own_derivative(self, asked: Asked, target: ResolvedTarget) -> float:
         """How far the plain model's derivative by its words is from differences.
 
         Some have another on purpose, and parts of many compute in float32.
         """
-        model = copy.deepcopy(self.model)
+        model = copy.deepcopy(asked.model)
         words = getattr(word_embeddings(model), "weight", None)
         if words is None:
             words = next(iter(model.parameters()))
-        output = target.output(model(**self.batch).logits)
+        output = target.output(model(**asked.batch).logits)
         (gradient,) = torch.autograd.grad(output.sum(), words)
         direction, value = _direction(words), words.detach().clone()
 
         def moved(step: float) -> Tensor:
             with torch.no_grad():
                 words.copy_(value + step * direction)
-            return target.output(self._plain(model, self.batch)).sum()
+            return target.output(_logits(model, asked.batch)).sum()
 
         return float(_from_differences(moved, float(value.std()), (gradient * direction).sum()))
+
+
+def _logits(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+def _single(batch: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
+    return {name: value[row : row + 1, : LENGTHS[row]] for name, value in batch.items()}
 
 
 def _direction(x: Tensor, seed: int = 0) -> Tensor:
