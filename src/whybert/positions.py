@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from whybert.anatomy import embedding_block, hooked
 from whybert.errors import UnsupportedModelError
@@ -95,6 +95,12 @@ def frozen(tensor: Tensor) -> Tensor:
     return tensor.detach() if tensor.is_leaf and tensor.requires_grad else tensor
 
 
+def embedding_in(output: Any) -> Any:
+    """What of the output of an embedding block is the embedding: its one tensor that is no place or mask."""
+    numbers = [each for each in tree_leaves(output) if isinstance(each, Tensor) and each.is_floating_point()]
+    return numbers[0] if len(numbers) == 1 else output
+
+
 class _EndOfEmbeddingError(Exception):
     """The embedding block is done; what follows is not asked for."""
 
@@ -137,10 +143,10 @@ def embedded(
     model: nn.Module, inputs: Mapping[str, Tensor], words: Tensor
 ) -> tuple[Sequence[Lookup], Tensor | None]:
     """The forward pass up to the end of the embedding block: what was looked up, and what came of it."""
-    outputs: list[Tensor] = []
+    outputs: list[Any] = []
 
     def end(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        outputs.append(output)
+        outputs.append(embedding_in(output))
         raise _EndOfEmbeddingError
 
     mode = TableLookups(words)

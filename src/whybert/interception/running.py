@@ -17,7 +17,7 @@ from whybert.anatomy import embedding_block, failures, hooked, logits_of, word_e
 from whybert.black_box import Absent, TextModel, check_has_inside
 from whybert.errors import UnsupportedModelError
 from whybert.foreign import ForeignModel, bare, kind_of, point_of
-from whybert.interception.calls import mapped, tensors_in
+from whybert.interception.calls import mapped
 from whybert.interception.forward import ForwardPass
 from whybert.interception.mode import Interception
 from whybert.interception.notes import LOST, noted
@@ -25,7 +25,7 @@ from whybert.interception.places import check_layers, modules_watched, told_apar
 from whybert.lrp.composites import Composite
 from whybert.lrp.functions import Sweep
 from whybert.points import joined
-from whybert.positions import standing
+from whybert.positions import embedding_in, standing
 from whybert.quantised import dense, is_linear, linear_layer, quantised_layers, refused
 
 
@@ -151,9 +151,7 @@ def _cut_at_embedding(model: nn.Module, mode: Interception) -> Iterator[None]:
         return
 
     def cut(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        # What a block hands on beside its embedding, such as the places of the tokens, are no words.
-        numbers = [each for each in tensors_in(output) if each.is_floating_point()]
-        embedding = numbers[0] if len(numbers) == 1 else output
+        embedding = embedding_in(output)
         if mode.embedding is not None or not isinstance(embedding, Tensor) or embedding.dim() != 3:
             found = (
                 "shape " + str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
