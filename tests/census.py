@@ -214,6 +214,8 @@ def build(family: str, dtype: torch.dtype = torch.float32, **changes: Any) -> nn
                 parameter.normal_(0.0, 0.2)
             elif "norm" in name.lower():
                 parameter.uniform_(0.5, 1.5)
+            elif bool((parameter == parameter.flatten()[0]).all()):  # such as a gate that is shut at first
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return model.to(dtype).eval()
 
 

@@ -27,6 +27,7 @@ from transformers import (
     XLNetConfig,
 )
 
+from models import Toy, inputs
 from whybert import attribute
 from whybert.errors import ModelError
 
@@ -416,3 +417,40 @@ def test_attention_is_not_traced_past_a_convolution(method: str) -> None:
     assert attribute(model, inputs, "attnlrp", TARGET).scores.isfinite().all()
     with pytest.raises(ModelError, match="convolution"):
         attribute(model, inputs, method, TARGET)
+
+
+# --- scores with a term that depends on the text, as in Doge's dynamic mask -------------------------------
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, term: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=term)
+
+
+def written_out(q: Tensor, k: Tensor, v: Tensor, term: Tensor) -> Tensor:
+    return torch.softmax(q @ k.mT / q.shape[-1] ** 0.5 + term, -1) @ v
+
+
+@pytest.mark.parametrize("which", ["all", "values", "the term", "scores", "the term and values"])
+@pytest.mark.parametrize("method", ["gi:reduction=sum", "attnlrp", "cp_lrp", "gim", "libragrad"])
+def test_a_term_of_the_scores_that_depends_on_the_text(method: str, which: str) -> None:
+    """What SDPA adds to the scores takes relevance as the same sum does where it is written out."""
+
+    def body(attention: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        def attend(x: Tensor) -> Tensor:
+            heads = x.unflatten(-1, (2, 3)).transpose(1, 2)
+            fixed = torch.linspace(-1.0, 1.0, heads.numel(), dtype=x.dtype).view_as(heads)
+            scores = which in ("all", "scores")
+            q, k = (heads.roll(1, -1), heads.flip(-1)) if scores else (fixed, fixed.flip(-1))
+            v = heads if which in ("all", "values", "the term and values") else fixed
+            term = (heads if "term" in which or which == "all" else fixed).sum(-1)[:, :, None, :]
+            term = torch.tanh(term).expand(*term.shape[:2], x.shape[1], -1)
+            return x + attention(q, k, v, term).transpose(1, 2).flatten(2)
+
+        return attend
+
+    found, expected = (
+        attribute(model, inputs(model, (6, 6)), method, TARGET)
+        for model in (Toy(body(fused)), Toy(body(written_out)))
+    )
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-12, atol=1e-14)
+    assert found.scores.abs().max() > 1e-6

@@ -1367,22 +1367,21 @@ class Interception(TorchFunctionMode):
         query, key, value, mask, dropout, is_causal, scale, grouped = bind(args, kwargs, ATTENTION_PARAMETERS)
         if dropout:
             raise UnsupportedModelError("attention dropout is active: call model.eval() first")
-        if self.tracked(mask):
-            raise UnsupportedOperationError("attention with a mask that depends on the input", self._name())
-        given = query, key, value, mask, bool(is_causal), scale
+        given = query, key, value, None if mask is None else mask.detach(), bool(is_causal), scale
         self.sub_layers.enters_attention(value)
         # A product with a constant is linear, and nothing of it is shared.
-        q, k, v = (self.tracked(operand) for operand in (query, key, value))
+        q, k, v, m = (self.tracked(operand) for operand in (query, key, value, mask))
         through_scores: tuple[tuple[str, int], ...] = (("attention_values", 0),) if v else ()
         query = self._share(query, *through_scores, *((("product", 0),) if k else ()))
         key = self._share(key, *through_scores, *((("product", 1),) if q else ()))
-        value = self._share(value, *((("attention_values", 1),) if q or k else ()))
-        written_out = self._has_rule("softmax") and (q or k)
+        value = self._share(value, *((("attention_values", 1),) if q or k or m else ()))
+        mask = self._share(mask, *through_scores) if m else mask
+        written_out = self._has_rule("softmax")
         output: Tensor = F.scaled_dot_product_attention(
             query.detach() if written_out else query,
             key.detach() if written_out else key,
             value.detach() if written_out else value,
-            attn_mask=mask,
+            attn_mask=mask.detach() if written_out and m else mask,
             is_causal=bool(is_causal),
             scale=scale,
             enable_gqa=bool(grouped),
