@@ -1,6 +1,6 @@
 """Decoders and their kin, as people fine-tune them: what holds for every family, and what a batch needs.
 
-Each is built tiny from its configuration.  The attribution point is the table of words, which every one has.
+Each is built tiny from its configuration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
-from whybert import Attribution, attribute
+import decoder_twins
+from whybert import attribute
 
 VOCABULARY, LABELS = 64, 3
 _COMMON: dict[str, Any] = {"vocab_size": VOCABULARY, "num_labels": LABELS, "pad_token_id": 0}
@@ -129,13 +130,6 @@ def inputs(model: nn.Module, lengths: tuple[int, ...] = (9, 6, 4), left: bool = 
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def answered(model: nn.Module, batch: dict[str, Tensor], methods: list[str]) -> dict[str, Attribution]:
-    words = model.get_input_embeddings()
-    name = next(name for name, part in model.named_modules() if part is words)
-    found: dict[str, Attribution] = attribute(model, batch, methods, 1, embedding=name)
-    return found
-
-
 def singles(batch: dict[str, Tensor]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     for row, own in enumerate(batch["attention_mask"].bool()):
         yield own, {key: value[row : row + 1, own] for key, value in batch.items()}
@@ -152,9 +146,9 @@ def test_answers_are_right(family: str) -> None:
     bound = 2e-6 if family in NARROW else 1e-10
     with torch.no_grad():
         expected = model(**batch).logits
-    found = answered(model, batch, METHODS)
+    found = attribute(model, batch, METHODS, 1)
     padding = batch["attention_mask"] == 0
-    alone = [(own, answered(model, single, METHODS)) for own, single in singles(batch)]
+    alone = [(own, attribute(model, single, METHODS, 1)) for own, single in singles(batch)]
     for method, answer in found.items():
         assert torch.equal(answer.logits, expected), method
         assert not answer.scores[padding].any(), method
@@ -187,7 +181,8 @@ def test_gradients_are_autograds_beside_rules(family: str) -> None:
         handle.remove()
     (gradient,) = torch.autograd.grad(output.sum(), held[0])
     expected = (output[:, None, None] * gradient * held[0]).detach()
-    found = answered(model, batch, METHODS)["gi"].relevance
+    words = next(name for name, part in model.named_modules() if part is model.get_input_embeddings())
+    found = attribute(model, batch, METHODS, 1, embedding=words)["gi"].relevance
     assert found is not None
     assert float((found - expected).norm() / expected.norm()) < (1e-5 if family in NARROW else 1e-10)
 
@@ -195,7 +190,7 @@ def test_gradients_are_autograds_beside_rules(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_half_precision(family: str) -> None:
     model = model_of(family, torch.bfloat16)
-    for method, found in answered(model, inputs(model), METHODS).items():
+    for method, found in attribute(model, inputs(model), METHODS, 1).items():
         assert torch.isfinite(found.scores).all(), method
         assert found.scores.dtype == torch.float32, method
 
@@ -204,7 +199,25 @@ def test_half_precision(family: str) -> None:
 def test_all_attention_is_traced(family: str) -> None:
     model = model_of(family)
     batch = inputs(model)
-    found = answered(model, batch, ["lat"])["lat"]
+    found = attribute(model, batch, "lat", 1)
     heads = 4
     # rows of attention sum to 1, so the weight 1 that each head starts with is all there at the end
     torch.testing.assert_close(found.scores.sum(1).double(), torch.full((3,), float(heads)).double())
+
+
+@pytest.mark.parametrize("target", [0, 2])
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
+@pytest.mark.parametrize(
+    ("family", "twin"), [("gpt2", decoder_twins.gpt2), ("falcon", decoder_twins.falcon)], ids=str
+)
+def test_literal_twins(family: str, twin: Any, method: Any, target: int) -> None:
+    model = model_of(family)
+    batch = inputs(model)
+    found = attribute(model, batch, method, target)
+    assert found.relevance is not None
+    for row, own in enumerate(batch["attention_mask"].bool()):
+        ids = batch["input_ids"][row, own]
+        expected, logits = decoder_twins.relevance(twin, model.state_dict(), ids, 4, method, target)
+        torch.testing.assert_close(found.logits[row], logits, rtol=1e-10, atol=1e-10)
+        error = (found.relevance[row, own] - expected).norm() / expected.norm()
+        assert error < 1e-10, f"{error:.1e}"
