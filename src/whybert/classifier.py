@@ -429,6 +429,24 @@ class Classifier:
         scale = float(torch.maximum(alone.abs(), beside.abs()).max())
         return float((alone - beside).abs().max()) > max(_LEAST, 8 * precision) * scale
 
+    @cached_property
+    def takes_batches(self) -> bool:
+        """Whether the model answers several texts at once; one that names no token for padding is asked.
+
+        Those of transformers that read the last token need one for that.
+        """
+        if self.is_black_box or getattr(self.model.config, "pad_token_id", None) is not None:
+            return True
+        takes = input_filter(self.model)
+        inputs = {name: each for name, each in probe(self.tokenizer).items() if takes(name)}
+        for count in (2, 1):
+            try:
+                self._logits({name: each[:count] for name, each in inputs.items()})
+            except WhybertError:
+                continue
+            return count == 2
+        return True  # whoever asks it next says why
+
     @property
     def is_black_box(self) -> bool:
         """Whether it is a function of texts, of which nothing is known but its answers; see `BlackBox`."""
@@ -609,7 +627,8 @@ def most_together(classifier: Classifier, batch_size: int) -> int:
 def _most(classifier: Classifier, batch_size: int) -> int:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-    return 1 if classifier.tokenizer.pad_token_id is None else batch_size
+    alone = classifier.tokenizer.pad_token_id is None or not classifier.takes_batches
+    return 1 if alone else batch_size
 
 
 def _is_unpadded(classifier: Classifier) -> bool:

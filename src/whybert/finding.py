@@ -163,12 +163,18 @@ def made_known(
         SimpleNamespace(
             id2label=getattr(config, "id2label", None),
             problem_type=getattr(config, "problem_type", None),
-            pad_token_id=getattr(config, "pad_token_id", None)
-            if words is None
-            else getattr(module.get_submodule(words), "padding_idx", None),
+            pad_token_id=_padding_of(module, config, words),
             max_position_embeddings=asked.positions() or getattr(config, "max_position_embeddings", None),
         ),
     )
+
+
+def _padding_of(module: nn.Module, config: Any, words: str | None) -> int | None:
+    """The id of the token for padding: its configuration's, else the one that its table of words leaves out."""
+    own = getattr(config, "pad_token_id", None)
+    if own is None and words is not None:
+        own = getattr(module.get_submodule(words), "padding_idx", None)
+    return own
 
 
 _OF_SHAPE: Final = re.compile(
@@ -245,15 +251,24 @@ class _Asked:
     """A module, what it returned for inputs, and what it looked up meanwhile."""
 
     def __init__(self, module: nn.Module, inputs: Mapping[str, Tensor]) -> None:
-        self.module, self.inputs = module, _to_watch(inputs)
-        self.ids = self.inputs["input_ids"]
-        self.watch = Watch(self.ids)
-        self.output = self._run(self.watch)
+        self.module = module
+        try:
+            self._ask(_to_watch(inputs))
+        except UnsupportedModelError:
+            if len(inputs["input_ids"]) == 1:
+                raise
+            # A model may answer one text at a time, as some do that have no token for padding.
+            self._ask(_to_watch({name: tensor[:1] for name, tensor in inputs.items()}))
         tables = {id(each.table) for each in self.watch.lookups if self._is_of_words(each)}
         self.words = next(
             (name for name, part in module.named_modules() if id(getattr(part, "weight", None)) in tables),
             None,
         )
+
+    def _ask(self, inputs: dict[str, Tensor]) -> None:
+        self.inputs, self.ids = inputs, inputs["input_ids"]
+        self.watch = Watch(self.ids)
+        self.output = self._run(self.watch)
 
     def _is_of_words(self, lookup: Lookup) -> bool:
         return any(torch.equal(lookup.ids, ids) for ids in (self.ids, self.ids.T))

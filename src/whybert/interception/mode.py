@@ -793,7 +793,8 @@ class Interception(TorchFunctionMode):
         else:
             y = func(added, a, b, **scales)
         if not self.tracked(added):
-            return self._offset(y, added * scales["beta"] if "beta" in scales else added)
+            whole = self._offset(y, added * scales["beta"] if "beta" in scales else added)
+            return note(whole, SCORES, noted(y, SCORES)) if noted(y, SCORES) else whole
         if self.tracked(a) or self.tracked(b):
             return y
         return self._offset(y, func(torch.zeros_like(added), a, b, **scales))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from whybert.anatomy import check_finite, forward, plain
 from whybert.encoding import EncodedText
-from whybert.errors import InputError, NonFiniteError, UnknownNameError, UsageError
+from whybert.errors import InputError, NonFiniteError, UnknownNameError, UnsupportedModelError, UsageError
 from whybert.interception import ForwardPass, run
 from whybert.lrp.composites import GRADIENT, Composite
 from whybert.perturbation import Perturbation, most_together, perturbation
@@ -158,13 +158,26 @@ class Question:
         """
         batch, length = self.shared.forward.embedding.shape[:2]
         rows = rows.to(self.logits.device)
-        size = max(batch, most_together(length, 32))
-        for first in range(0, len(rows), size):
+        size = 1 if self._is_asked_alone else max(batch, most_together(length, 32))
+        first = 0
+        while first < len(rows):
             places = torch.arange(first, min(first + size, len(rows)), device=rows.device)
             chosen, at = rows[places], points(places)
             inputs = self.inputs_of(chosen)
-            forward = self.forward((composite,), inputs=inputs, at=lambda _, at=at: at)  # type: ignore[misc]
+            try:
+                forward = self.forward((composite,), inputs=inputs, at=lambda _, at=at: at)  # type: ignore[misc]
+            except UnsupportedModelError:
+                if batch > 1 or len(places) == 1:
+                    raise
+                self.found["alone"], size = True, 1
+                continue
             yield places, forward.gradient(composite, self.target.select(chosen))
+            first += size
+
+    @property
+    def _is_asked_alone(self) -> bool:
+        """Whether the model was found to answer no two texts at once, as some without a token for padding."""
+        return bool(self.found.get("alone", False))
 
     def inputs_of(self, rows: Tensor | slice) -> dict[str, Tensor]:
         """The inputs of these rows of the batch, as often as each is named; what all rows share stays."""
@@ -455,14 +468,15 @@ class Question:
         waiting: dict[int, _Batch] = {}
         for row, indices, columns in made:
             length = columns["input_ids"].shape[1]
-            full, batch = most_together(length, batch_size), waiting.setdefault(length, {})
+            full = 1 if self._is_asked_alone else most_together(length, batch_size)
+            batch = waiting.setdefault(length, {})
             told = _keys(columns, str(row).encode() if by_row else b"")
             for place, (index, key) in enumerate(zip(indices, told, strict=True)):
                 keys[row][index] = key
                 if key in known or key in batch:
                     continue
                 batch[key] = row, {name: column[place] for name, column in columns.items()}
-                if len(batch) == full:
+                if len(batch) >= full:
                     ask(batch)
                     batch.clear()
         for length in sorted(waiting, reverse=True):
@@ -478,8 +492,18 @@ class Question:
 
     def _answer(self, batch: _Batch) -> None:
         """Ask the model, without a graph and as it is."""
-        with plain(self.model, backward=False):
-            logits = forward(self.model, self._stacked(batch))
+        alone = self._is_asked_alone and len(batch) > 1
+        try:
+            with plain(self.model, backward=False):
+                logits = None if alone else forward(self.model, self._stacked(batch))
+        except UnsupportedModelError:
+            if len(self.logits) > 1 or len(batch) == 1:
+                raise
+            self.found["alone"], logits = True, None
+        if logits is None:
+            for key, one in batch.items():
+                self._answer({key: one})
+            return
         try:
             check_finite(self.model, logits)
         except NonFiniteError as error:
