@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig
 
 import decoder_twins
-from whybert import attribute
+import tiny
+from whybert import Classifier, UnsupportedModelError, attribute, explain
 
 VOCABULARY, LABELS = 64, 3
 _COMMON: dict[str, Any] = {"vocab_size": VOCABULARY, "num_labels": LABELS, "pad_token_id": 0}
@@ -221,3 +222,65 @@ def test_literal_twins(family: str, twin: Any, method: Any, target: int) -> None
         torch.testing.assert_close(found.logits[row], logits, rtol=1e-10, atol=1e-10)
         error = (found.relevance[row, own] - expected).norm() / expected.norm()
         assert error < 1e-10, f"{error:.1e}"
+
+
+TEXTS = ["a good film", "a bad film and the actors were great, don't you think so?", "the film"]
+
+
+def gpt2_without_words(padding: int | None, tokenizer: Any) -> nn.Module:
+    settings = {**_GPT, "vocab_size": len(tokenizer), "pad_token_id": padding}
+    return made(transformers.GPT2Config(**settings))
+
+
+@pytest.mark.parametrize(
+    ("own", "padding", "side"),
+    [
+        (None, None, "right"),
+        ("<pad>", None, "right"),
+        (None, 1, "right"),
+        ("<pad>", 1, "right"),
+        ("<pad>", 1, "left"),
+        ("<pad>", 2, "right"),
+        ("</s>", 2, "right"),
+    ],
+)
+def test_texts_of_unlike_length(own: str | None, padding: int | None, side: str) -> None:
+    """Several texts have the answers of each alone, whatever tokenizer and model say of padding.
+
+    A model that pools the last token and has no token for padding takes one text at a time.
+    """
+    tokenizer = tiny.byte_level(pad_token=own, padding_side=side)
+    classifier = Classifier(gpt2_without_words(padding, tokenizer), tokenizer)
+    assert classifier.max_length == 40
+    predictions = classifier.predict(TEXTS)
+    methods = ["attnlrp", "cp_lrp", "occlusion", "integrated_gradients"]
+    found = explain(classifier, TEXTS, methods)
+    for place, text in enumerate(TEXTS):
+        [own_answer] = classifier.predict(text)
+        assert predictions[place].logits == pytest.approx(own_answer.logits, rel=1e-10)
+        for method in methods:
+            [alone] = explain(classifier, [text], method)
+            assert found[method][place].scores == pytest.approx(alone.scores, rel=1e-9, abs=1e-12), method
+    for each in found["cp_lrp"]:
+        assert each.completeness.biases is not None
+        assert each.completeness.is_exact
+
+
+def test_a_batch_that_a_model_refuses_is_refused_in_words() -> None:
+    model = gpt2_without_words(None, tiny.byte_level())
+    batch = {"input_ids": torch.arange(6).view(2, 3)}
+    with pytest.raises(UnsupportedModelError, match=r"no padding token is defined; .*one text at a time"):
+        attribute(model, batch, "attnlrp")
+    assert torch.isfinite(attribute(model, {"input_ids": batch["input_ids"][:1]}, "attnlrp").scores).all()
+
+
+@pytest.mark.filterwarnings("ignore:the texts are padded on the left, but GPT2")  # it counts from the first
+@pytest.mark.parametrize("family", ["gpt2", "opt", "falcon", "gpt_neox"])
+def test_left_padding(family: str) -> None:
+    model = model_of(family)
+    batch = inputs(model, left=True)
+    with torch.no_grad():
+        expected = model(**batch).logits
+    for method, found in attribute(model, batch, METHODS, 1).items():
+        assert torch.equal(found.logits, expected), method
+        assert not found.scores[batch["attention_mask"] == 0].any(), method

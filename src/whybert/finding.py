@@ -170,7 +170,7 @@ def made_known(
 
 
 def _padding_of(module: nn.Module, config: Any, words: str | None) -> int | None:
-    """The id of the token for padding: its configuration's, else the one that its table of words leaves out."""
+    """The id of the token for padding, by the configuration, else by the table of words."""
     own = getattr(config, "pad_token_id", None)
     if own is None and words is not None:
         own = getattr(module.get_submodule(words), "padding_idx", None)

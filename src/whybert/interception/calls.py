@@ -115,9 +115,8 @@ def scatters_rows(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: T
             torch.as_tensor(first).flatten().tolist() != list(range(len(x)))
         )
     if func in ops.TAKING or func in ops.CHOOSING:
-        by_places = func in (torch.take_along_dim, torch.Tensor.take_along_dim)
-        names = ("input", "indices", "dim") if by_places else ("input", "dim")
-        return bind(args, kwargs, names)[-1] in (0, -x.dim()) or kwargs.get("dim") in (0, -x.dim())
+        behind = func.__name__ in ("take_along_dim", "topk", "kthvalue")  # behind places, or a number of them
+        return bind(args, kwargs, ("input", "k", "dim") if behind else ("input", "dim"))[-1] in (0, -x.dim())
     return False
 
 
