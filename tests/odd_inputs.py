@@ -588,6 +588,15 @@ SHELL: list[Shell] = [
     Shell("interactions of no such kind", "interactions 'a b' -m model --method lime", 2, "lime"),
     Shell("interactions with samples of what draws nothing", "interactions 'a b' -m model --method arch_detect --samples 3", 2, "draws nothing"),
     Shell("interactions of a table as a picture", "interactions 'a b' -m model -o why.png", 2, ".json"),
+    # Similarities.
+    Shell("a similarity of one text", "similarity a", 2, "OTHER"),
+    Shell("a similarity to an empty text", "similarity 'a film' ' '", 2, "text 1 is empty"),
+    Shell("a similarity by a classifier", "similarity 'a film' 'a plot' -m model", 2, "say pooling="),
+    Shell("a similarity by a pooled classifier", "similarity 'a film' 'a plot' -m model --pooling mean", 0, "cosine similarity"),
+    Shell("a similarity by no encoder", "similarity 'a film' 'a plot' -m ./nowhere", 1, "./nowhere"),
+    Shell("a similarity with no such method", "similarity 'a film' 'a plot' -m model --pooling mean --method gx", 2, "'gx'"),
+    Shell("a similarity of pairs by a method without", "similarity 'a film' 'a plot' -m model --pooling mean --method lat", 2, "lat is none"),
+    Shell("a similarity in no such file", "similarity 'a film' 'a plot' -o why.doc", 2, "why.doc"),
     # Models that answer at each position.
     Shell("a word and its label", "explain 'a good film' -m ner --target good:B-LOC", 0, "good: ", {"ner": with_head(NER)}),
     Shell("a label of no word", "explain 'a good film' -m ner --target B-LOC", 2, ["unknown word of the text 'B-LOC'"], {"ner": with_head(NER)}),
@@ -919,6 +928,9 @@ PYTHON: list[Python] = [
     Python("a function has no gradient", "explain(lambda texts: [[0.5, 0.5]] * len(texts), 'a')", "UnsupportedModelError", "attnlrp needs the inside"),
     Python("a function has no logit", "explain(lambda texts: [[0.5, 0.5]] * len(texts), 'a', 'occlusion', quantity='logit')", "TargetError", "no logits"),
     *(Python(f"interactions {value}", f"interactions({value})", "UsageError") for value in ("None, 'a'", "C, None", "C, ['a']", "C, ''", "C, 'a', 'lime'", "C, 'a', samples=0", "C, 'a', samples=1.5", "C, 'a', seed=-1", "C, 'a', unit='letter'", "C, 'a', by='masks'", "C, 'a', by=None", "C, 'a', target='none'", "C, 'a', quantity='odds'")),
+    *(Python(f"similarity {value}", f"similarity({value})", "WhybertError") for value in ("None, 'a', 'b'", "C, 'a', 'b'", "C.model, 'a', 'b'", "(C.model, C.tokenizer), 'a', ['b']", "(C.model.bert, C.tokenizer), 'a', 'b'", "(C.model.bert, C.tokenizer), 'a', None, pooling='mean'", "(C.model.bert, C.tokenizer), '', 'b', pooling='mean'", "(C.model.bert, C.tokenizer), 'a', 'b', pooling='sum'", "(C.model.bert, C.tokenizer), 'a', 'b', pooling='mean', score='l2'", "(C.model.bert, C.tokenizer), 'a', 'b', 'gx', pooling='mean'", "(C.model.bert, C.tokenizer), 'a', 'b', pooling='mean', max_length=1")),
+    *(Python(f"zero_shot {value}", f"zero_shot({value})", "WhybertError") for value in ("None, 'a', ['b']", "C, 'a', ['b']", "C, 'a'", "C, ('a', 'b'), ['c']")),
+    *(Python(f"a target of {value}", f"explain(C, 'a', 'gi', target={value})", "WhybertError") for value in ("set()", "{None}", "{'all'}", "{'none', 'positive'}", "frozenset({7})")),
     *(Python(f"smallest_removal {value}", f"smallest_removal({value})", "UsageError") for value in ("None, 'a'", "C, None", "C, ['a']", "C, ''", "C, 'a', by='masks'", "C, 'a', unit='letter'", "C, 'a', budget=0", "C, 'a b c', budget=2", "C, 'a', budget='many'")),
     *(Python(f"flips {value}", f"flips({value})", "UsageError") for value in ("None, 'a', {'a': 'b'}", "C, 'a'", "C, 'a', {}", "C, 'a', 'b'", "C, 'a', {'a b': ['c']}", "C, 'a', {'a': 3}", "C, 'a', {'a': ['']}", "C, 'a', {'a': 'b'}, most_words=0", "C, 'a', {'a': 'b'}, to='none'", "C, 'a', {'a': 'b'}, budget=0", "C, 'a', masked_lm=3", "C, ['a'], {'a': 'b'}")),
     *(Python(f"a classifier with {value}", f"Classifier(C.model, C.tokenizer, {value})", "WhybertError", words) for value, words in (

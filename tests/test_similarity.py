@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 import models
 import oracles
 import tiny
+from commands import Run, caller
 from models import CASES, inputs, make, working_dtype
 from whybert import (
     Encoder,
     Explanation,
     InputError,
+    ModelLoadError,
     NonFiniteError,
     UnknownNameError,
     UnsupportedModelError,
@@ -313,6 +316,42 @@ def test_a_sentence_transformer_answers_as_before(tmp_path: Path) -> None:
         similarity(held, A, B, score="cosine")
 
 
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return caller(monkeypatch, capsys)
+
+
+def test_folders_and_the_command(tmp_path: Path, shell: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    monkeypatch.chdir(tmp_path)
+    model, tokenizer = parts(torch.float32)
+    folder = str(tiny.save(tmp_path / "encoder", model, tokenizer))
+    expected = similarity((model, tokenizer), A, B, pooling="cls")
+    assert similarity(folder, A, B, pooling="cls").scores == pytest.approx(expected.scores, abs=1e-6)
+    with pytest.raises(UsageError, match="does not say how its hidden states"):
+        similarity(folder, A, B)
+    body = Transformer(folder)
+    size = body.get_embedding_dimension()
+    held = SentenceTransformer(modules=[body, Pooling(size, pooling_mode="cls"), Normalize()], device="cpu")
+    held.save(str(tmp_path / "sentences"))
+    found = similarity(str(tmp_path / "sentences"), A, B, "cp_lrp", pairs=True)
+    assert found.answer == pytest.approx(expected.answer, abs=1e-5)
+    assert total(found) == pytest.approx(found.answer, abs=1e-4)
+    shown = shell("similarity", A, B, "-m", folder, "--pooling", "cls").out
+    assert "strongest pairs" in shown
+    written = shell("similarity", A, B, "-m", "./sentences", "-f", "json", "--no-pairs")
+    assert written.code == 0, written.err
+    assert json.loads(written.out)["pairs"] is None
+    shell("similarity", A, B, "-m", "sentences", "--method", "cp_lrp", "-o", "why.html")
+    assert "cosine similarity" in (tmp_path / "why.html").read_text(encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelLoadError):
+        similarity("empty", A, B, pooling="mean")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -329,7 +368,8 @@ def test_a_sentence_transformer_answers_as_before(tmp_path: Path) -> None:
             UsageError,
             "expected a sentence encoder, found BertModel",
         ),
-        (lambda parts: similarity("builtin", A, B), UsageError, "found str"),
+        (lambda parts: similarity(3, A, B), UsageError, "found int"),
+        (lambda parts: similarity("./nowhere", A, B, pooling="cls"), ModelLoadError, "no folder './nowhere'"),
         (
             lambda parts: similarity(Encoder.of(parts, pooling="mean"), A, B, pooling="cls"),
             UsageError,

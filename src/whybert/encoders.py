@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from whybert.anatomy import input_filter
+from whybert.builtin import encoder_folder
 from whybert.classifier import Classifier
 from whybert.datasets.base import REGRESSION
-from whybert.errors import UnknownNameError, UnsupportedModelError, UsageError
+from whybert.errors import ModelLoadError, UnknownNameError, UnsupportedModelError, UsageError, one_line
 from whybert.foreign import kind_of
 from whybert.holders import SentenceClassifier, check_body
+from whybert.loading import BUILTIN, load_states, quiet
 
 Score = Literal["cosine", "dot"]
 """What of two vectors a similarity is."""
@@ -134,10 +137,12 @@ class Encoder:
         """The encoder in what people hold it in.
 
         Args:
-            value: an `Encoder`, which comes back as it is; a SentenceTransformer; or a pair
-                `(model, tokenizer)` of a model that returns hidden states, or a vector of each text.
-            pooling: how the hidden states of a pair become a vector: "mean" of the tokens, "cls" for the
-                first, "last" for the last, "max" for the largest of each feature; None where it has one.
+            value: an `Encoder`, which comes back as it is; a SentenceTransformer; a pair
+                `(model, tokenizer)` of a model that returns hidden states, or a vector of each text;
+                "builtin" for the encoder of the built-in model; or a folder or a hub id, which
+                sentence-transformers loads where no pooling is given.
+            pooling: how hidden states become a vector: "mean" of the tokens, "cls" for the first, "last" for
+                the last, "max" for the largest of each feature; None where the encoder says it.
             score: "cosine" or "dot"; None is that of a SentenceTransformer, and else the cosine.
             max_length: the most tokens of a text; None asks the encoder.
 
@@ -153,6 +158,9 @@ class Encoder:
             raise UnknownNameError("score", score, SCORES)
         if pooling is not None and pooling not in POOLINGS:
             raise UnknownNameError("pooling", pooling, POOLINGS)
+        name = ""
+        if isinstance(value, str | os.PathLike):
+            value, pooling, name = _loaded(os.fspath(value), pooling)
         if isinstance(value, nn.Module) and hasattr(value, "encode") and hasattr(value, "tokenizer"):
             return cls._of_sentence_transformer(value, pooling, score, max_length)
         if not isinstance(value, tuple | list) or len(value) != 2 or not isinstance(value[0], nn.Module):
@@ -162,7 +170,7 @@ class Encoder:
             )
         score = score or "cosine"
         model = TextVectors(value[0], pooling, score == "cosine")
-        return cls(_regression(model, value[1], max_length, kind_of(value[0])), score)
+        return cls(_regression(model, value[1], max_length, name or kind_of(value[0])), score)
 
     @classmethod
     def _of_sentence_transformer(
@@ -195,9 +203,49 @@ class Encoder:
         return made
 
     def vectors(self, texts: list[str]) -> Tensor:
-        """A vector of each text, (texts, width), float64 on the CPU."""
+        """A vector of each text.
+
+        Args:
+            texts: each a str.
+
+        Returns:
+            (texts, width), float64 on the CPU.
+
+        Raises:
+            InputError: a text cannot be encoded.
+        """
         found = self.classifier.predict(texts)
         return torch.tensor([each.logits for each in found], dtype=torch.float64)
+
+
+def _loaded(source: str, pooling: str | None) -> tuple[Any, str | None, str]:
+    """What is behind a name: a SentenceTransformer, or a pair, with the pooling and its own name."""
+    if source == BUILTIN:
+        model, tokenizer, _ = load_states(encoder_folder())
+        return (model, tokenizer), pooling or "mean", BUILTIN
+    if pooling is not None:
+        model, tokenizer, name = load_states(source)
+        return (model, tokenizer), pooling, name
+    if os.path.isdir(source) and not os.path.isfile(os.path.join(source, "modules.json")):
+        raise UsageError(
+            f"{source!r} does not say how its hidden states become a vector: say pooling='mean', 'cls', "
+            "'max' or 'last'"
+        )
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise UsageError(
+            f"sentence-transformers is not installed, which loads {source!r}: pip install "
+            "sentence-transformers, or say pooling='mean', 'cls', 'max' or 'last'"
+        ) from error
+    try:
+        with quiet():
+            found: Any = SentenceTransformer(source, device="cpu", model_kwargs={"use_safetensors": True})
+    except Exception as error:  # it, its parsers and the network raise errors of many kinds
+        raise ModelLoadError(
+            f"{source!r} is no sentence encoder that can be loaded: {one_line(error)}"
+        ) from error
+    return found.eval(), None, source
 
 
 def _regression(model: TextVectors, tokenizer: Any, max_length: int | None, name: str) -> Classifier:

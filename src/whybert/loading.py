@@ -22,6 +22,7 @@ from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
@@ -171,6 +172,27 @@ def load_masked_lm(source: str | Path) -> tuple[PreTrainedModel, PreTrainedToken
             auto=lambda _: AutoModelForMaskedLM,
         )
     _check_loaded_model(model, info, folder or str(source), saved_as, _MASKED_LM)
+    return model.eval(), tokenizer, folder.name if folder is not None else str(source)
+
+
+def load_states(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """A model of hidden states in eval mode on the CPU, its tokenizer and its name, from a folder or the hub.
+
+    Only plain weights are loaded, and none of the code that a repository brings along.
+
+    Raises:
+        ModelLoadError: what is wrong with the source.
+    """
+    folder = _folder(source)
+    if folder is not None:
+        check_folder(folder)
+    options = {"revision": "main", "trust_remote_code": False}
+    with quiet(), torch.random.fork_rng(devices=[]):
+        model, info, tokenizer, _ = _read(
+            folder or str(source), torch.float32, lambda _: (), options, auto=lambda _: AutoModel
+        )
+    missing = {name for name in info["missing_keys"] if not name.startswith("pooler.")}  # behind the states
+    _check_loaded_model(model, {**info, "missing_keys": missing}, folder or str(source), (), _STATES)
     return model.eval(), tokenizer, folder.name if folder is not None else str(source)
 
 
@@ -444,6 +466,7 @@ def _auto_of(config: Any) -> Any:
 
 # What a model without its head has not, and the way out.
 _CLASSIFIER: Final = ("classification head", "fine-tune it for sequence classification first")
+_STATES: Final = ("whole encoder", "save it with save_pretrained")
 _MASKED_LM: Final = (
     "head that predicts tokens",
     "pass a masked language model, such as the pre-trained one that the classifier was fine-tuned from",

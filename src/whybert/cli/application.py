@@ -96,6 +96,15 @@ COMMANDS: Final = (
         ),
     ),
     Command(
+        "similarity",
+        "whybert.cli.changes",
+        "similarity_command",
+        (
+            'whybert similarity "A man plays a guitar." "Someone makes music."',
+            'whybert similarity "a guitar" "some music" --model ./my-encoder --pooling cls -o why.html',
+        ),
+    ),
+    Command(
         "study",
         "whybert.cli.study",
         "study_command",

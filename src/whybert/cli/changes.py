@@ -1,4 +1,4 @@
-"""`whybert flip` and `whybert interactions`: what would change a decision, and which words count together."""
+"""`whybert flip`, `interactions` and `similarity`: what would change a decision, and what counts together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from whybert import saving
 from whybert.cli import options
 from whybert.cli.explain import LevelOption, QuantityOption, find_target
 from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, told
@@ -31,6 +32,18 @@ class PairMethodOption(StrEnum):
     SHAPLEY_TAYLOR = "shapley_taylor"
     ARCH_ATTRIBUTE = "arch_attribute"
     ARCH_DETECT = "arch_detect"
+
+
+class PoolingOption(StrEnum):
+    MEAN = "mean"
+    CLS = "cls"
+    MAX = "max"
+    LAST = "last"
+
+
+class ScoreOption(StrEnum):
+    COSINE = "cosine"
+    DOT = "dot"
 
 
 class RemovalOption(StrEnum):
@@ -157,6 +170,52 @@ def interactions_command(
             seed=seed,
         )
         _write(found, name, stream)
+
+
+@options.spread
+def similarity_command(
+    text: TextArgument,
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="The text it is compared with.")],
+    model: Annotated[
+        str, options.option(options.MODEL_PANEL, "--model -m", "builtin, a folder or a hub id.", "MODEL")
+    ] = "builtin",
+    pooling: PoolingOption | None = told(
+        options.MODEL_PANEL, "How hidden states become a vector; default: what the encoder says."
+    ),
+    score: ScoreOption | None = told(
+        options.MODEL_PANEL, "What of two vectors a similarity is; default: what the encoder says."
+    ),
+    max_length: int | None = told(
+        options.MODEL_PANEL, "The most tokens a text may have; longer ones are cut.", "N", min=1
+    ),
+    method: str = told(METHOD_PANEL, "See whybert list methods.", "METHOD", "attnlrp"),
+    no_pairs: bool = told(METHOD_PANEL, "Leave out which words make it two by two.", default=False),
+    level: LevelOption = told(
+        options.OUTPUT_PANEL, "Whole words, tokens, or sentences.", default=LevelOption.WORD
+    ),
+    format: Annotated[str | None, options.format_option(sinks.EXPLANATIONS)] = None,
+    output: options.OutputOption = None,
+) -> None:
+    """Show which words make a sentence encoder find two texts alike."""
+    name = sinks.chosen(sinks.EXPLANATIONS, format, output)
+    with opened(output) as stream:
+        from whybert.render.terminal import terminal
+        from whybert.similarities import similarity
+
+        found = similarity(
+            model,
+            text,
+            other,
+            method,
+            pairs=not no_pairs,
+            pooling=None if pooling is None else pooling.value,
+            score=None if score is None else score.value,
+            max_length=max_length,
+        )
+        if name in sinks.EXPLANATIONS:
+            saving.FORMATS[name].write([(0, {}, found)], stream, level.value)
+        else:
+            show(console_for(stream), terminal(found, level.value))
 
 
 def _write(found: Any, name: str, stream: Any) -> None:
