@@ -878,7 +878,7 @@ PYTHON: list[Python] = [
         ("'odds'", "unknown quantity 'odds'"), ("3", "3"), ("['logit']", "unknown quantity"), ("''", "unknown quantity"), ("'Logit'", "did you mean 'logit'"),
         ("'margin', target=(0, 1)", "no margin"), ("'entropy', target=[0, (1, 0)]", "no entropy"), ("'entropy', target='all'", "all"), ("'logit', target=['all', 0]", "expected one class"), ("'logit', target=('all', 0)", "expected one class"),
     )),
-    *(Python(f"a place {value}", f"explain(headed({kind}), {value})", "UsageError", words) for kind, value, words in (
+    *(Python(f"a place {kind} {value}", f"explain(headed({kind}), {value})", "UsageError", words) for kind, value, words in (
         ("NER", "'a film'", "names a word"), ("NER", "'a film', target=3", "names a word"), ("NER", "'a film', target=(3, None)", "from 0 to 1"),
         ("NER", "'a film', target=('film', None, None)", "names a word"), ("NER", "'a film', target=(None, None)", "names a word"),
         ("NER", "['a film'], target=[('film', None), ('film', None)]", "one target for each"), ("NER", "'a film', target=('film', 'B-ORG')", "B-ORG"),
