@@ -74,9 +74,10 @@ def is_clear(model: nn.Module, inputs: Callable[[], Mapping[str, Any]]) -> bool:
     shape = tensors["input_ids"].shape
     if not isinstance(embedding, Tensor):
         return False
-    if len(lookups) != 1 or embedding.shape[:2] != shape:
+    if not lookups or embedding.shape[:2] != shape:
         return True  # its positions are told apart
-    return _is_by_token(lookups[0].vectors, embedding)
+    # Types of tokens may be looked up among the words, as GPT-2's are.
+    return all(_is_by_token(each.vectors, embedding) for each in lookups)
 
 
 def _is_layer(module: nn.Module) -> bool:
