@@ -159,6 +159,12 @@ class Norm(nn.Module):
         self.layer_module.weight, self.layer_module.bias = self.weight, self.bias
         self.rms_module = nn.RMSNorm(HIDDEN, self.eps, dtype=torch.float64)
         self.rms_module.weight = self.weight
+        self.batch_module = nn.BatchNorm1d(HIDDEN, self.eps, dtype=torch.float64)
+        self.batch_module.weight, self.batch_module.bias = self.weight, self.bias
+        with torch.no_grad():
+            self.batch_module.running_mean.copy_(self.weight.flip(0) - 1.0)
+            self.batch_module.running_mean.mul_(biases)
+            self.batch_module.running_var.copy_(self.weight)
 
 
 class Block(nn.Module):
@@ -286,7 +292,10 @@ class Classifier(nn.Module):
 
     def feed(self, site: str, block: Block, x: Tensor) -> Tensor:
         inner = self.do("linear", f"{site}.up", block.up, x)
-        if self.network.feed == "gated":
+        if self.network.feed == "glu":
+            gate = self.do("linear", f"{site}.gate", block.gate, x)
+            inner = self.do("glu", site, inner, gate)
+        elif self.network.feed == "gated":
             gate = self.do("silu", site, self.do("linear", f"{site}.gate", block.gate, x))
             inner = self.do("gate", site, gate, inner)
         else:
@@ -1348,6 +1357,55 @@ SPELLINGS["rms_norm"] = {
 ROOT = math.sqrt(2.0)
 TANH_SCALE = math.sqrt(2.0 / math.pi)
 
+SPELLINGS["l2_norm"] = {
+    "F.normalize": lambda n, x: F.normalize(x, dim=-1, eps=n.eps) * n.weight,
+    "F.normalize by keyword": lambda n, x: F.normalize(input=x, p=2.0, dim=x.dim() - 1, eps=n.eps) * n.weight,
+    "x / x.norm": lambda n, x: x / x.norm(dim=-1, keepdim=True) * n.weight,
+    "x.norm(p=2)": lambda n, x: n.weight * (x / x.norm(p=2, dim=-1, keepdim=True).clamp(min=n.eps)),
+    "x.norm(2, -1, True)": lambda n, x: n.weight * x.div(x.norm(2, -1, True).expand_as(x)),
+    "torch.norm": lambda n, x: x / torch.norm(x, dim=-1, keepdim=True) * n.weight,
+    "linalg.norm": lambda n, x: x / torch.linalg.norm(x, dim=-1, keepdim=True) * n.weight,
+    "linalg.vector_norm": lambda n, x: x * n.weight / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
+    "1 / norm": lambda n, x: x * (1.0 / x.norm(dim=-1, keepdim=True)) * n.weight,
+    "norm ** -1": lambda n, x: x * x.norm(dim=-1, keepdim=True) ** -1 * n.weight,
+    "sqrt(sum)": lambda n, x: x / x.pow(2).sum(-1, keepdim=True).sqrt() * n.weight,
+    "rsqrt(sum)": lambda n, x: x * torch.rsqrt((x * x).sum(-1, keepdim=True)) * n.weight,
+    "in place": lambda n, x: x.clone().div_(x.norm(dim=-1, keepdim=True)).mul_(n.weight),
+    "maximum": lambda n, x: (
+        x / torch.maximum(x.norm(dim=-1, keepdim=True), torch.tensor(n.eps, dtype=x.dtype)) * n.weight
+    ),
+}
+
+
+def _channels(function: Callable[[Norm, Tensor], Tensor]) -> Spelling:
+    """`function` on (texts, channels, positions)."""
+    return lambda n, x: function(n, x.view(len(x), -1, HIDDEN).mT).mT.reshape(x.shape)
+
+
+def _rows(function: Callable[[Norm, Tensor], Tensor]) -> Spelling:
+    return lambda n, x: function(n, x.reshape(-1, HIDDEN)).view(x.shape)
+
+
+def _moments_kept(n: Norm) -> tuple[Tensor, Tensor]:
+    return n.batch_module.running_mean, n.batch_module.running_var
+
+
+# In eval mode it is a scale and a constant for each channel.
+SPELLINGS["batch_norm"] = {
+    "F.batch_norm": _rows(lambda n, x: F.batch_norm(x, *_moments_kept(n), n.weight, n.bias, eps=n.eps)),
+    "F.batch_norm, channels": _channels(
+        lambda n, x: F.batch_norm(x, *_moments_kept(n), n.weight, n.bias, False, 0.1, n.eps)
+    ),
+    "nn.BatchNorm1d": _rows(lambda n, x: n.batch_module(x)),
+    "nn.BatchNorm1d, channels": _channels(lambda n, x: n.batch_module(x)),
+    "affine behind": _rows(lambda n, x: F.batch_norm(x, *_moments_kept(n), eps=n.eps) * n.weight + n.bias),
+    "written out": lambda n, x: (
+        (x - _moments_kept(n)[0]) / torch.sqrt(_moments_kept(n)[1] + n.eps) * n.weight + n.bias
+    ),
+    "rsqrt": lambda n, x: (
+        (x - _moments_kept(n)[0]) * (_moments_kept(n)[1] + n.eps).rsqrt() * n.weight + n.bias
+    ),
+}
 SPELLINGS["gelu"] = {
     "F.gelu": lambda x: F.gelu(x),
     "nn.GELU": lambda x: nn.GELU()(x),
@@ -1431,6 +1489,8 @@ SPELLINGS["silu"] = {
     "x / (1 + exp)": lambda x: x / (1.0 + torch.exp(-x)),
     "logsigmoid": lambda x: x * F.logsigmoid(x).exp(),
     "F.glu": lambda x: F.glu(torch.cat([x, x], -1), -1),
+    "x.clone() * sigmoid": lambda x: x.clone() * torch.sigmoid(x),
+    "swish of 1": lambda x: x * torch.sigmoid(x * torch.ones(INNER, dtype=x.dtype)),
     "sigmoid_": lambda x: x.clone().sigmoid_().mul_(x),
 }
 SPELLINGS["relu"] = {
@@ -1489,6 +1549,107 @@ def _rectified(x: Tensor) -> Tensor:
     return x
 
 
+SPELLINGS["leaky_relu"] = {
+    "F.leaky_relu": lambda x: F.leaky_relu(x, 0.1),
+    "nn.LeakyReLU": lambda x: nn.LeakyReLU(0.1)(x),
+    "in place": lambda x: F.leaky_relu(x, 0.1, inplace=True),
+    "nn.LeakyReLU in place": lambda x: nn.LeakyReLU(0.1, inplace=True)(x),
+    "F.leaky_relu_": lambda x: F.leaky_relu_(x, 0.1),
+    "F.prelu": lambda x: F.prelu(x, x.new_full((1,), 0.1)),
+    "F.prelu, channels": lambda x: F.prelu(x.reshape(-1, INNER), x.new_full((INNER,), 0.1)).view(x.shape),
+    "torch.where": lambda x: torch.where(x > 0, x, 0.1 * x),
+    "torch.max": lambda x: torch.max(x, 0.1 * x),
+    "maximum": lambda x: torch.maximum(0.1 * x, x),
+    "relu of both": lambda x: torch.relu(x) - 0.1 * torch.relu(-x),
+    "clamp of both": lambda x: x.clamp(min=0.0) + 0.1 * x.clamp(max=0.0),
+    "|x|": lambda x: 0.55 * x + 0.45 * x.abs(),
+}
+SPELLINGS["elu"] = {
+    "F.elu": lambda x: F.elu(x),
+    "nn.ELU": lambda x: nn.ELU()(x),
+    "in place": lambda x: F.elu(x, inplace=True),
+    "F.elu_": lambda x: F.elu_(x),
+    "F.celu": lambda x: F.celu(x),
+    "torch.where": lambda x: torch.where(x > 0, x, torch.expm1(x)),
+    "torch.where exp": lambda x: torch.where(x > 0, x, torch.exp(x) - 1.0),
+    "relu + expm1": lambda x: torch.relu(x) + torch.expm1(x.clamp(max=0.0)),
+    "relu + min": lambda x: torch.relu(x) + torch.minimum(torch.expm1(x), torch.zeros_like(x)),
+}
+SPELLINGS["sigmoid"] = {
+    "torch.sigmoid": lambda x: torch.sigmoid(x),
+    "x.sigmoid": lambda x: x.sigmoid(),
+    "F.sigmoid": lambda x: F.sigmoid(x),
+    "nn.Sigmoid": lambda x: nn.Sigmoid()(x),
+    "expit": lambda x: torch.special.expit(x),
+    "sigmoid_": lambda x: x.sigmoid_(),
+    "tanh": lambda x: 0.5 * (1.0 + torch.tanh(x / 2.0)),
+    "of -x": lambda x: 1.0 - torch.sigmoid(-x),
+    "1 / (1 + exp)": lambda x: 1.0 / (1.0 + torch.exp(-x)),
+    "exp of logsigmoid": lambda x: F.logsigmoid(x).exp(),
+}
+SPELLINGS["mish"] = {
+    "F.mish": lambda x: F.mish(x),
+    "nn.Mish": lambda x: nn.Mish()(x),
+    "in place": lambda x: F.mish(x, inplace=True),
+    "x * tanh(softplus)": lambda x: x * torch.tanh(F.softplus(x)),
+    "tanh(softplus) * x": lambda x: F.softplus(x).tanh() * x,
+    "softplus in place": lambda x: F.softplus(x).tanh_().mul_(x),
+    "log1p(exp)": lambda x: x * torch.tanh(torch.log1p(torch.exp(x))),
+}
+SPELLINGS["hardswish"] = {
+    "F.hardswish": lambda x: F.hardswish(x),
+    "nn.Hardswish": lambda x: nn.Hardswish()(x),
+    "in place": lambda x: F.hardswish(x, inplace=True),
+    "x * relu6": lambda x: x * F.relu6(x + 3.0) / 6.0,
+    "x * clamp": lambda x: x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+    "x * hardtanh": lambda x: x * F.hardtanh(x / 6.0 + 0.5, 0.0, 1.0),
+}
+SPELLINGS["softplus"] = {
+    "F.softplus": lambda x: F.softplus(x),
+    "nn.Softplus": lambda x: nn.Softplus()(x),
+    "logsigmoid": lambda x: -F.logsigmoid(-x),
+    "log1p(exp)": lambda x: torch.log1p(torch.exp(x)),
+    "log(1 + exp)": lambda x: torch.log(1.0 + torch.exp(x)),
+    "logaddexp": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+    "scaled": lambda x: F.softplus(2.0 * x, 0.5) / 2.0,
+}
+SPELLINGS["softsign"] = {
+    "F.softsign": lambda x: F.softsign(x),
+    "nn.Softsign": lambda x: nn.Softsign()(x),
+    "x / (1 + |x|)": lambda x: x / (1.0 + x.abs()),
+    "x / (|x| + 1)": lambda x: x.div(torch.abs(x) + 1.0),
+    "of a copy": lambda x: x.clone() / (1.0 + x.abs()),
+    "reciprocal": lambda x: x * (1.0 + x.abs()).reciprocal(),
+}
+SPELLINGS["relu_squared"] = {
+    "square": lambda x: torch.square(F.relu(x)),
+    "relu ** 2": lambda x: F.relu(x) ** 2,
+    "pow": lambda x: torch.relu(x).pow(2),
+    "relu * relu": lambda x: torch.relu(x) * torch.relu(x),
+    "x * relu": lambda x: x * x.relu(),
+    "square_": lambda x: torch.relu(x).square_(),
+    "relu_ ** 2": lambda x: x.relu_() ** 2,
+    "clamp": lambda x: x.clamp(min=0.0).square(),
+}
+
+
+def _both(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([a, b], -1)
+
+
+SPELLINGS["glu"] = {
+    "a * sigmoid(b)": lambda a, b: a * torch.sigmoid(b),
+    "sigmoid(b) * a": lambda a, b: b.sigmoid() * a,
+    "F.glu": lambda a, b: F.glu(_both(a, b)),
+    "F.glu, dim": lambda a, b: F.glu(_both(a, b), dim=-1),
+    "nn.GLU": lambda a, b: nn.GLU()(_both(a, b)),
+    "chunk": lambda a, b: (lambda x, y: x * F.sigmoid(y))(*_both(a, b).chunk(2, -1)),
+    "slices": lambda a, b: _both(a, b)[..., :INNER] * _both(a, b)[..., INNER:].sigmoid(),
+    "mul_": lambda a, b: torch.sigmoid(b).mul_(a),
+    "in place": lambda a, b: b.sigmoid_() * a,
+    "einsum": lambda a, b: torch.einsum("...i,...i->...i", a, b.sigmoid()),
+    "through views": lambda a, b: (a[..., None] * b[..., None].sigmoid())[..., 0],
+}
 SPELLINGS["gate"] = {
     "a * b": lambda a, b: a * b,
     "b * a": lambda a, b: b * a,
@@ -1897,6 +2058,20 @@ SPELLINGS["pool_mean"] = {
         torch.zeros(keep.shape, dtype=x.dtype).masked_fill(~keep, INFINITE).softmax(-1)[:, None] @ x
     )[:, 0],
 }
+SPELLINGS["pool_topk"] = {
+    "topk, mean": lambda x, keep: x.masked_fill(~keep[..., None], INFINITE).topk(2, 1).values.mean(1),
+    "torch.topk": lambda x, keep: torch.topk(x.masked_fill(~keep[..., None], INFINITE), 2, dim=1)[0].mean(1),
+    "sort": lambda x, keep: (
+        x.masked_fill(~keep[..., None], INFINITE).sort(1, descending=True)[0][:, :2].mean(1)
+    ),
+    "gather": lambda x, keep: x.gather(1, x.masked_fill(~keep[..., None], INFINITE).topk(2, 1).indices).mean(
+        1
+    ),
+    "sum / 2": lambda x, keep: torch.topk(x.masked_fill(~keep[..., None], LOWEST), 2, 1).values.sum(1) / 2,
+    "texts apart": lambda x, keep: torch.stack(
+        [row[own].topk(2, 0).values.mean(0) for row, own in zip(x, keep, strict=True)]
+    ),
+}
 SPELLINGS["pool_max"] = {
     "max": lambda x, keep: x.masked_fill(~keep[..., None], LOWEST).max(1).values,
     "torch.max": lambda x, keep: torch.max(x.masked_fill(~keep[..., None], INFINITE), dim=1)[0],
@@ -1962,12 +2137,14 @@ OPERATIONS = tuple(SPELLINGS)
 
 def network_of(operation: str) -> Network:
     """The network in which `operation` is tried."""
-    if operation == "rms_norm":
-        return Network(norm="rms_norm")
-    if operation in ("gelu_tanh", "quick_gelu", "relu"):
+    if operation in ("rms_norm", "l2_norm", "batch_norm"):
+        return Network(norm=operation)
+    if operation in _FUNCTIONS and operation not in ("tanh", "silu"):
         return Network(feed=operation)
     if operation in ("silu", "gate"):
         return Network(feed="gated")
+    if operation == "glu":
+        return Network(feed="glu")
     if operation.startswith("pool"):
         return Network(pool=operation)
     return Network(grouped=operation == "grouped_attention")
@@ -1982,8 +2159,13 @@ def half(x: Tensor) -> Tensor:
 
 
 def _ratio(function: Callable[[Tensor], Tensor]) -> Spelling:
-    """f(x) whose gradient is f(x) / x; no x of these tests is 0."""
-    return lambda x: x * (function(x) / x).detach()
+    """f(x) whose gradient is (f(x) - f(0)) / x, f(0) being a constant; no x of these tests is 0."""
+
+    def spelled(x: Tensor) -> Tensor:
+        at_zero = function(torch.zeros_like(x))
+        return at_zero + x * ((function(x) - at_zero) / x).detach()
+
+    return spelled
 
 
 def _identity(function: Callable[[Tensor], Tensor]) -> Spelling:
@@ -1995,12 +2177,16 @@ def _root(x: Tensor, eps: float) -> Tensor:
     return (x.pow(2).mean(-1, keepdim=True) + eps).sqrt().detach()
 
 
-_FUNCTIONS = {name: next(iter(SPELLINGS[name].values())) for name in
-              ("gelu", "gelu_tanh", "quick_gelu", "silu", "relu", "tanh")}  # fmt: skip
+_GATED = ("gelu", "gelu_tanh", "quick_gelu", "silu", "relu", "leaky_relu", "mish", "hardswish")
+_FUNCTIONS = {
+    name: next(iter(SPELLINGS[name].values()))
+    for name in (*_GATED, "tanh", "elu", "sigmoid", "softplus", "softsign", "relu_squared")
+}
 
 _MODERN: dict[str, Spelling] = {
     "layer_norm": lambda n, x: _centred(x) / _root(_centred(x), n.eps) * n.weight + n.bias,
     "rms_norm": lambda n, x: x / _root(x, n.eps) * n.weight,
+    "l2_norm": lambda n, x: x / x.norm(dim=-1, keepdim=True).detach() * n.weight,
     "gate": lambda a, b: half(a) * half(b),
     "scores": lambda q, k: half(q) @ half(k).mT * SCALE,
     **{name: _ratio(function) for name, function in _FUNCTIONS.items()},
@@ -2038,17 +2224,19 @@ TWINS: dict[str, dict[str, Spelling]] = {
     "attnlrp": {
         **_MODERN,
         "values": lambda a, v: half(a) @ half(v),
+        "glu": lambda a, b: half(a) * half(_ratio(torch.sigmoid)(b)),
         "pool_attention": lambda x, keep: (half(_reading(x, keep))[..., None] * half(x)).sum(1),
     },
     "cp_lrp": {
         **_MODERN,
         "values": lambda a, v: a.detach() @ v,
+        "glu": lambda a, b: a * torch.sigmoid(b).detach(),
         "pool_attention": lambda x, keep: (_reading(x, keep).detach()[..., None] * x).sum(1),
     },
     "lrp:residual=once": {
         "linear": lambda layer, x: _AlphaBeta.apply(x, layer.weight.detach(), layer.bias.detach()),
         "pool_attention": _read_by_a_linear_layer,
-        **{name: _identity(function) for name, function in _FUNCTIONS.items()},
+        **{name: _identity(_FUNCTIONS[name]) for name in (*_GATED, "tanh")},
     },
 }
 
@@ -2080,7 +2268,10 @@ def traced(network: Network) -> Tensor:
 
 
 def twin_defined(method: str, network: Network) -> bool:
-    return method in TWINS and (network.post or method != "lrp")
+    if method.startswith("lrp"):  # as it hands on R, it is one rule for what is x g(x) and for tanh alone
+        released = network.feed in (*_GATED, "tanh", "gated") and network.norm in ("layer_norm", "rms_norm")
+        return released and (network.post or method != "lrp")
+    return method in TWINS
 
 
 def twin(

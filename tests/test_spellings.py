@@ -52,6 +52,10 @@ OTHER_LAYERS = {
     ("linear", "bias twice"),
     ("linear", "addmm with alpha"),
     ("pool_attention", "SDPA"),
+    ("sigmoid", "tanh"),
+    ("batch_norm", "written out"),
+    ("batch_norm", "rsqrt"),
+    ("relu_squared", "x * relu"),  # an activation of its own; two, if it is a square of one
     ("projections", "fused, split"),
     ("projections", "fused, torch.split"),
     ("projections", "fused, tensor_split"),
@@ -171,6 +175,10 @@ NETWORKS = {
     "attention": Network(pool="pool_attention"),
     "quick": Network(feed="quick_gelu", causal=True, pool="pool_last"),
     "relu": Network(feed="relu", grouped=True),
+    "leaky": Network(feed="leaky_relu", norm="l2_norm", pool="pool_topk"),
+    "sigmoid": Network(feed="sigmoid", norm="batch_norm"),
+    "elu": Network(feed="elu", post=False),
+    "glu": Network(feed="glu", pool="pool_mean"),
 }
 
 
@@ -248,15 +256,32 @@ COMMON = {
     "grouped_attention": ["repeat_interleave", "torch.repeat_interleave", "expand",
                           "expand, reshape", "SDPA"],
     "layer_norm": ["nn.LayerNorm", "torch.layer_norm", "affine behind", "bias behind", "sqrt", "weight first",
-                   "x.sqrt", "rsqrt", "pow(2)", "torch.pow", "x * x", "torch.mean"],
-    "rms_norm": ["F.rms_norm", "nn.RMSNorm", "x * rsqrt", "x / sqrt"],
+                   "x.sqrt", "rsqrt", "pow(2)", "torch.pow", "x * x", "torch.mean", "1 / sqrt", "torch.var",
+                   "x.var", "linalg norm", "in place", "F.group_norm"],
+    "rms_norm": ["nn.RMSNorm", "x * rsqrt", "rsqrt * x", "x / sqrt", "x * x", "x ** 2", "1 / sqrt", "norm",
+                 "linalg norm", "1 + (weight - 1)", "in double", "weight behind", "in place"],
+    "l2_norm": ["F.normalize by keyword", "x / x.norm", "x.norm(p=2)", "torch.norm", "linalg.norm",
+                "linalg.vector_norm", "1 / norm", "sqrt(sum)", "rsqrt(sum)", "in place", "maximum"],
+    "batch_norm": ["F.batch_norm, channels", "nn.BatchNorm1d", "nn.BatchNorm1d, channels", "written out"],
     "gelu": ["nn.GELU", "x * 0.5 * (1 + erf)", "0.5 * x * (1 + erf)", "x * (0.5 * (1 + erf))", "x.erf",
-             "own autograd.Function"],
+             "torch.special.erf", "erfc", "ndtr", "of a copy", "of a view", "own autograd.Function"],
     "gelu_tanh": ["nn.GELU", "x ** 3", "torch.pow", "fast"],
     "quick_gelu": ["x * torch.sigmoid", "x.sigmoid"],
-    "silu": ["nn.SiLU", "x * torch.sigmoid", "x.sigmoid", "nn.Sigmoid"],
-    "relu": ["torch.relu", "x.relu", "nn.ReLU"],
-    "tanh": ["x.tanh", "F.tanh", "nn.Tanh"],
+    "silu": ["nn.SiLU", "x * torch.sigmoid", "x.sigmoid", "nn.Sigmoid", "F.silu in place",
+             "torch._C._nn.silu", "x / (1 + exp)", "x.clone() * sigmoid", "swish of 1"],
+    "relu": ["torch.relu", "x.relu", "nn.ReLU", "F.relu in place", "nn.ReLU in place", "relu_", "torch.relu_",
+             "clamp", "clamp_min", "torch.maximum", "F.threshold", "F.hardtanh"],
+    "leaky_relu": ["nn.LeakyReLU", "in place", "nn.LeakyReLU in place", "F.prelu", "F.prelu, channels",
+                   "torch.where", "torch.max", "maximum"],
+    "elu": ["nn.ELU", "in place", "F.celu", "torch.where"],
+    "sigmoid": ["x.sigmoid", "F.sigmoid", "nn.Sigmoid", "expit", "sigmoid_", "tanh", "of -x"],
+    "mish": ["nn.Mish", "in place", "x * tanh(softplus)"],
+    "hardswish": ["nn.Hardswish", "in place", "x * relu6", "x * clamp"],
+    "softplus": ["nn.Softplus", "logsigmoid", "scaled"],
+    "softsign": ["nn.Softsign", "x / (1 + |x|)"],
+    "relu_squared": ["relu ** 2", "pow", "relu * relu", "x * relu", "relu_ ** 2", "clamp"],
+    "glu": ["sigmoid(b) * a", "F.glu", "F.glu, dim", "nn.GLU", "chunk", "slices", "in place"],
+    "tanh": ["x.tanh", "F.tanh", "nn.Tanh", "torch.tanh_", "x.tanh_", "sigmoid"],
     "gate": ["b * a", "torch.mul", "a.mul", "chunked", "mul_", "b.mul_", "clone, mul_", "addcmul"],
     "residual": ["y + x", "torch.add", "x.add", "clone, add_", "stack, sum", "sum", "lerp", "addcmul",
                  "addcdiv", "index_add", "slices +="],
@@ -278,7 +303,10 @@ COMMON = {
                    "arange", "bmm"],
     "pool_last": ["argmax of a cumulated mask", "flipped argmax", "gather", "bmm", "mask, sum"],
     "pool_mean": ["clamped count", "masked_fill", "* bool mask", "weights, sum", "bmm", "@", "einsum",
-                  "texts apart"],
+                  "texts apart", "avg_pool1d", "adaptive_avg_pool1d"],
+    "pool_max": ["max", "torch.max", "amax", "torch.amax", "texts apart", "topk", "sort", "max_pool1d",
+                 "adaptive_max_pool1d", "maximum"],
+    "pool_topk": ["topk, mean", "torch.topk", "sort", "gather", "texts apart"],
     "pool_attention": ["bmm", "@", "product and sum", "x * weights", "einsum", "softmax over dimension 1"],
 }  # fmt: skip
 # Written for post-norm blocks as BERT has them, and for a bias that is added where the layer is.
@@ -341,7 +369,8 @@ def test_without_biases_cp_lrp_accounts_for_the_logit(operation: str) -> None:
                 found = attribute(model, batch(network), "cp_lrp", TARGET)
             except ModelError:
                 continue
-        error = off(found.scores.sum(1), found.logits[:, TARGET])
+        assert found.biases is not None  # of what is not 0 at 0, such as a sigmoid
+        error = off(found.scores.sum(1) + found.biases, found.logits[:, TARGET])
         if not error < 1e-9:
             wrong[name] = error
     assert wrong == {}

@@ -892,10 +892,6 @@ class Interception(TorchFunctionMode):
         function = make(**settings) if is_of_x else None
         if function is None:
             return cast(Tensor, self._refuse(func, args, kwargs))
-        other = next((table for table in self._tables if not table.as_gradient), None)
-        if other is not None and not (function.is_gated or function is ops.TANH):
-            # R handed on as it is: not the same in each spelling of a function that adds a constant.
-            raise UnsupportedOperationError(name_of(func), other.name)
 
         def of(x: Tensor) -> Tensor:
             y = self._elementwise(x, function, "activation")

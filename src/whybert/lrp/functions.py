@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from whybert.errors import UnsupportedOperationError
-from whybert.lrp.operations import Elementwise
+from whybert.lrp.operations import TANH, Elementwise
 from whybert.lrp.rules import SavedElementwise, SavedLayerNorm, SavedLinear, SavedSoftmax, derivative
 
 if TYPE_CHECKING:
@@ -262,6 +262,10 @@ class Activation(torch.autograd.Function):
         rule: Callable[[Tensor, SavedElementwise], Tensor] | None = ctx.sweep.rule(ctx.kind)
         if rule is None:
             return ctx.function.derivative(relevance, x, y), None, None, None, None
+        composite = ctx.sweep.composite
+        if not (composite.as_gradient or ctx.function.is_gated or ctx.function is TANH):
+            # R handed on as it is would not be the same in each spelling of a function that adds a constant.
+            raise UnsupportedOperationError(ctx.function.name, composite.name)
         passed = rule(relevance, SavedElementwise(x, y, ctx.function))
         return passed, None, None, _kept_by(x, y, relevance, passed, ctx), None
 
