@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from whybert.errors import ModelError, UnsupportedModelError, UnsupportedOperationError
 from whybert.foreign import Part, Point
+from whybert.interception import states
 from whybert.interception.calls import (
     ATTENTION_PARAMETERS,
     LAYER_NORM_PARAMETERS,
@@ -43,6 +44,7 @@ from whybert.interception.graph import (
 from whybert.interception.notes import (
     ATTENTION,
     CHOSEN,
+    DECAY,
     DESCENT,
     ELEMENTWISE,
     GATE,
@@ -52,7 +54,9 @@ from whybert.interception.notes import (
     PRODUCT,
     RECIPROCAL,
     SCORES,
+    STATE,
     SUM_OF,
+    TIMES,
     WEIGHT,
     WEIGHTED,
     note,
@@ -97,7 +101,7 @@ _KNOWN: Final[frozenset[Any]] = (
 )
 
 
-_CARRIED: Final = frozenset({ATTENTION, RECIPROCAL, GATE, CHOSEN, PRODUCT})
+_CARRIED: Final = frozenset({ATTENTION, RECIPROCAL, GATE, CHOSEN, PRODUCT, DECAY, TIMES})
 """What is linear in tensors of which this is noted is that itself, if it holds for all of them."""
 _ASIDE: Final = (
     "the model looks up its words once more, behind its embedding block, so all scores would leave out what "
@@ -182,6 +186,7 @@ class Interception(TorchFunctionMode):
             is_turned=point is not None and all(part.order[0] == 1 for part in point.parts),
         )
         self._loses = self._records = False
+        self._decays = False  # whether something that may be a state was multiplied by an exponential
         self._keep_books = any(composite.keeps_books for composite in self.composites)
         self._closed = next((c for c in self.composites if c.closed), None)
         self._inputs, self._words = {id(tensor) for tensor in inputs}, words
@@ -712,10 +717,13 @@ class Interception(TorchFunctionMode):
             y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
             return self._carried([a, b], y)
         if not (first or second):
+            read = self._state_product(func, a, b, call, axes)
+            if read is not None:
+                return read
             self._check_not_state(func, a, b, axes)
             y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
             if axes is None:
-                return y
+                return note(y, TIMES, ())
             return note(self.trace.opened(y, f"a product of two activations ({name_of(func)})"), PRODUCT, ())
         axis = self.trace.keep(a if first else b, axes, first) if self.trace.wanted else None
         weights, values = (0, 1) if first else (1, 0)
@@ -724,6 +732,51 @@ class Interception(TorchFunctionMode):
         self.trace.attended(y, axis)
         self.sites.attended(y, a if first else b, axes, first)
         return y
+
+    def _state_product(
+        self,
+        func: Any,
+        a: Tensor,
+        b: Tensor,
+        call: Callable[[Tensor, Tensor], Any],
+        axes: contractions.Axes | None,
+    ) -> Any:
+        """A product that makes a state, lets it decay, or reads it, see `states`; None for another."""
+        if not self._has_shares("product"):
+            return None
+        if axes is None:
+            for x, other in ((a, b), (b, a)):
+                if noted(x, DECAY) is not None and noted(other, STATE) is not None:
+                    self._decays = True
+                    y = call(self._share(x, ("state", 0)), self._share(other, ("state", 1)))
+                    states.carry([other], y, keeps_last=True)
+                    return y
+            made = states.outer(a, b)
+            if made is None:
+                return None
+            given = zip((a, b), made.positions, strict=True)
+            y = call(*(applied(lrp.Share, x, positions, self.sweep) for x, positions in given))
+            return note(note(y, TIMES, ()), STATE, (made,))
+        for x, labels, other, others in ((a, axes.first, b, axes.second), (b, axes.second, a, axes.first)):
+            state = noted(x, STATE) if self._decays else None
+            if state is None:
+                continue
+            summed = [name for name in labels if name in others and name not in axes.result]
+            own = [size for name, size in zip(others, other.shape, strict=True) if name not in labels]
+            if (
+                not state
+                or not all(each.is_clear for each in state)
+                or summed != [labels[-1]]
+                or set(own) - {1}
+            ):
+                raise UnsupportedOperationError(
+                    f"{name_of(func)} of a state of which it is not clear what its value is", self._name()
+                )
+            for each in state:
+                each.read()
+            read = self._share(other, ("state", 0))
+            return call(x, read) if x is a else call(read, x)
+        return None
 
     def _check_not_state(self, func: Any, a: Tensor, b: Tensor, axes: contractions.Axes | None) -> None:
         """Refuse q (k^T v), where (q k^T) v is the same: halves in the one order are not those in the other.
@@ -1009,7 +1062,7 @@ class Interception(TorchFunctionMode):
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
-        y = applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep)
+        y = note(applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep), DECAY, ())
         return note_elementwise(y, origin(x)[0], None)
 
     # --- products and quotients ----------------------------------------------------------------------
@@ -1086,6 +1139,9 @@ class Interception(TorchFunctionMode):
         """a * b or a / b with at most one factor that depends on the input."""
         y = func(a, b)
         tracked, other = (a, b) if self.tracked(a) else (b, a)
+        if noted(tracked, DECAY) is not None and isinstance(other, Tensor) and not bool(other.any()):
+            self._decays = True  # a state as it begins
+            return y.detach()
         x, scale = origin(tracked)
         if is_number(other):
             note_elementwise(y, x, None if scale is None else float(func(scale, other)))
@@ -1201,7 +1257,10 @@ class Interception(TorchFunctionMode):
         carried = [name for name in (ATTENTION, GATE) if self._all_noted(operands, name)]
         source = origin(x)[0] if operands and all(operand is x for operand in operands) else x
         offset = None if self.books is None else self._offset_in_place(func, args, kwargs)
+        is_state = any(noted(operand, STATE) is not None for operand in operands)
         y = func(*args, **kwargs)  # None for x[i] = v
+        if is_state:
+            note(x, STATE, ())
         if offset is not None:
             self._enter_in_place(x, offset)
         for name in carried:
@@ -1320,7 +1379,8 @@ class Interception(TorchFunctionMode):
                     note(tensor, CHOSEN, ())
                 if is_attention and is_picked:
                     note(tensor, GATE, ())
-        return self._carried(tracked, y, moved=func in ops.MOVING | ops.CASTS)
+        keeps_last = ops.keeps_last_axis(func, args, tracked[0])
+        return self._carried(tracked, y, moved=func in ops.MOVING | ops.CASTS, keeps_last=keeps_last)
 
     def _strided(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Windows of the memory in which x lies, if that holds x and nothing else."""
@@ -1351,13 +1411,21 @@ class Interception(TorchFunctionMode):
     def _all_noted(operands: Sequence[Tensor], name: str) -> bool:
         return bool(operands) and all(noted(operand, name) is not None for operand in operands)
 
-    def _carried(self, operands: Sequence[Tensor], y: Any, moved: bool = False) -> Any:
-        """y, which is linear in the operands: it descends from a softmax if all of them do, and so on."""
+    def _carried(
+        self, operands: Sequence[Tensor], y: Any, moved: bool = False, keeps_last: bool = True
+    ) -> Any:
+        """y, which is linear in the operands: it descends from a softmax if all of them do, and so on.
+
+        moved: whether it holds the same numbers.  keeps_last: whether its last axis is theirs.
+        """
         for name in _CARRIED.intersection(vars(operands[0])) if operands else ():
             notes = [noted(operand, name) for operand in operands]
             if all(note is not None for note in notes):
                 for tensor in tensors_in(y):
                     note(tensor, name, notes[0] if moved else ())
+        if any(STATE in vars(operand) for operand in operands):
+            for tensor in tensors_in(y):
+                states.carry(operands, tensor, keeps_last)
         return y
 
     def _fused_attention(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

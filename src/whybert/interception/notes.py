@@ -24,6 +24,9 @@ ATTENTION: Final = "_whybert_attention"
 GATE: Final = "_whybert_gate"
 CHOSEN: Final = "_whybert_chosen"  # (): the tensor is linear in the largest of some numbers
 PRODUCT: Final = "_whybert_product"  # (): the tensor is linear in sums of products of two activations
+DECAY: Final = "_whybert_decay"  # (): the tensor is linear in an exponential
+TIMES: Final = "_whybert_times"  # (): the tensor is linear in products of two activations number by number
+STATE: Final = "_whybert_state"  # of which outer products the tensor is a sum, see `states`; () if unknown
 SUM_OF: Final = "_whybert_sum_of"  # the softmax weights, or gates, of which the tensor is a sum
 # The tensor was computed where no gradient is recorded: the same, with its graph; see `Interception._record`.
 INSIDE: Final = "_whybert_inside"

@@ -12,6 +12,7 @@ A kind that a table does not name keeps its ordinary derivative, so the empty ta
 | `product`          | the shares of the two factors of a gate or of Q K^T                           |
 | `softmax`          | a function of (relevance, saved softmax); fused attention is written out then |
 | `attention_values` | the shares of attention weights A and values V in A V                         |
+| `state`            | the shares of what weighs a state that decays, and of the state               |
 | `convolution`      | only ever `REFUSED`: it is linear, so no table needs a rule of its own        |
 
 A *share* multiplies what its operand is handed by the ordinary derivative: 1 leaves it, 1/2 halves
@@ -49,6 +50,7 @@ KINDS: Final = (
     "product",
     "softmax",
     "attention_values",
+    "state",
     "convolution",
 )
 
@@ -122,7 +124,9 @@ WRITTEN_OUT: Final = Composite("gradient", {"softmax": rules.derivative}, closed
 # 2024 (arXiv 2402.05602), section 3: element-wise functions pass f(x) / x (the identity rule), a product
 # of two activations half to each factor (the uniform rule), softmax keeps its derivative (a Taylor
 # expansion), normalisation has a constant deviation.  Linear layers follow the epsilon rule, which in
-# gradient form is the ordinary derivative.
+# gradient form is the ordinary derivative.  It has no rule for the states of a selective scan, and the
+# uniform one would halve them at each step: there it is the rule of Jafari et al., "MambaLRP", NeurIPS 2024
+# (arXiv 2406.07592), section 4: A, B and C, which are made of the input, are constants.
 ATTN_LRP: Final = Composite(
     "attnlrp",
     {
@@ -132,6 +136,7 @@ ATTN_LRP: Final = Composite(
         "quotient": (1.0, None),
         "product": (0.5, 0.5),
         "attention_values": (0.5, 0.5),
+        "state": (None, 1.0),
     },
 )
 

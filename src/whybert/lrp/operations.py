@@ -760,6 +760,18 @@ def picks(arguments: tuple[Any, ...]) -> bool:
     return any(isinstance(each, Tensor) and each.dim() > 0 and each.dtype != torch.bool for each in index)
 
 
+def keeps_last_axis(function: TorchFunction, arguments: tuple[Any, ...], x: Tensor) -> bool:
+    """Whether the last axis of x is that of what a structural function makes of it, if that is known."""
+    if function in CASTS or function in (torch.Tensor.contiguous, torch.Tensor.clone, torch.clone):
+        return True
+    if function is not torch.Tensor.__getitem__:
+        return False
+    index = arguments[1] if isinstance(arguments[1], tuple) else (arguments[1],)
+    if not all(isinstance(each, int | slice) for each in index):
+        return False
+    return len(index) < x.dim() or index[-1] == slice(None)
+
+
 def _in_the_open(function: Any) -> TorchFunction:
     """A copy of a function of torch that does not hand itself on to a function mode, but runs."""
     code: CodeType = function.__code__
