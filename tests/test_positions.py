@@ -25,6 +25,7 @@ def test_what_stands_in_several_positions_is_summed_and_what_is_no_tokens_is_tol
     torch.testing.assert_close(standing.folded(numbers.sum(-1)), expected.sum(-1))
     torch.testing.assert_close(standing.folded(numbers.transpose(1, 2), 2), expected.transpose(1, 2))
     torch.testing.assert_close(standing.elsewhere(numbers.sum(-1)), rest)
+    assert Standing(token[1:], 3).elsewhere(numbers[1:].sum(-1)) is None
 
 
 def test_numbers_of_tokens_are_those_of_each_of_their_positions() -> None:

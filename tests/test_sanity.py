@@ -30,6 +30,7 @@ from whybert.evaluation import sanity
 from whybert.evaluation.metric import ModelMetric, Score, Subject
 from whybert.evaluation.sanity import SANITY, MaxSensitivity, parts, shuffle
 from whybert.evaluation.subjects import subjects as subjects_of
+from whybert.positions import in_order
 
 TEXTS = [
     "the film was good and the actors were great",
@@ -383,7 +384,7 @@ def test_padding_gets_no_noise() -> None:
     shape = (*batch.inputs["input_ids"].shape, 8)
     embedding = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     generators = [torch.Generator().manual_seed(rows[index].tie_seed) for index in indices]
-    changed = sanity._Noise(0.5, batch.rows, generators)
+    changed = sanity._Noise(0.5, batch.rows, generators, in_order(batch.inputs["input_ids"]))
     noise = changed(embedding) - embedding
     assert torch.equal(changed(embedding), embedding + noise)  # each pass of one question has the same noise
     for row, index in enumerate(indices):

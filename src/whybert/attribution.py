@@ -51,8 +51,8 @@ class Attribution:
         biases: (batch,) the part of the output that no token holds: the relevance that stays with the model's
             constants, its biases above all, or the output at the method's baseline; None for methods that
             keep no books.  For CP-LRP relevance and biases sum exactly to `output`.
-        elsewhere: (batch,) the scores of positions that are no token's, where a model that pads inside has
-            such; None where it has none.
+        elsewhere: (batch,) the scores of positions that are no token's, such as virtual tokens, what a model
+            pads with inside, or the start token of a decoder; None where it has none.
         quantity: what of the target `output` is, an entry of `whybert.targets.QUANTITIES`.
         layers: (batch, layers + 1, seq), the scores at what each layer reads and, last, at what the last one
             hands on; those at the embedding are `scores`.  None unless they are asked for.

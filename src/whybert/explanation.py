@@ -167,7 +167,8 @@ class Completeness:
         relevance_sum: sum of the relevance of all tokens, special ones included.
         logit: the explained output: a logit, or a difference of two.
         biases: the part that no token holds, see `rest`; None where the method keeps no account of it.
-        elsewhere: relevance of positions that are no token's; None where the model has none.
+        elsewhere: relevance of positions that are no token's, such as virtual tokens, or the start token of a
+            decoder; None where the model has none.
         rest: what `biases` are: "biases", the relevance that stays with the model's constants, its biases
             above all, or "baseline", the output for the text that the method takes for nothing.
     """

@@ -7,7 +7,7 @@ id.  Where they stand is seen in what is looked up and in what depends on it, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -47,8 +47,10 @@ class Standing:
         found = torch.bmm(held.mT, moved.flatten(2) if moved.dim() > 2 else moved[..., None])
         return found.view(len(found), self.width, *moved.shape[2:]).movedim(1, axis)
 
-    def elsewhere(self, scores: Tensor) -> Tensor:
-        """Of scores (batch, positions) the sum over those that are no token's, (batch,)."""
+    def elsewhere(self, scores: Tensor) -> Tensor | None:
+        """Of scores (batch, positions) the sum over those that are no token's, (batch,); None of none."""
+        if not bool((self.token < 0).any()):
+            return None
         return torch.where(self.token < 0, scores, 0.0).sum(1)
 
     def spread(self, tokens: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
@@ -57,9 +59,34 @@ class Standing:
         found = tokens.gather(1, token.clamp_min(0))
         return torch.where(token < 0, torch.zeros_like(found), found)
 
+    def drawn(self, kept: Tensor, row: int, draw: Callable[[], Tensor]) -> Tensor:
+        """Numbers on the CPU for each position of a row, (positions, hidden); 0 where no kept token stands.
+
+        They are others in each part, and as many for a text alone as in a batch, where a decoder has one
+        place more behind it.
+
+        Args:
+            kept: bool, (batch, seq).
+            row: of the batch.
+            draw: numbers for each token of the row that is kept, (tokens, hidden).
+        """
+        numbers = self.spread((kept.cumsum(1) * kept)[row : row + 1], slice(row, row + 1))[0].cpu()
+        return torch.cat([F.pad(draw(), (0, 0, 1, 0))[numbers[part]] for part in self.parts])
+
+    def first(self, kept: Tensor) -> Tensor:
+        """Where tokens that are kept, (batch, seq), stand in the first part: bool, (batch, positions)."""
+        found = torch.zeros_like(self.token, dtype=torch.bool)
+        found[:, self.parts[0]] = self.spread(kept)[:, self.parts[0]]
+        return found
+
     def _held(self) -> Tensor:
         """(batch, positions, seq): 1 where a position is a token's."""
         return F.one_hot(self.token + 1, self.width + 1)[..., 1:]
+
+
+def in_order(ids: Tensor) -> Standing:
+    """Each position of the embedding stands for its own token of ids (batch, seq)."""
+    return Standing(torch.arange(ids.shape[1], device=ids.device).expand_as(ids), ids.shape[1])
 
 
 class Lookup(NamedTuple):

@@ -9,16 +9,17 @@ from __future__ import annotations
 import copy
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whybert.anatomy import check_model, embedding_block, input_filter
+from whybert.anatomy import check_model, embedding_block, input_filter, model_inputs, plain
 from whybert.attribution import attribute_all
 from whybert.classifier import batches
 from whybert.encoding import EncodedText, Text
@@ -28,6 +29,8 @@ from whybert.evaluation.statistics import spearman
 from whybert.explaining import explain
 from whybert.explanation import Explanation
 from whybert.foreign import kind_of
+from whybert.interception import run
+from whybert.positions import Standing, in_order
 
 if TYPE_CHECKING:
     from whybert.classifier import Classifier
@@ -324,12 +327,16 @@ class MaxSensitivity(SanityMetric):
         before = {method: [np.asarray(e.scores) for e in rows] for method, rows in work.explanations.items()}
         changes = {method: np.zeros(len(subjects)) for method in before}
         generators = [torch.Generator("cpu").manual_seed(subject.tie_seed) for subject in subjects]
-        prepared = list(batches(classifier, _texts(subjects), work.batch_size))
+        prepared = [
+            (indices, batch, _standing(classifier, batch.inputs))
+            for indices, batch in batches(classifier, _texts(subjects), work.batch_size)
+        ]
         for _ in range(self.draws):
-            for indices, batch in prepared:
+            for indices, batch, standing in prepared:
                 judged = [subjects[index] for index in indices]
                 targets = [subject.target for subject in judged]
-                noise = _Noise(self.radius, batch.rows, [generators[index] for index in indices])
+                drawn = [generators[index] for index in indices]
+                noise = _Noise(self.radius, batch.rows, drawn, standing)
                 with _named(judged):
                     found = attribute_all(
                         classifier.model,
@@ -358,16 +365,27 @@ def _ratio(change: float, scores: np.ndarray[Any, np.dtype[np.float64]]) -> Scor
     return Score(float(change) / size) if size > 0.0 else UNDEFINED
 
 
+def _standing(classifier: Classifier, inputs: Mapping[str, Any]) -> Standing:
+    """Where the tokens of a batch stand in the embedding."""
+    with plain(classifier.model, backward=True):
+        tensors = model_inputs(classifier.model, inputs)
+        return run(classifier.model, tensors, ()).standing or in_order(tensors["input_ids"])
+
+
 class _Noise:
     """The embeddings of a batch with noise, which is drawn once: a method may make many forward passes.
 
-    rows: the text of each row.  generators: of each row, on the CPU.
+    rows: the text of each row.  generators: of each row, on the CPU.  standing: where its tokens stand.
     """
 
     def __init__(
-        self, radius: float, rows: Sequence[EncodedText], generators: Sequence[torch.Generator]
+        self,
+        radius: float,
+        rows: Sequence[EncodedText],
+        generators: Sequence[torch.Generator],
+        standing: Standing,
     ) -> None:
-        self.radius, self.rows, self.generators = radius, rows, generators
+        self.radius, self.rows, self.generators, self.standing = radius, rows, generators, standing
         self.drawn: Tensor | None = None
 
     def __call__(self, embedding: Tensor) -> Tensor:
@@ -378,13 +396,22 @@ class _Noise:
 
     def _draw(self, embedding: Tensor) -> Tensor:
         noise = torch.zeros_like(embedding)
+        kept = torch.zeros(len(embedding), self.standing.width, dtype=torch.bool, device=embedding.device)
+        for row, text in enumerate(self.rows):
+            kept[row, list(text.positions)] = True
+        first = self.standing.first(kept)
         for row, (text, generator) in enumerate(zip(self.rows, self.generators, strict=True)):
-            positions = list(text.positions)
-            own = embedding[row, positions]
             # drawn in float64, so that every dtype and device gets the same
-            drawn = torch.rand(own.shape, generator=generator, dtype=torch.float64, device="cpu") * 2.0 - 1.0
-            noise[row, positions] = drawn.to(own) * (self.radius * own.std())
+            shape = len(text.positions), embedding.shape[2]
+            draw = partial(torch.rand, shape, generator=generator, dtype=torch.float64, device="cpu")
+            drawn = self.standing.drawn(kept, row, partial(_symmetric, draw)).to(embedding)
+            noise[row] = drawn * (self.radius * embedding[row][first[row]].std())
         return noise
+
+
+def _symmetric(draw: Callable[[], Tensor]) -> Tensor:
+    """Numbers between 0 and 1 as such between -1 and 1."""
+    return draw() * 2.0 - 1.0
 
 
 def _texts(subjects: Sequence[Subject]) -> list[Text]:

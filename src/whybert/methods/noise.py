@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from whybert.methods.base import Method, reduce_hidden
 from whybert.methods.path import summed
 from whybert.methods.question import Question
+from whybert.positions import in_order
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,13 @@ class Shaken(Method):
         """The rows and the points of `Question.gradients`, which are asked for once and in order."""
         embedding = question.shared.forward.embedding.detach()
         wide = torch.promote_types(embedding.dtype, torch.float32)
-        is_token, standing = question.is_token, question.shared.forward.standing
+        is_token = question.is_token
+        standing = question.shared.forward.standing or in_order(question.inputs["input_ids"])
         counts = is_token.sum(1).tolist()
-        numbers = question.positions(is_token.cumsum(1) * is_token)  # of the tokens, from 1
-        parts = (slice(None),) if standing is None else standing.parts
         scale = torch.stack(
             [
-                row[kept > 0].std(correction=0)
-                for row, kept in zip(embedding[:, parts[0]].to(wide), numbers[:, parts[0]], strict=True)
+                row[kept].std(correction=0)
+                for row, kept in zip(embedding.to(wide), standing.first(is_token), strict=True)
             ]
         )
         generators = question.generators(self.seed)
@@ -56,12 +57,10 @@ class Shaken(Method):
         def points(places: Tensor) -> Tensor:
             found = embedding[rows[places]].to(wide)
             for point, row in zip(found, rows[places].tolist(), strict=True):
-                for part in parts:
-                    # as many for each text alone as in a batch, where a decoder has another place at its end
-                    shape = (counts[row], embedding.shape[-1])
-                    drawn = torch.randn(shape, generator=generators[row], dtype=torch.float64).to(point)
-                    own = numbers[row, part]
-                    point[part][own > 0] += self.noise * scale[row] * drawn[own[own > 0] - 1]
+                shape = counts[row], embedding.shape[-1]
+                draw = partial(torch.randn, shape, generator=generators[row], dtype=torch.float64)
+                drawn = standing.drawn(is_token, row, draw)
+                point += self.noise * scale[row] * drawn.to(point)
             return found.to(embedding.dtype)
 
         return rows, points
