@@ -1358,9 +1358,9 @@ ROOT = math.sqrt(2.0)
 TANH_SCALE = math.sqrt(2.0 / math.pi)
 
 SPELLINGS["l2_norm"] = {
+    "x / x.norm": lambda n, x: x / x.norm(dim=-1, keepdim=True) * n.weight,
     "F.normalize": lambda n, x: F.normalize(x, dim=-1, eps=n.eps) * n.weight,
     "F.normalize by keyword": lambda n, x: F.normalize(input=x, p=2.0, dim=x.dim() - 1, eps=n.eps) * n.weight,
-    "x / x.norm": lambda n, x: x / x.norm(dim=-1, keepdim=True) * n.weight,
     "x.norm(p=2)": lambda n, x: n.weight * (x / x.norm(p=2, dim=-1, keepdim=True).clamp(min=n.eps)),
     "x.norm(2, -1, True)": lambda n, x: n.weight * x.div(x.norm(2, -1, True).expand_as(x)),
     "torch.norm": lambda n, x: x / torch.norm(x, dim=-1, keepdim=True) * n.weight,
@@ -2269,7 +2269,7 @@ def traced(network: Network) -> Tensor:
 
 def twin_defined(method: str, network: Network) -> bool:
     if method.startswith("lrp"):  # as it hands on R, it is one rule for what is x g(x) and for tanh alone
-        released = network.feed in (*_GATED, "tanh", "gated") and network.norm in ("layer_norm", "rms_norm")
+        released = network.feed in (*_GATED, "tanh", "gated") and network.norm != "batch_norm"
         return released and (network.post or method != "lrp")
     return method in TWINS
 

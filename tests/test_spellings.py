@@ -260,7 +260,7 @@ COMMON = {
                    "x.var", "linalg norm", "in place", "F.group_norm"],
     "rms_norm": ["nn.RMSNorm", "x * rsqrt", "rsqrt * x", "x / sqrt", "x * x", "x ** 2", "1 / sqrt", "norm",
                  "linalg norm", "1 + (weight - 1)", "in double", "weight behind", "in place"],
-    "l2_norm": ["F.normalize by keyword", "x / x.norm", "x.norm(p=2)", "torch.norm", "linalg.norm",
+    "l2_norm": ["F.normalize", "F.normalize by keyword", "x.norm(p=2)", "torch.norm", "linalg.norm",
                 "linalg.vector_norm", "1 / norm", "sqrt(sum)", "rsqrt(sum)", "in place", "maximum"],
     "batch_norm": ["F.batch_norm, channels", "nn.BatchNorm1d", "nn.BatchNorm1d, channels", "written out"],
     "gelu": ["nn.GELU", "x * 0.5 * (1 + erf)", "0.5 * x * (1 + erf)", "x * (0.5 * (1 + erf))", "x.erf",

@@ -270,7 +270,7 @@ _FIXED: Final[tuple[tuple[tuple[str, ...], Elementwise], ...]] = (
     (("hardswish",), _function("hardswish", F.hardswish, lambda x: F.relu6(x + 3.0) / 6.0, is_gated=True)),
     (("hardsigmoid",), cast(Elementwise, _clipped(-3.0, 3.0, F.hardsigmoid, 1.0 / 6.0))),
     (("relu6",), cast(Elementwise, _clipped(0.0, 6.0))),
-    (("softsign",), _function("softsign", F.softsign, lambda x: 1.0 / (1.0 + x.abs()))),
+    (("softsign",), _function("softsign", F.softsign, lambda x: 1.0 / (1.0 + x.abs()), is_gated=True)),
     (("tanhshrink",), _function("tanhshrink", F.tanhshrink, lambda x: 1.0 - _tanh_ratio(x, torch.tanh(x)))),
     (("abs", "absolute"), _function("abs", torch.abs, torch.sign)),
     (("expm1",), _function("expm1", torch.expm1, _expm1_ratio)),
