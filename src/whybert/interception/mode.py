@@ -274,6 +274,8 @@ class Interception(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if func in ops.ABOUT:
+            return func(*args)
         kwargs = dict(kwargs) if kwargs else {}
         if self.embedding is None:
             return self._embed(func, args, kwargs)

@@ -701,6 +701,21 @@ SHAPED_BY_ANOTHER: Final[frozenset[TorchFunction]] = frozenset(
 # Their first operand says no more than a type and a device.
 TYPED_BY_ANOTHER: Final[frozenset[TorchFunction]] = frozenset({torch.Tensor.new_tensor})
 
+# What they say of a tensor is none.
+ABOUT: Final[frozenset[TorchFunction]] = frozenset(
+    getattr(torch.Tensor, name).__get__
+    for name in (
+        "shape",
+        "dtype",
+        "device",
+        "layout",
+        "ndim",
+        "is_leaf",
+        "requires_grad",
+        "grad_fn",
+        "_version",
+    )
+)
 # The result depends on the shape of the operand alone.
 SHAPE_ONLY: Final[frozenset[TorchFunction]] = frozenset(
     {
