@@ -168,6 +168,11 @@ def test_nothing_changes_when_the_forward_pass_fails(where: str, method: str) ->
     assert torch.equal(attribute(model, batch, method).scores, attribute(fresh, batch, method).scores)
 
 
+class Exponential(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+
 def test_nothing_changes_after_other_errors() -> None:
     model = busy_model()
     batch = inputs(model)
@@ -180,7 +185,7 @@ def test_nothing_changes_after_other_errors() -> None:
     with pytest.raises((InputError, IndexError, RuntimeError)):
         attribute(model, {**batch, "token_type_ids": torch.full_like(batch["input_ids"], -7)})
     assert_unchanged(before, snapshot(model))
-    model.bert.encoder.layer[0].intermediate.intermediate_act_fn = nn.Softplus().eval()
+    model.bert.encoder.layer[0].intermediate.intermediate_act_fn = Exponential().eval()
     before = snapshot(model)
     with pytest.raises(UnsupportedOperationError):
         attribute(model, batch)
@@ -190,10 +195,10 @@ def test_nothing_changes_after_other_errors() -> None:
 
 
 def test_an_error_in_a_backward_sweep_changes_nothing() -> None:
-    """sigmoid alone is noticed only when relevance arrives there."""
-    model = Toy(torch.sigmoid)
+    """A reciprocal alone is noticed only when relevance arrives there."""
+    model = Toy(lambda x: 1 / x)
     before = snapshot(model)
-    with pytest.raises(UnsupportedOperationError, match="sigmoid"):
+    with pytest.raises(UnsupportedOperationError, match="truediv"):
         attribute(model, IDS)
     assert_unchanged(before, snapshot(model))
 
@@ -456,22 +461,14 @@ class _CustomExp(torch.autograd.Function):
 
 
 OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "cumsum": (lambda x: torch.cumsum(x, 1), "cumsum"),
-    "erf": (torch.erf, "erf"),
-    "sigmoid": (torch.sigmoid, "sigmoid"),
-    "softplus": (F.softplus, "softplus"),
     "einsum": (lambda x: torch.einsum("bsh,bsh,bsh->bsh", x, x, x), "einsum"),
     "exp": (torch.exp, "exp"),
-    "abs": (torch.abs, "abs"),
-    "max": (lambda x: x.max(1).values, "max"),
+    "sin": (torch.sin, "sin"),
+    "cumprod": (lambda x: torch.cumprod(x, 1), "cumprod"),
+    "logsumexp": (lambda x: x.logsumexp(1), "logsumexp"),
     "prod": (lambda x: x.prod(1), "prod"),
-    "norm": (lambda x: x / x.norm(dim=-1, keepdim=True), "norm"),
     "reciprocal": (lambda x: 1 / x, "truediv"),
     "power of": (lambda x: 2**x, "pow"),
-    "group_norm": (lambda x: F.group_norm(x.mT, 2).mT, "group_norm"),
-    "mish": (F.mish, "mish"),
-    "clamp": (lambda x: x.clamp(-1, 1), "clamp"),
-    "in-place product": (lambda x: (x + 0).mul_(x), "mul_"),
     "addbmm": (lambda x: torch.addbmm(x[0], x @ x.mT, x).expand_as(x), "addbmm"),
     "log_softmax": (lambda x: F.log_softmax(x, -1), "log_softmax"),
     "aten": (lambda x: torch.ops.aten.exp(x), "exp"),
@@ -495,8 +492,8 @@ def test_an_operation_without_a_rule_is_refused_by_name(name: str, method: str) 
     assert named in caught.value.operation
 
 
-# The released rules keep the ordinary derivative of a quotient, so they have a rule for this one.
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "divide by it"])
+# The released rules keep the ordinary derivative of a quotient, so they have a rule for these.
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in ("divide by it", "reciprocal")])
 def test_the_released_rules_fail_closed_too(name: str) -> None:
     operation, named = OPERATIONS[name]
     with pytest.raises(UnsupportedOperationError, match=f"the model calls .*{named}.*'lrp' has no rule"):
