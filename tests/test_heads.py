@@ -532,33 +532,33 @@ def test_targets_on_a_command_line(kind: str, written: str, target: Any) -> None
         ("tokens", TEXT, None, TargetError, "names a word and its class"),
         ("tokens", TEXT, "B-LOC", TargetError, "names a word and its class"),
         ("tokens", TEXT, "all", TargetError, "names a word and its class"),
-        ("tokens", TEXT, ("B-LOC", "O"), UnknownNameError, "unknown word of the text 'B-LOC'"),
-        ("tokens", TEXT, ("gud", None), UnknownNameError, "did you mean 'good'"),
-        ("tokens", TEXT, ("film", None), TargetError, "stands 2 times in the text, as the words 1, 7"),
-        ("tokens", TEXT, (8, None), TargetError, "a word from 0 to 7, found 8"),
-        ("tokens", TEXT, (-1, None), TargetError, "a word from 0 to 7, found -1"),
-        ("tokens", TEXT, (True, None), TargetError, "a word or its number"),
-        ("tokens", TEXT, (1.5, None), TargetError, "a word or its number"),
-        ("tokens", TEXT, ("[CLS]", None), UnknownNameError, "unknown word of the text"),
-        ("tokens", TEXT, ("", None), UnknownNameError, "unknown word"),
-        ("tokens", TEXT, ("oo", None), UnknownNameError, "unknown word"),
+        ("tokens", TEXT, ("B-LOC", "O"), InputError, "unknown word of text 0: 'B-LOC'"),
+        ("tokens", TEXT, ("gud", None), InputError, "did you mean 'good'"),
+        ("tokens", TEXT, ("film", None), InputError, "stands 2 times in text 0, as the words 1, 7"),
+        ("tokens", TEXT, (8, None), InputError, "a word of text 0 from 0 to 7, found 8"),
+        ("tokens", TEXT, (-1, None), InputError, "a word of text 0 from 0 to 7, found -1"),
+        ("tokens", TEXT, (True, None), InputError, "a word of text 0 or its number"),
+        ("tokens", TEXT, (1.5, None), InputError, "a word of text 0 or its number"),
+        ("tokens", TEXT, ("[CLS]", None), InputError, "unknown word of text 0"),
+        ("tokens", TEXT, ("", None), InputError, "unknown word"),
+        ("tokens", TEXT, ("oo", None), InputError, "unknown word"),
         ("tokens", TEXT, ("good", "B-PER"), UnknownNameError, "unknown label 'B-PER'"),
         ("tokens", TEXT, ("good", 3), TargetError, "a class from 0 to 2"),
         ("tokens", TEXT, ("good", "O", "O"), TargetError, "names a word and its class"),
         ("tokens", TEXT, (("good", "O"), ("bad", "O")), TargetError, "two classes at one place"),
         ("tokens", TEXT, ("good", ("O", "O")), TargetError, "two different classes"),
-        ("tokens", TEXT + " so" * 60 + " great", ("great", None), TargetError, "which was cut"),
-        ("tokens", TEXT + " so" * 60, (67, None), TargetError, "it was cut to 40 tokens"),
+        ("tokens", TEXT + " so" * 60 + " great", ("great", None), InputError, "which was cut"),
+        ("tokens", TEXT + " so" * 60, (67, None), InputError, "it was cut to 40 tokens"),
         ("spans", PAIR, None, TargetError, "the answer's start or its end"),
         ("spans", PAIR, "middle", TargetError, "the answer's start or its end"),
         ("spans", PAIR, 3, TargetError, "the answer's start or its end"),
-        ("spans", PAIR, ("start", "good"), UnknownNameError, "unknown word of the text 'good'"),
+        ("spans", PAIR, ("start", "good"), InputError, "unknown word of text 0: 'good'"),
         ("spans", PAIR, ("start", "all"), TargetError, "one token, or a contrast"),
-        ("vocabulary", TEXT, None, TargetError, "a text with one mask"),
-        ("vocabulary", "a [MASK] and a [MASK]", "good", TargetError, "found 2; name the word"),
-        ("vocabulary", "a [MASK]", ("[MASK]", "wonderful"), TargetError, "it is 9 tokens"),
-        ("vocabulary", "a [MASK]", ("[MASK]", "☃"), TargetError, "has none such"),
-        ("vocabulary", "a [MASK]", ("[MASK]", " "), TargetError, "has none such"),
+        ("vocabulary", TEXT, None, InputError, "one mask"),
+        ("vocabulary", "a [MASK] and a [MASK]", "good", InputError, "found 2; name the word"),
+        ("vocabulary", "a [MASK]", ("[MASK]", "wonderful"), InputError, "it is 9 tokens"),
+        ("vocabulary", "a [MASK]", ("[MASK]", "☃"), InputError, "has none such"),
+        ("vocabulary", "a [MASK]", ("[MASK]", " "), InputError, "has none such"),
         ("vocabulary", "a [MASK]", ("[MASK]", "all"), TargetError, "one token, or a contrast"),
         ("choices", PAIR, 1, TargetError, "a class from 0 to 0"),
     ],
@@ -569,8 +569,25 @@ def test_what_cannot_be_meant_is_refused(kind: str, text: Any, target: Any, erro
 
 
 def test_the_text_that_is_wrong_is_named() -> None:
-    with pytest.raises(TargetError, match="text 1: 'a' stands"):
+    with pytest.raises(InputError, match="'a' stands 2 times in text 1") as caught:
         whybert.explain(classifier(), [TEXT, "a film, a film"], "gi", target=("a", None))
+    assert caught.value.index == 1
+
+
+def test_a_word_that_is_cut_in_the_middle_has_no_end() -> None:
+    model, tokenizer = made("bert", "spans")
+    asked = whybert.Classifier(model, tokenizer, max_length=10)
+    text = "a film was wonderfully"
+    assert asked.tokenize([text])[0].truncated
+    with pytest.raises(InputError, match="'wonderfully' was cut"):
+        whybert.explain(asked, text, "gi", target=("end", "wonderfully"))
+
+
+def test_a_vocabulary_is_one_though_tokens_were_added_beside_it() -> None:
+    model, _ = made("bert", "vocabulary")
+    tokenizer = tiny.wordpiece()
+    tokenizer.add_tokens(["newly", "added"])
+    assert whybert.Classifier(model, tokenizer).head.kind == "vocabulary"
 
 
 def test_windows_and_what_asks_of_a_whole_text_are_refused() -> None:

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from whybert.anatomy import embedding_block, failures, plain, word_embeddings
 from whybert.encoding import EncodedText, tokenize
 from whybert.errors import (
+    PLACE,
+    InputError,
     TargetError,
     UnknownNameError,
     UnsupportedModelError,
@@ -156,7 +158,8 @@ def head_of(model: nn.Module, inputs: Mapping[str, Tensor], tokenizer: Any = Non
     config = getattr(model, "config", None)
     if len(label_names(config)) != count and tokenizer is not None:
         names = {index: token for token, index in tokenizer.get_vocab().items()}
-        if count > max(names):
+        rows = getattr(word_embeddings(model), "num_embeddings", None)  # with or without some that were added
+        if count > max(names) or count == rows:
             return Head("vocabulary", tuple(names.get(index, f"token {index}") for index in range(count)))
     return Head("tokens", label_names(config, count))
 
@@ -331,8 +334,7 @@ def places_of(
         tokenizer, max_length: of the texts.
 
     Raises:
-        TargetError: a word is not in its text, or stands there several times, or is no single token.
-        UnknownNameError: the text has no such word.
+        InputError: a word is not in its text, or stands there several times, or is no single token.
     """
     if head.kind == "question":
         return [At(None, index, target, "") for index, (_, target) in enumerate(targets)]
@@ -340,8 +342,8 @@ def places_of(
     for index, (row, (place, target)) in enumerate(zip(rows, targets, strict=True)):
         try:
             found.append(_place(head, row, place, target, tokenizer, max_length))
-        except TargetError as error:
-            raise (error if len(rows) == 1 else TargetError(f"text {index}: {error}")) from None
+        except (TargetError, UnknownNameError) as error:
+            raise InputError(str(error), index) from error
     return found
 
 
@@ -367,7 +369,7 @@ def _place(
         if len(masks) != 1 or tokenizer.mask_token_id is None:
             example = tokenizer.mask_token or "Paris"
             raise TargetError(
-                f"expected a text with one mask ({example}) where the target names no place, found "
+                f"expected one mask ({example}) in {PLACE} where the target names no place, found "
                 f"{len(masks)}; name the word, or its number from 0: ({quoted(example)}, {quoted(target)})"
             )
         token, name = masks[0], str(tokenizer.mask_token)
@@ -402,25 +404,32 @@ def _tokens_of(row: EncodedText, place: Any, sequence: int | None = None) -> tup
             if row.truncated and any(place in text for text in (row.text, row.pair or "")):
                 raise TargetError(
                     f"{quoted(place)} is no word among the {row.token_count} tokens that the model reads of "
-                    "the text, which was cut: raise max_length, or shorten the text"
+                    f"{PLACE}, which was cut: raise max_length, or shorten it"
                 )
-            raise UnknownNameError("word of the text", place, known)
+            raise UnknownNameError(f"word of {PLACE}:", place, known)
         if len(found) > 1:
             numbers = ", ".join(str(first) for first, _ in found)
             raise TargetError(
-                f"{quoted(place)} stands {len(found)} times in the text, as the words {numbers} (from 0); "
+                f"{quoted(place)} stands {len(found)} times in {PLACE}, as the words {numbers} (from 0); "
                 "give the number of one"
             )
         [(first, last)] = found
     elif isinstance(place, bool) or not hasattr(place, "__index__"):
-        raise TargetError(f"expected a word or its number from 0, found {quoted(place)}")
+        raise TargetError(f"expected a word of {PLACE} or its number from 0, found {quoted(place)}")
     else:
         first = last = int(place.__index__())
         if first not in members:
             way = f"; it was cut to {row.token_count} tokens" if row.truncated else ""
-            raise TargetError(f"expected the number of a word from 0 to {len(words) - 1}, found {first}{way}")
+            raise TargetError(
+                f"expected the number of a word of {PLACE} from 0 to {len(words) - 1}, found {first}{way}"
+            )
     name = words[first] if first == last else place
     several = first == last and words.count(name) > 1
+    end = row.word_spans[last][2]
+    if row.truncated and members.get(last) and row.offsets[members[last][-1]][1] < end:
+        side = row.word_spans[last][0]
+        if max(row.word_spans[word][1:] for word in members if row.word_spans[word][0] == side)[1] == end:
+            raise TargetError(f"{quoted(words[last])} was cut where {PLACE} was: raise max_length")
     held = [token for word in range(first, last + 1) for token in members.get(word, ())]
     tokens = tuple(token for token in held if row.offsets[token][0] < row.offsets[token][1])  # no blanks
     return tokens or tuple(held), f"{name} ({first})" if several else name
@@ -478,9 +487,9 @@ def _token_of(named: Any, row: EncodedText, token: int, tokenizer: Any, max_leng
     if pieces:
         reason = f"there it is {len(pieces)} tokens ({', '.join(pieces)})"
     if len(pieces) == 1:
-        reason = f"with it ({pieces[0]}) other tokens of the text would be others too"
+        reason = f"with it ({pieces[0]}) other tokens would be others too"
     raise TargetError(
-        f"expected a word that is one token in the place of {row.tokens[token].strip()}, found "
+        f"expected a word that is one token in the place of {row.tokens[token].strip()} in {PLACE}, found "
         f"{quoted(named)}: {reason}; name another, or a token as the tokenizer spells it"
     )
 
