@@ -367,6 +367,7 @@ def _ratio(change: float, scores: np.ndarray[Any, np.dtype[np.float64]]) -> Scor
 
 def _standing(classifier: Classifier, inputs: Mapping[str, Any]) -> Standing:
     """Where the tokens of a batch stand in the embedding."""
+    check_model(classifier.model)
     with plain(classifier.model, backward=True):
         tensors = model_inputs(classifier.model, inputs)
         return run(classifier.model, tensors, ()).standing or in_order(tensors["input_ids"])

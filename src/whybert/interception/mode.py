@@ -109,6 +109,7 @@ _ASIDE: Final = (
 )
 
 
+_NODE: Final[Any] = vars(torch._C.TensorBase)["grad_fn"].__get__
 _OTHERWISE: Final = (
     "the model embeds its words in another way than when it was first asked: name the part whose output "
     "(batch, seq, hidden) enters the first layer: embedding='its.name'"
@@ -282,7 +283,7 @@ class Interception(TorchFunctionMode):
         if func in ops.WRITTEN:
             with self:
                 return ops.WRITTEN[func](*args, **kwargs)
-        if self._records:
+        if self._records and func != _NODE:  # what a hook asks for is the node of the model's own call
             args = mapped(args, self._recorded)
             kwargs = {key: mapped(value, self._recorded) for key, value in kwargs.items()}
         sources = sources_of(func, args, kwargs)
