@@ -922,20 +922,15 @@ class Interception(TorchFunctionMode):
             return cast(Tensor, self._refuse(func, args, kwargs))
         if self._has_rule("linear"):
             raise UnsupportedOperationError(name_of(func), self._rule_owner("linear"))
-        if self.books is None:
-            y: Tensor = func(*args, **kwargs)
-            return y
         scale = (variance + (1e-5 if eps is None else eps)).rsqrt()
         scale = scale if weight is None else scale * weight
         offset = -mean * scale if bias is None else bias - mean * scale
         channels = (1, -1, *[1] * (x.dim() - 2))
         scaled = x * scale.view(channels).to(x.dtype)
         offset = offset.view(channels).to(x.dtype).expand_as(x)
-        return self._entered(
-            scaled,
-            offset,
-            lambda: _value_of(func, args, kwargs),
-        )
+        if self.books is None:
+            return self._valued(scaled + offset, lambda: _value_of(func, args, kwargs))
+        return self._entered(scaled, offset, lambda: _value_of(func, args, kwargs))
 
     # --- element-wise functions ----------------------------------------------------------------------
 
