@@ -293,6 +293,22 @@ def test_a_setfit_model_answers_as_before(body: Any, kind: str, normalise: bool)
         assert [each.logits[1] - each.logits[0] for each in contrasts] == pytest.approx(decision, abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["binary", "names", "one or more", "each"])
+def test_a_sentence_transformer_and_a_head_of_scikit_learn(body: Any, kind: str) -> None:
+    head, answers, labels = heads()[kind]
+    head.fit(body.encode(TEXTS * 4) * 5, answers)
+    ours = Classifier.of((body, head))
+    assert ours.labels == labels
+    expected = head.predict_proba(body.encode(TEXTS))
+    if isinstance(expected, list):
+        expected = torch.stack([torch.as_tensor(each)[:, 1] for each in expected], 1)
+    for theirs, prediction in zip(expected.tolist(), ours.predict(TEXTS), strict=True):
+        assert prediction.probabilities == pytest.approx(theirs, abs=1e-6)
+    [explanation] = explain((body, head), TEXTS[2], "cp_lrp")
+    assert explanation.completeness is not None
+    assert explanation.completeness.is_exact
+
+
 def test_labels_of_a_setfit_model(body: Any) -> None:
     from sklearn.linear_model import LogisticRegression
 

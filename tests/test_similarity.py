@@ -397,6 +397,8 @@ def test_the_encoder_is_untouched_and_texts_may_be_cut() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = similarity((model, tokenizer), "a " * 60, B, pooling="mean", max_length=12)
     assert found.truncated
+    assert "was cut" in plain_text(terminal(found))
+    assert "windows" not in plain_text(terminal(found))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())

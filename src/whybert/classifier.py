@@ -203,8 +203,9 @@ class Classifier:
         Args:
             value: a `Classifier`, which comes back as it is; "builtin", a folder or a hub id, which is
                 loaded; a `transformers.pipeline("text-classification")`; a pair `(model, tokenizer)`; a
-                `CrossEncoder` of sentence-transformers or a `SetFitModel`, which is asked for its own answer
-                to a sentence, to see that nothing gets lost; or any function from a list of texts to
+                `CrossEncoder` of sentence-transformers, a `SetFitModel`, or a pair of a SentenceTransformer
+                and a head of scikit-learn, which is asked for its own answer to a sentence, to see that
+                nothing gets lost; or any function from a list of texts to
                 probabilities (texts, labels), as a `BlackBox` takes it.
             labels: of such a function, the names of its labels.
 

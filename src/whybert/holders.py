@@ -89,6 +89,8 @@ def _is_pair(value: Any) -> bool:
 
 def _of_pair(value: Any) -> Held:
     kinds = ", ".join(type(each).__name__ for each in value)
+    if len(value) == 2 and _is_sentence_model(value[0]) and hasattr(value[1], "predict_proba"):
+        return _of_sentence_model(*value)
     if len(value) == 2 and isinstance(value[1], nn.Module) and not isinstance(value[0], nn.Module):
         raise UsageError(f"expected a pair (model, tokenizer), found ({kinds}); the model comes first")
     if len(value) != 2 or not isinstance(value[0], nn.Module):
@@ -216,6 +218,31 @@ def _of_cross_encoder(value: Any) -> Held:
     if others:
         model = SentenceClassifier(value, "scores")
     return Held(model, value.tokenizer, options, (_PAIR, _listed(value.predict(_PAIR))))
+
+
+def _is_sentence_model(value: Any) -> bool:
+    return isinstance(value, nn.Module) and hasattr(value, "encode") and hasattr(value, "tokenizer")
+
+
+def _of_sentence_model(body: Any, head: Any) -> Held:
+    """A SentenceTransformer and a head of scikit-learn that was fitted to its vectors; see `_of_setfit`."""
+    check_body(body, "SentenceTransformer")
+    logits, many = _linear(head)
+    parameter = next(body.parameters())
+    answer = head.predict_proba(body.encode([_PAIR[0]], convert_to_numpy=True, show_progress_bar=False))
+    if many and isinstance(answer, list):  # of each label its no and yes
+        answer = [float(each[0, 1]) for each in answer]
+    return Held(
+        SentenceClassifier(body, "sentence_embedding", head=logits.to(parameter.device, parameter.dtype)),
+        body.tokenizer,
+        {
+            "name": getattr(getattr(body, "model_card_data", None), "base_model", None)
+            or type(body).__name__,
+            "labels": None if many else list(map(str, head.classes_)),
+            "problem_type": MULTI if many else SINGLE,
+        },
+        (_PAIR[0], _listed(answer)),
+    )
 
 
 def _is_setfit(value: Any) -> bool:

@@ -224,7 +224,9 @@ def warning(explanation: Explanation) -> str | None:
     """That sizes mislead, and that the model did not read the whole text; None for neither."""
     said = [explanation.caution] if explanation.caution else []
     if explanation.truncated:
-        way = "" if explanation.pairs else '; long="windows" (in the shell --long windows) reads all of it'
+        # Each of two texts that are compared has special tokens of its own, and windows are not for them.
+        compared = any(each.special and each.sequence == 1 for each in explanation.tokens)
+        way = "" if compared else '; long="windows" (in the shell --long windows) reads all of it'
         count = len(explanation.tokens)
         said.append(f"the text was cut to {count} tokens, and the model did not read the rest{way}")
     return "; ".join(said) or None

@@ -429,12 +429,18 @@ def _grid(explanation: Explanation, grid: Grid) -> Figure:
         sheet.say(grid.note)
         left = MARGIN + max(text_width(name, 8) for name in (*names, grid.title)) + 8
         wide = min(34.0, (MARGIN + sheet.room - left) / len(grid.columns))
-        sheet.y += 12
+        heads = [_fitting(visible(name), _NAME / 2) for name in grid.columns]
+        widest = max(text_width(name, 8) for name in heads)
+        step = math.ceil((widest + 2) / wide)
+        is_upright = step > 1 and not all(name.isdecimal() for name in heads)  # of words none is left out
+        sheet.y += widest + 6 if is_upright else 12
         sheet.text(left - 5, sheet.y, grid.title, 8, ha="right", weight="bold")
-        step = math.ceil(max(text_width(name, 8) + 2 for name in grid.columns) / wide)
-        for column, name in enumerate(grid.columns):
-            if column % step == 0:
-                sheet.text(left + (column + 0.5) * wide, sheet.y, name, 8, ha="center")
+        for column, name in enumerate(heads):
+            middle = left + (column + 0.5) * wide
+            if is_upright:
+                sheet.text(middle, sheet.y, name, 8, ha="center", va="bottom", rotation=90)
+            elif column % step == 0:
+                sheet.text(middle, sheet.y, name, 8, ha="center")
         sheet.y += 4
         for name, place in zip(names, kept, strict=True):
             sheet.text(left - 5, sheet.y + _STRIP, name, 8, ha="right")
