@@ -59,6 +59,7 @@ from whybert.interception.notes import (
     TIMES,
     WEIGHT,
     WEIGHTED,
+    common,
     note,
     note_elementwise,
     noted,
@@ -78,6 +79,18 @@ from whybert.quantised import linear_layer
 def _same_numbers(x: Tensor, y: Tensor) -> bool:
     """Whether two tensors are one, or a copy or a view of it, however the model came by it."""
     return x is y or (x.shape == y.shape and x.dtype == y.dtype and torch.equal(x, y))
+
+
+def _source_of(a: Tensor, b: Tensor) -> tuple[Tensor | None, float | None, float | None]:
+    """`common` of a and b, or what they come of as the same numbers: such as a tensor and a copy of it."""
+    found = common(a, b)
+    if found is not None:
+        return found
+    (x, scale_a), (other, scale_b) = origin(a), origin(b)
+    if scale_a is None:
+        x, other = other, x
+    one = (scale_a is None) != (scale_b is None) and _same_numbers(x, other)
+    return (x, scale_a, scale_b) if one else (None, None, None)
 
 
 def _value_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -306,12 +319,13 @@ class Interception(TorchFunctionMode):
         if name is not None and torch.is_grad_enabled():
             raise self._lost(name)
         if self._closed is not None and not torch.is_grad_enabled() and not _is_in_place(func):
-            return self._record(func, args, kwargs)
-        return self._answer(func, args, kwargs)
+            return self._record(func, args, kwargs, given)
+        return self._answer(func, args, kwargs, given)
 
-    def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of a call of what is tracked."""
-        given = [tensor for tensor in tensors_in((args, kwargs)) if tensor.requires_grad]
+    def _answer(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Tensor]
+    ) -> Any:
+        """The result of a call with what is tracked among what is given."""
         scores = self.trace.scores_among(func, given)
         depths = self.sub_layers.depths_of(tensor for tensor in given if self.tracked(tensor))
         handler = self._handlers.get(func) if torch.is_grad_enabled() else None
@@ -328,7 +342,9 @@ class Interception(TorchFunctionMode):
             note(tensor, SCORES, scores | (noted(tensor, SCORES) or frozenset()))
         return output
 
-    def _record(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _record(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Tensor]
+    ) -> Any:
         """The result of a call where no gradient is recorded, with a note of the same that has its graph.
 
         So it is inside the forward of an `autograd.Function`, whose operations say what it computes: where
@@ -336,10 +352,9 @@ class Interception(TorchFunctionMode):
         """
         try:
             with torch.enable_grad():
-                output = self._answer(func, args, kwargs)
+                output = self._answer(func, args, kwargs, given)
         except UnsupportedOperationError:
-            return self._answer(func, args, kwargs)
-        given = list(tensors_in((args, kwargs)))
+            return self._answer(func, args, kwargs, given)
 
         def plain(tensor: Tensor) -> Tensor:
             if not tensor.requires_grad or any(tensor is each for each in given):
@@ -1051,17 +1066,16 @@ class Interception(TorchFunctionMode):
         has_rule = self._has_rule(kind)
         books = self.books if function.at_zero else None
         y = applied(lrp.Activation, x, function, kind, books, self.sweep) if has_rule else function.value(x)
-        return note_elementwise(y, origin(x)[0], None)
+        return note_elementwise(y, x, None)
 
     def _negative(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         y = self._structural(func, args, kwargs)
-        x, scale = origin(bind(args, kwargs, ("input",))[0])
-        return note_elementwise(y, x, None if scale is None else -scale)
+        return note_elementwise(y, bind(args, kwargs, ("input",))[0], -1.0)
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
         y = note(applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep), DECAY, ())
-        return note_elementwise(y, origin(x)[0], None)
+        return note_elementwise(y, x, None)
 
     # --- products and quotients ----------------------------------------------------------------------
 
@@ -1075,10 +1089,10 @@ class Interception(TorchFunctionMode):
             numerator, denominator = (1, 0) if noted(a, RECIPROCAL) is not None else (0, 1)
             return self._divided(torch.mul, a, b, numerator, denominator)
         if self._closed is not None:
-            (x, scale_a), (x_b, scale_b) = origin(a), origin(b)
+            x, scale_a, scale_b = _source_of(a, b)
             if scale_a is None:
-                (a, x, scale_a), (b, x_b, scale_b) = (b, x_b, scale_b), (a, x, scale_a)
-            if scale_a is not None and (x is x_b or (scale_b is None and _same_numbers(x, x_b))):
+                a, b, scale_a = b, a, scale_b
+            if scale_a is not None and x is not None:
                 return note_elementwise(self._composed(a, b, x, scale_a), x, None)
         return self._activations_product(func, a, b, torch.mul, None)
 
@@ -1096,9 +1110,8 @@ class Interception(TorchFunctionMode):
             return self._reciprocal(func, args, kwargs) if self._closed is not None else torch.div(a, b)
         if noted(b, RECIPROCAL) is not None:  # a product, whose second factor would be taken for a constant
             return self._refuse(func, args, kwargs)
-        (x, scale), (x_b, scale_b) = origin(a), origin(b)
-        is_one = scale is not None and scale_b is None and _same_numbers(x, x_b)
-        if is_one and self._closed is not None:  # x / g(x)
+        x, scale, scale_b = _source_of(a, b)
+        if x is not None and scale is not None and scale_b is None and self._closed is not None:  # x / g(x)
             y = self._composed(a, self._reciprocal(torch.reciprocal, (b,), {}), x, scale)
             return note_elementwise(self._valued(y, lambda: torch.div(a.detach(), b.detach())), x, None)
         return self._divided(torch.div, a, b, 0, 1)
@@ -1140,11 +1153,10 @@ class Interception(TorchFunctionMode):
         if noted(tracked, DECAY) is not None and isinstance(other, Tensor) and not bool(other.any()):
             self._decays = True  # a state as it begins
             return y.detach()
-        x, scale = origin(tracked)
         if is_number(other):
-            note_elementwise(y, x, None if scale is None else float(func(scale, other)))
+            note_elementwise(y, tracked, float(func(1.0, other)))
         elif y.shape == tracked.shape:
-            note_elementwise(y, x, None)
+            note_elementwise(y, tracked, None)
         if not is_number(other) and self._has_rule("linear") and self._is_weight(other):
             strides = other.expand(y.shape).stride()
             note(y, WEIGHTED, frozenset(i - y.dim() for i, stride in enumerate(strides) if stride))
@@ -1158,11 +1170,12 @@ class Interception(TorchFunctionMode):
                 func, args, kwargs, a if self.tracked(a) else b, b if self.tracked(a) else a
             )
         y = func(*args, **kwargs)
-        (x_a, scale_a), (x_b, scale_b) = origin(a), origin(b)
-        if func not in ops.DIFFERENCES and x_a is x_b:
+        x, scale_a, scale_b = common(a, b) or (None, None, None)
+        x = origin(a)[0] if x is None and origin(a)[0] is origin(b)[0] else x
+        if func not in ops.DIFFERENCES and x is not None:
             # `add(a, b, alpha=2)` would scale b: then only that it is element-wise is known
             known = scale_a is not None and scale_b is not None and not kwargs
-            note_elementwise(y, x_a, (scale_a or 0.0) + (scale_b or 0.0) if known else None)
+            note_elementwise(y, x, (scale_a or 0.0) + (scale_b or 0.0) if known else None)
         elif self.sub_layers.wanted and func not in ops.DIFFERENCES and not kwargs:
             self.sub_layers.residual_sum(a, b, y)
         return self._carried([a, b], y)
@@ -1180,7 +1193,7 @@ class Interception(TorchFunctionMode):
         else:
             y = self._booked_sum(func, args, kwargs, x, constant)
         if y.shape == x.shape:
-            note_elementwise(y, origin(x)[0], None)
+            note_elementwise(y, x, None)
             if noted(x, SUM_OF) is not None:
                 note(y, SUM_OF, noted(x, SUM_OF))
         return cast(Tensor, self._carried([x], y))
@@ -1326,10 +1339,9 @@ class Interception(TorchFunctionMode):
 
     def _restated(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A sum of products in one call: the value that it has, with the rules of the calls it stands for."""
-        value = func(*mapped(args, Tensor.detach), **mapped(kwargs, Tensor.detach))
         with self:
             written = ops.RESTATED[func](*args, **kwargs)
-        return applied(lrp.Valued, written, value)
+        return self._valued(written, lambda: _value_of(func, args, kwargs))
 
     def _structural(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What moves, selects or adds up numbers; constants among its operands go into the books."""

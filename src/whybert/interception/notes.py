@@ -44,11 +44,35 @@ def noted(tensor: Any, name: str) -> Any:
     return value if version is not None and version == tensor._version else None
 
 
+def lineage(x: Tensor) -> list[tuple[Tensor, float | None]]:
+    """(source, scale): x and whatever it is an element-wise function of, the nearest first.
+
+    It is scale * source where scale is known.
+    """
+    found: list[tuple[Tensor, float | None]] = [(x, 1.0)]
+    while True:
+        at, scale = found[-1]
+        source, own, version = noted(at, ELEMENTWISE) or (at, 1.0, at._version)
+        if source is at or source._version != version:
+            return found
+        found.append((source, None if scale is None or own is None else scale * own))
+
+
 def origin(x: Tensor) -> tuple[Tensor, float | None]:
-    """(source, scale): x is an element-wise function of source, scale * source where scale is known."""
-    source, scale, version = noted(x, ELEMENTWISE) or (x, 1.0, x._version)
-    return (source, scale) if source._version == version else (x, 1.0)
+    """The farthest of `lineage`."""
+    return lineage(x)[-1]
+
+
+def common(a: Tensor, b: Tensor) -> tuple[Tensor, float | None, float | None] | None:
+    """The nearest that both are element-wise functions of, one a known multiple of it; and both scales."""
+    of_b = lineage(b)
+    for x, scale_a in lineage(a):
+        for other, scale_b in of_b:
+            if other is x and (scale_a is not None or scale_b is not None):
+                return x, scale_a, scale_b
+    return None
 
 
 def note_elementwise(y: Tensor, source: Tensor, scale: float | None) -> Tensor:
+    """Note that y is an element-wise function of `source`, scale * source where that is known."""
     return note(y, ELEMENTWISE, (source, scale, source._version))

@@ -24,7 +24,7 @@ from whybert.interception.calls import (
 )
 from whybert.interception.layers import at_layers, nothing_saved, same
 from whybert.interception.mode import Interception
-from whybert.interception.notes import ATTENTION, note, note_elementwise, noted, origin
+from whybert.interception.notes import ATTENTION, note, note_elementwise, noted
 from whybert.interception.running import run
 from whybert.interception.trace import AttentionInputs, of_heads
 from whybert.lrp import contractions
@@ -157,11 +157,11 @@ class Parts(Copies):
         y = torch.cat([value, rows[1:] * function.ratio(whole, value) + function.at_zero]).flatten(0, 1)
         if function.at_zero:
             y = self._settled(y, y.new_full((), function.at_zero))
-        return note_elementwise(y, origin(x)[0], None)
+        return note_elementwise(y, x, None)
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
-        return note_elementwise(self._tracked_as(func(self.whole(x))), origin(x)[0], None)
+        return note_elementwise(self._tracked_as(func(self.whole(x))), x, None)
 
     def _homogeneous(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Such as of a norm, that all rows divide by."""

@@ -539,9 +539,7 @@ MIXING: Final = (
         "fliplr",
         "flipud",
         "hsplit",
-        "imag",
         "masked_select",
-        "real",
         "resolve_conj",
         "roll",
         "rot90",
@@ -579,7 +577,7 @@ MIXING: Final = (
         "ifftshift",
         places=(torch.fft,),
     )
-    | {torch.Tensor.real.__get__, torch.Tensor.imag.__get__}  # type: ignore[attr-defined]
+    | {torch.real, torch.imag, torch.Tensor.real.__get__, torch.Tensor.imag.__get__}  # type: ignore[attr-defined]
 )
 CASTS: Final[frozenset[TorchFunction]] = frozenset(
     {
