@@ -76,6 +76,8 @@ CONSTANTS: dict[str, Callable[[Tensor], Tensor]] = {
     "masked_fill": lambda x: x.masked_fill(x > 0, 0.5),
     "where": lambda x: torch.where(x > 0, x, 0.5),
     "where of a tensor": lambda x: torch.where(x > 0, HALF[:, None], x),
+    "logsumexp": lambda x: x + x.logsumexp(1, keepdim=True),
+    "torch.logsumexp": lambda x: x + torch.logsumexp(x, -1)[..., None] / 2,
     "pad": lambda x: F.pad(x[:, :, 1:], (1, 0), value=0.5),
     "cat": lambda x: torch.cat([x[:, :, 1:], half_of(x)[:, :, :1]], -1),
     "into a full buffer": written(half_of, lambda y, x: y.__setitem__((..., slice(2, None)), x[..., 2:])),

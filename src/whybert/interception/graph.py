@@ -25,7 +25,7 @@ KNOWN_NODES: Final = frozenset(
     Roll Rot90 SelectScatter SliceScatter Take Trace Tril Triu Unfold UpsampleLinear1D UpsampleNearest1D
     UpsampleNearest2D UpsampleBilinear2D ViewAsComplex ViewAsReal Norm LinalgVectorNorm Std Amax Amin
     Maximum Minimum Fmax Fmin Cummax Cummin Median ValueSelectingReduction MaxPool2DWithIndices
-    AdaptiveMaxPool2D
+    AdaptiveMaxPool2D Logsumexp
     """.split()  # noqa: SIM905 - a list literal would be one name a line
 )
 # Fused attention goes by its kernel, such as "ScaledDotProductFlashAttentionForCpu": its name begins so.

@@ -50,6 +50,8 @@ from whybert.interception.notes import (
     GATE,
     INSIDE,
     LINEAR,
+    LOG_SUM,
+    LOG_WEIGHTS,
     LOST,
     PRODUCT,
     RECIPROCAL,
@@ -373,7 +375,10 @@ class Interception(TorchFunctionMode):
             return tensor
         if not torch.is_grad_enabled():
             return inside
-        either = applied(lrp.Either, tensor, inside, self.sweep)
+        # A backward pass comes by whatever is in the graph, and some functions raise then.
+        by_rules = all(each.closed for each in self.composites)
+        alone = self._closed is not None and by_rules and not (self.trace.wanted or self.sites.wanted)
+        either = applied(lrp.Either, tensor.detach() if alone else tensor, inside, self.sweep)
         setattr(either, DESCENT, self.sweep)
         return either
 
@@ -572,6 +577,8 @@ class Interception(TorchFunctionMode):
             use(ops.POWERS, kind._power)
             use(ops.ROOTS, kind._root)
             use(ops.INNER_FUNCTIONS, kind._inner_function)
+            use(ops.LOG_SUMS, kind._log_sum)
+            use(ops.LOG_SOFTMAXES, kind._log_softmax)
             use(ops.RECIPROCALS, kind._reciprocal)
             use(ops.IN_PLACE_PRODUCTS, kind._in_place_product)
             use(ops.RESTATED, kind._restated)
@@ -1074,8 +1081,34 @@ class Interception(TorchFunctionMode):
 
     def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
+        scores, version, axis = noted(x, LOG_WEIGHTS) or (x, None, None)
+        if scores._version == version:
+            weights = self._softmax(torch.softmax, (scores, axis), {})
+            valued = applied(lrp.Valued, weights, func(x.detach()))
+            return cast(Tensor, self._carried([weights], valued, moved=True))
         y = note(applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep), DECAY, ())
         return note_elementwise(y, x, None)
+
+    def _log_sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """log sum exp x = sum_i p_i x_i + H(p) with p = softmax(x): the derivative is p, the books hold H."""
+        x, axis = bind(args, kwargs, ("input", "dim"))
+        y = func(*args, **kwargs)
+        if not isinstance(axis, int):
+            return cast(Tensor, self._refuse(func, args, kwargs))
+        if self.books is not None:
+            mean = (x.softmax(axis) * x).nan_to_num(0.0).sum(axis, keepdim=y.dim() == x.dim())
+            y = self._entered(y, (y - mean).detach(), y.clone)
+        return note(y, LOG_SUM, (x, x._version, axis))
+
+    def _log_softmax(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        x, axis = bind(args, kwargs, ("input", "dim"))
+        others = {name: value for name, value in kwargs.items() if name != "input"}
+
+        def of(x: Tensor) -> Tensor:
+            return cast(Tensor, func(x, *args[1:], **others))
+
+        y = applied(lrp.InnerFunction, x, of, name_of(func), "softmax", self.sweep)
+        return note(y, LOG_WEIGHTS, (x, x._version, axis))
 
     # --- products and quotients ----------------------------------------------------------------------
 
@@ -1170,6 +1203,9 @@ class Interception(TorchFunctionMode):
                 func, args, kwargs, a if self.tracked(a) else b, b if self.tracked(a) else a
             )
         y = func(*args, **kwargs)
+        of = noted(b, LOG_SUM)
+        if of is not None and of[0] is a and func in ops.REMAINDERS and not kwargs and y.shape == a.shape:
+            note(y, LOG_WEIGHTS, of)
         x, scale_a, scale_b = common(a, b) or (None, None, None)
         x = origin(a)[0] if x is None and origin(a)[0] is origin(b)[0] else x
         if func not in ops.DIFFERENCES and x is not None:

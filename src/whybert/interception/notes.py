@@ -30,6 +30,8 @@ STATE: Final = "_whybert_state"  # of which outer products the tensor is a sum, 
 SUM_OF: Final = "_whybert_sum_of"  # the softmax weights, or gates, of which the tensor is a sum
 # The tensor was computed where no gradient is recorded: the same, with its graph; see `Interception._record`.
 INSIDE: Final = "_whybert_inside"
+LOG_SUM: Final = "_whybert_log_sum"  # (x, its version, axis): the tensor is log sum exp x over the axis
+LOG_WEIGHTS: Final = "_whybert_log_weights"  # (x, its version, axis): exp of the tensor is softmax(x)
 LINEAR: Final = "_whybert_linear"  # the tensor is a linear layer whose bias may still come
 
 

@@ -352,6 +352,9 @@ RMS_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.rms_norm, torch.rms_no
 SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset(
     {F.softmax, torch.softmax, torch.Tensor.softmax, torch.special.softmax}
 )
+# A softmax may be written of them: exp(x - logsumexp(x)).
+LOG_SUMS: Final = _named("logsumexp", places=(torch, torch.Tensor, torch.special))
+LOG_SOFTMAXES: Final = _named("log_softmax", places=(torch, torch.Tensor, torch.special, F))
 FUSED_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.scaled_dot_product_attention})
 INNER_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch.inner, torch.Tensor.inner})
 MATRIX_PRODUCTS: Final = _named("matmul", "mm", "bmm", "mv", "dot", "__matmul__") | {torch.linalg.matmul}
@@ -393,6 +396,8 @@ DIFFERENCES: Final[frozenset[TorchFunction]] = frozenset(
         torch.rsub,
     }
 )
+# Of the first operand and the second, in this order.
+REMAINDERS: Final = DIFFERENCES - {torch.rsub, torch.Tensor.__rsub__}
 SUMS: Final[frozenset[TorchFunction]] = DIFFERENCES | frozenset(
     {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
 )
