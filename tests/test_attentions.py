@@ -24,12 +24,13 @@ from transformers import (
     DebertaV2Config,
     LongformerConfig,
     PreTrainedConfig,
+    ReformerConfig,
     XLNetConfig,
 )
 
 from models import Toy, inputs
 from whybert import attribute
-from whybert.errors import ModelError
+from whybert.errors import ModelError, UnsupportedModelError
 
 VOCABULARY, HIDDEN, HEADS, TARGET = 60, 16, 2, 1
 WIDTH = HIDDEN // HEADS
@@ -454,3 +455,63 @@ def test_a_term_of_the_scores_that_depends_on_the_text(method: str, which: str) 
     )
     torch.testing.assert_close(found.scores, expected.scores, rtol=1e-12, atol=1e-14)
     assert found.scores.abs().max() > 1e-6
+
+
+# --- Reformer: Kitaev et al. 2020 (arXiv 2001.04451), sections 2 and 3 ------------------------------
+
+
+def reformer(**changes: Any) -> nn.Module:
+    settings = {
+        "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_attention_heads": HEADS, "num_labels": 3,
+        "attention_head_size": WIDTH, "feed_forward_size": 24, "max_position_embeddings": 60,
+        "axial_pos_embds": False, "attn_layers": ["local", "local"], "local_attn_chunk_length": 4,
+        "lsh_attn_chunk_length": 4, "num_buckets": 2, "pad_token_id": 0, "is_decoder": False, "hash_seed": 1,
+    }  # fmt: skip
+    return make(ReformerConfig(**{**settings, **changes}))
+
+
+def reversible(model: Any, E: Tensor, rules: Rules) -> Tensor:
+    """Two streams, y_1 = x_1 + attention(x_2) and y_2 = x_2 + feed(y_1); a chunk of tokens sees itself and
+    the chunk before, which for the first is the last."""
+    chunks = torch.arange(len(E)) // 4
+    behind = (chunks[:, None] - chunks) % (len(E) // 4)
+    sees = behind <= 1
+    first = second = E
+    for layer in model.reformer.encoder.layers:
+        own, feed = layer.attention, layer.feed_forward
+        x = rules.normalise(second, own.layer_norm)
+        q, k, v = (heads(linear(getattr(own.self_attention, n), x)) for n in ("query", "key", "value"))
+        scores = rules.product(q, k.mT / math.sqrt(WIDTH)).masked_fill(~sees, -math.inf)
+        first = first + linear(own.output.dense, merged(rules.attend(scores.softmax(-1), v)))
+        x = rules.normalise(first, feed.layer_norm)
+        inner = rules.apply(torch.relu, linear(feed.dense.dense, x))
+        second = second + linear(feed.output.dense, inner)
+    both = rules.normalise(torch.cat([first, second], -1), model.reformer.encoder.layer_norm)
+    pooled = rules.apply(torch.tanh, linear(model.classifier.dense, both[0]))
+    return linear(model.classifier.out_proj, pooled)
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_reversible_layers_of_local_attention_against_a_twin(method: str) -> None:
+    """They are an `autograd.Function` of the model's own, whose operations inside are followed."""
+    model, inputs = reformer(), batch((12, 12))
+    check(model, inputs, method, model.reformer.embeddings, lambda E, rules: reversible(model, E, rules))
+
+
+@pytest.mark.parametrize("hashes", [1, 2])
+def test_hashed_attention_accounts_for_the_logit(hashes: int) -> None:
+    model = reformer(attn_layers=["lsh", "local"], num_hashes=hashes)
+    inputs = batch((12, 7))
+    found = attribute(model, inputs, "cp_lrp", TARGET)
+    assert found.biases is not None
+    total = found.scores.sum(1) + found.biases + (0.0 if found.elsewhere is None else found.elsewhere)
+    torch.testing.assert_close(total, found.output, rtol=0, atol=1e-12)
+    assert not found.scores[inputs["attention_mask"] == 0].any()
+    assert torch.equal(found.scores, attribute(model, inputs, "cp_lrp", TARGET).scores)
+
+
+@pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
+def test_answers_that_are_drawn_at_random_are_refused(method: str) -> None:
+    model = reformer(attn_layers=["lsh", "lsh"], hash_seed=None)
+    with pytest.raises(UnsupportedModelError, match=r"random numbers.*otherwise each time"):
+        attribute(model, batch((40, 33)), method, TARGET)

@@ -194,6 +194,7 @@ class Interception(TorchFunctionMode):
         self.sweep = lrp.Sweep()
         self.embedding: Tensor | None = None
         self.books: Tensor | None = None
+        self.drawn: str | None = None  # a function that drew random numbers
         self.trace = AttentionTrace(attention)
         self.sub_layers = SubLayers(sub_layers)
         self._tables = tuple(part for composite in self.composites for part in composite.parts)
@@ -475,6 +476,8 @@ class Interception(TorchFunctionMode):
         name: where one of the numbers that it was made of lost its gradient.
         """
         given = list(tensors_in(sources_of(func, args, kwargs)))
+        if func in ops.RANDOM:
+            self.drawn = name_of(func)
         if self._has_rule("linear"):
             # of numbers that come from elsewhere it is not known
             is_weight = func in ops.TYPED_BY_ANOTHER or any(self._is_weight(tensor) for tensor in given)

@@ -99,6 +99,8 @@ def run(
         logits = mode.seen(logits)
     if mode.embedding is None:
         raise UnsupportedModelError(f"{kind_of(model)} did not come by its attribution point")
+    if mode.drawn is not None and at is None and of_words is None:
+        _check_repeats(model, inputs, logits.detach(), mode.drawn)
     if mode.composites and not mode.tracked(logits) and noted(logits, LOST):
         raise mode._lost(noted(logits, LOST))
     if mode.composites and not mode.tracked(logits):
@@ -137,6 +139,20 @@ def run(
         found if inside else None,
         isinstance(model, ForeignModel) and model.is_of_positions,
     )
+
+
+def _check_repeats(model: nn.Module, inputs: Mapping[str, Tensor], logits: Tensor, drawn: str) -> None:
+    """Raise UnsupportedModelError where a model that draws random numbers answers otherwise once more.
+
+    One that draws the same each time, with a seed of its own, does not.
+    """
+    with failures(model, inputs), torch.no_grad():
+        again = logits_of(model(**inputs), model, len(logits))
+    if bool((again - logits).abs().max() > 100 * torch.finfo(logits.dtype).eps * logits.abs().max()):
+        raise UnsupportedModelError(
+            f"{kind_of(model)} draws random numbers ({drawn}) and answers otherwise each time, so no scores "
+            "are those of its answer: give it a seed (hash_seed in Reformer's configuration)"
+        )
 
 
 @contextmanager

@@ -719,6 +719,11 @@ ABOUT: Final[frozenset[TorchFunction]] = frozenset(
         "_version",
     )
 )
+# They draw numbers at random.
+RANDOM: Final = _named(
+    "randn", "rand", "randint", "randperm", "randn_like", "rand_like", "randint_like", "normal", "bernoulli",
+    "multinomial", "poisson", "normal_", "uniform_", "bernoulli_", "exponential_", "random_",
+)  # fmt: skip
 # The result depends on the shape of the operand alone.
 SHAPE_ONLY: Final[frozenset[TorchFunction]] = frozenset(
     {
