@@ -1110,7 +1110,7 @@ class Interception(TorchFunctionMode):
         def of(x: Tensor) -> Tensor:
             return cast(Tensor, func(x, *args[1:], **others))
 
-        y = applied(lrp.InnerFunction, x, of, name_of(func), "softmax", self.sweep)
+        y = applied(lrp.InnerFunction, x, of, name_of(func), None, self.sweep)
         return note(y, LOG_WEIGHTS, (x, x._version, axis))
 
     # --- products and quotients ----------------------------------------------------------------------
