@@ -263,7 +263,9 @@ class Found:
     def status(self) -> str:
         if not self.point or "gradients" in self.refused:
             return "refused"
-        return "gradients only" if "AttnLRP" in self.refused else "AttnLRP"
+        if "AttnLRP" not in self.refused:
+            return "AttnLRP"
+        return "gradients only" if "CP-LRP" in self.refused else "CP-LRP only"
 
 
 def reason(error: WhybertError) -> str:
@@ -679,7 +681,8 @@ def page(every: Iterable[Found]) -> str:
     of = Counter(found.status for found in every)
     counts = (
         f"transformers {transformers.__version__}: of {len(every)} families AttnLRP serves {of['AttnLRP']}, "
-        f"gradients only {of['gradients only']}; {of['refused']} are refused."
+        f"CP-LRP only {of['CP-LRP only']}, gradients only {of['gradients only']}; "
+        f"{of['refused']} are refused."
     )
     return _HEAD.format(counts=counts) + "".join(row(found) + "\n" for found in every)
 

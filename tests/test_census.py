@@ -19,10 +19,11 @@ def test_the_page_has_every_family_and_counts_them() -> None:
     assert f"transformers {transformers.__version__}" in text
     statuses = Counter(each[2] for each in cells)
     counted = re.search(
-        r"of (\d+) families AttnLRP serves (\d+), gradients only (\d+); (\d+) are refused", text
+        r"of (\d+) families AttnLRP serves (\d+), CP-LRP only (\d+), gradients only (\d+); (\d+) are refused",
+        text,
     )
     assert counted is not None
-    names = ("AttnLRP", "gradients only", "refused")
+    names = ("AttnLRP", "CP-LRP only", "gradients only", "refused")
     assert [int(count) for count in counted.groups()] == [len(cells), *(statuses[each] for each in names)]
 
 
