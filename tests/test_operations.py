@@ -49,6 +49,7 @@ SERVED: dict[str, Callable[[Tensor], Tensor]] = {
     "batch_norm": lambda x: BATCH_NORM(x.mT).mT,
     "max": lambda x: x.max(1).values,
     "amax": lambda x: x.amax(1),
+    "logsumexp": lambda x: torch.logsumexp(x, 1),
     "a norm as it is": lambda x: x.norm(dim=1),
     "beside a constant": lambda x: torch.maximum(x, torch.tensor(0.1, dtype=x.dtype)),
     "sigmoid of a norm": lambda x: x * torch.sigmoid(x.norm(dim=-1, keepdim=True)),
@@ -66,7 +67,7 @@ AT_ZERO_NAN = {"normalize", "std", "a norm as it is", "sigmoid of a norm", "batc
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "exp": (torch.exp, "exp"),
     "a softmax written out": (lambda x: torch.exp(x) / torch.exp(x).sum(-1, keepdim=True), "exp"),
-    "logsumexp": (lambda x: torch.logsumexp(x, 1), "logsumexp"),
+    "log_softmax alone": (lambda x: F.log_softmax(x, -1), "log_softmax"),
     "instance_norm": (F.instance_norm, "instance_norm"),
     "batch_norm that trains": (lambda x: F.batch_norm(x.mT, None, None, training=True).mT, "batch_norm"),
     "a variance as it is": (lambda x: x * x.var(-1, keepdim=True), "var"),
