@@ -143,3 +143,38 @@ def test_gradients_of_a_scan_are_autograds(method: str) -> None:
     alone = attribute(model, IDS, method, 1)
     beside = attribute(model, IDS, [method, "attnlrp"], 1)[method]
     torch.testing.assert_close(beside.scores, alone.scores, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_exponential_that_is_a_term_of_scores(fused: bool) -> None:
+    """As in the masks of Doge: e^s is 1, a constant, and what s makes of it; as a factor it has no rule."""
+    torch.manual_seed(3)
+    layer = nn.Linear(6, 1).double()
+
+    def body(x: Tensor) -> Tensor:
+        mask = torch.exp(layer(x)).mT.expand(-1, 6, -1)
+        if fused:
+            return x + F.scaled_dot_product_attention(x, x, x, attn_mask=mask, scale=1.0)
+        return x + torch.softmax(x @ x.mT + mask, -1) @ x
+
+    def half(x: Tensor) -> Tensor:
+        return x / 2 + x.detach() / 2
+
+    model = Toy(body)
+    x = model.embeddings(IDS["input_ids"]).detach().requires_grad_()
+    term = layer(x)
+    term = 1.0 + term * ((torch.exp(term) - 1.0) / term).detach()
+    weights = torch.softmax(half(x) @ half(x).mT + term.mT, -1)
+    logits = model.head((x + half(weights) @ half(x)).mean(1))
+    (gradient,) = torch.autograd.grad(logits[:, 1].sum(), x)
+    found = attribute(model, IDS, "attnlrp", 1)
+    torch.testing.assert_close(found.relevance, (x * gradient).detach(), rtol=1e-10, atol=1e-13)
+    factors: list[Callable[[Tensor], Tensor]] = [
+        lambda x: x * torch.exp(layer(x)),
+        lambda x: torch.exp(x) @ x.mT @ x,
+        lambda x: torch.exp(x) / torch.exp(x).sum(-1, keepdim=True),
+        lambda x: torch.log1p(torch.exp(x)),
+    ]
+    for factor in factors:
+        with pytest.raises(UnsupportedOperationError, match=r"torch\.exp"):
+            attribute(Toy(factor), IDS, "attnlrp", 1)

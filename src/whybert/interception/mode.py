@@ -783,7 +783,7 @@ class Interception(TorchFunctionMode):
             if made is None:
                 return None
             given = zip((a, b), made.positions, strict=True)
-            y = call(*(applied(lrp.Share, x, positions, self.sweep) for x, positions in given))
+            y = call(*(applied(lrp.Share, self._guarded(x), positions, self.sweep) for x, positions in given))
             return note(note(y, TIMES, ()), STATE, (made,))
         for x, labels, other, others in ((a, axes.first, b, axes.second), (b, axes.second, a, axes.first)):
             state = noted(x, STATE) if self._decays else None
@@ -1073,9 +1073,10 @@ class Interception(TorchFunctionMode):
         )
 
     def _elementwise(self, x: Tensor, function: ops.Elementwise, kind: str) -> Tensor:
-        has_rule = self._has_rule(kind)
+        if not self._has_rule(kind):
+            return note_elementwise(function.value(x), x, None)
         books = self.books if function.at_zero else None
-        y = applied(lrp.Activation, x, function, kind, books, self.sweep) if has_rule else function.value(x)
+        y = applied(lrp.Activation, self._guarded(x), function, kind, books, self.sweep)
         return note_elementwise(y, x, None)
 
     def _negative(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -1089,8 +1090,16 @@ class Interception(TorchFunctionMode):
             weights = self._softmax(torch.softmax, (scores, axis), {})
             valued = applied(lrp.Valued, weights, func(x.detach()))
             return cast(Tensor, self._carried([weights], valued, moved=True))
-        y = note(applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep), DECAY, ())
+        if self._has_rule("activation") and all(table.as_gradient for table in self._tables):
+            return note(self._elementwise(x, ops.EXPONENTIAL, "activation"), DECAY, ())
+        y = applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep)
         return note_elementwise(y, x, None)
+
+    def _guarded(self, x: Tensor) -> Tensor:
+        """x, refused where relevance arrives that would go into an exponential by way of a factor."""
+        if noted(x, DECAY) is None:
+            return x
+        return applied(lrp.InnerFunction, x, torch.clone, "torch.exp", None, self.sweep)
 
     def _log_sum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """log sum exp x = sum_i p_i x_i + H(p) with p = softmax(x): the derivative is p, the books hold H."""
@@ -1489,7 +1498,7 @@ class Interception(TorchFunctionMode):
         query = self._share(query, *through_scores, *((("product", 0),) if k else ()))
         key = self._share(key, *through_scores, *((("product", 1),) if q else ()))
         value = self._share(value, *((("attention_values", 1),) if q or k or m else ()))
-        mask = self._share(mask, *through_scores) if m else mask
+        mask = self._share(mask[...], *through_scores) if m else mask
         written_out = self._has_rule("softmax")
         output: Tensor = F.scaled_dot_product_attention(
             query.detach() if written_out else query,
@@ -1533,11 +1542,10 @@ class Interception(TorchFunctionMode):
         if not operand.requires_grad:
             return operand
         shares = {lrp.total_share(table, positions) for table in self._tables}
-        if shares <= {1.0}:
-            return operand
         if shares == {None}:  # a constant in every sweep: cut here, so that nothing is kept for it
             return operand.detach()
-        return applied(lrp.Share, operand, positions, self.sweep)
+        operand = self._guarded(operand)
+        return operand if shares <= {1.0} else applied(lrp.Share, operand, positions, self.sweep)
 
     def _refuse(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """An operation that has no rule: only the gradient passes it."""

@@ -311,9 +311,10 @@ ELEMENTWISE: Final[Mapping[TorchFunction, tuple[tuple[str, ...], Callable[..., E
         | {torch._C._nn.silu: ((), partial(_same, SILU))}
     )
 )
-# The exponential is g(x) in a product or a quotient of x, and the whole is the activation.  Alone, such as in
-# a softmax written out, it has no rule (see `Interception`).
+# The exponential is g(x) in a product or a quotient of x, and the whole is the activation; or it is a term of
+# a sum.  In other products, such as a softmax written out, it has no rule (see `Interception`).
 INNER_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset({torch.exp, torch.Tensor.exp})
+EXPONENTIAL: Final = _function("exp", torch.exp, _expm1_ratio, 1.0)
 # Of degree 1: f(c x) = c f(x) for c > 0.  By Euler's theorem sum x_i df/dx_i = f(x), so that the ordinary
 # derivative is a rule that keeps all relevance; of a maximum the winner takes it.
 HOMOGENEOUS: Final[frozenset[TorchFunction]] = frozenset(
