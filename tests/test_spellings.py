@@ -231,7 +231,7 @@ COMMON = {
         "parametrised", "parametrised @", "LoRA merged", "LoRA merged @", "LoRA beside", "LoRA beside @",
         "weight of columns", "torch.add", "y.add", "bias.add", "y.add_", "y += bias", "F.linear add_",
         "torch.dot", "torch.addmv", "einsum sublists", "einsum operands as a list", "einsum of three",
-        "F.bilinear", "F.conv2d", "F.conv1d of kernel 3", "F.conv1d in two groups", "F.conv_transpose1d",
+        "F.bilinear", "F.conv2d", "F.conv1d in two groups", "F.conv_transpose1d",
         "torch.linalg.matmul", "own autograd.Function",
     ],
     "projections": [
@@ -328,6 +328,12 @@ def test_common_spellings_are_not_refused(operation: str, name: str) -> None:
 
 
 ATTENTION = ("split", "scores", "mask", "softmax", "values", "merge", "attention", "grouped_attention")
+
+
+def test_a_convolution_over_positions_is_refused_by_the_trace_alone() -> None:
+    found = alone("linear", "F.conv1d of kernel 3")
+    assert found.pop("lat").startswith("refused: lat traces")
+    assert {m: text for m, text in found.items() if m not in NARROWER and text != "equal"} == {}
 
 
 @pytest.mark.parametrize("block", ["0", "1"])
