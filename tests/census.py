@@ -367,8 +367,10 @@ class Examined:
         except WhybertError as error:
             self.found.refused = dict.fromkeys(METHODS, reason(error))
             return None
-        if point_of(known) is not None:
-            self.found.point = "input of the first layer"
+        point = point_of(known)
+        if point is not None:
+            several = len(point.parts) > 1
+            self.found.point = "inputs of encoder and decoder" if several else "input of the first layer"
         else:
             block = embedding_block(known)
             self.found.point = f"`{next(n for n, part in model.named_modules() if part is block)}`"

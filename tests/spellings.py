@@ -1503,6 +1503,7 @@ SPELLINGS["relu"] = {
     "relu_": lambda x: x.relu_(),
     "torch.relu_": lambda x: torch.relu_(x),
     "clamp": lambda x: x.clamp(min=0),
+    "clamp to a tensor": lambda x: torch.clamp(x, min=torch.zeros(())),
     "clamp_min": lambda x: torch.clamp_min(x, 0.0),
     "clamp_": lambda x: x.clamp_(min=0.0),
     "torch.clip": lambda x: torch.clip(x, 0.0),

@@ -23,8 +23,9 @@ from transformers import (
 )
 
 import encoder_decoders
+import tiny
 from models import LABELS, make
-from whybert import UnsupportedModelError, attribute
+from whybert import Classifier, UnsupportedModelError, attribute, explain
 from whybert.finding import made_known
 
 VOCABULARY = 60
@@ -285,6 +286,62 @@ def test_layers_are_refused_and_heads_are_those_of_each_attention() -> None:
         6,
         4,
     )  # 2 of the encoder, 2 of the decoder, each with one across
+
+
+def test_a_language_that_padding_on_the_left_moves_is_refused() -> None:
+    """mBART begins with the token in the column of as high a number as the text has tokens."""
+    model = model_of("mbart")
+    batch = texts(model)
+    left = {
+        name: torch.stack([row.roll(9 - length) for row, length in zip(tensor, LENGTHS, strict=True)])
+        for name, tensor in batch.items()
+    }
+    with pytest.raises(UnsupportedModelError, match=r"looks up its words in 2 places.*pad on the right"):
+        attribute(model, left)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_half_precision(family: str, dtype: torch.dtype) -> None:
+    """In float16 T5 cuts its states at the largest number there is, which is a tensor."""
+    model = make(CONFIGS[family], "sdpa", dtype)
+    batch = texts(model)
+    for name, found in attribute(model, batch, ["gi:reduction=sum", "attnlrp", "cp_lrp"], 1).items():
+        expected = attribute(model_of(family, "sdpa"), batch, name, 1).scores
+        assert (found.scores - expected).norm() < 0.2 * expected.norm(), name
+        assert not found.scores[batch["attention_mask"] == 0].any(), name
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    tokenizer = tiny.wordpiece(eos_token="[SEP]")
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+    config = BartConfig(**{**_BART, **special, "vocab_size": len(tokenizer)})
+    return Classifier(make(config, "sdpa"), tokenizer)
+
+
+def test_texts_and_pairs(classifier: Classifier) -> None:
+    """Of different lengths in a batch, cut to what the model reads, word by word."""
+    listed = ["the film was good", "a bad film, don't you think so? a well-made film", "good " * 90]
+    found = explain(classifier, listed, "cp_lrp")
+    assert [each.truncated for each in found] == [False, False, True]
+    assert [word.text for word in found[0].words()] == ["the", "film", "was", "good"]
+    for text, each in zip(listed, found, strict=True):
+        assert explain(classifier, text, "cp_lrp")[0].scores == pytest.approx(each.scores, abs=1e-9)
+        assert each.completeness is not None
+        assert each.completeness.elsewhere is not None
+        assert each.completeness.remainder == pytest.approx(0.0, abs=1e-9)
+    pair = explain(classifier, ("a good film", "a bad film"), "cp_lrp")[0]
+    assert [word.text for word in pair.words()] == ["a", "good", "film", "a", "bad", "film"]
+
+
+def test_methods_of_several_passes(classifier: Classifier) -> None:
+    text = "the film was good and the actors were great"
+    for method in ("sampled_attnlrp", "iterative_attnlrp", "integrated_attnlrp", "integrated_gradients"):
+        found = explain(classifier, [text, "a bad film"], method)
+        alone = explain(classifier, text, method)[0]
+        assert alone.scores == pytest.approx(found[0].scores, abs=1e-9)
 
 
 def test_words_of_ones_own_for_the_decoder_are_refused() -> None:

@@ -472,7 +472,7 @@ def joined(
         if not torch.equal(torch.where(token < 0, lookup.ids, ids.gather(1, token.clamp_min(0))), lookup.ids):
             raise UnsupportedModelError(
                 f"{kind_of(model)} looks up its words in {len(found)} places, and it cannot be told which "
-                "tokens of these inputs those in one of them are; pad on the right, and give its decoder none"
+                "tokens of these inputs those in one of them are; pad on the right, and give the decoder none"
             )
         tokens.append(token)
     embedding = torch.cat([F.pad(tensor, (0, width - tensor.shape[2])) for _, tensor in found.values()], 1)

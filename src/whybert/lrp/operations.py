@@ -175,8 +175,12 @@ def _clipped(
     return _function(name, value, ratio, float(value(torch.zeros(()))), is_gate=True)
 
 
-def _clamp(min: float | None = None, max: float | None = None) -> Elementwise | None:
-    return _clipped(-math.inf if min is None else min, math.inf if max is None else max)
+def _clamp(min: float | Tensor | None = None, max: float | Tensor | None = None) -> Elementwise | None:
+    low, high = (
+        each.item() if isinstance(each, Tensor) and each.dim() == 0 and not each.requires_grad else each
+        for each in (min, max)
+    )
+    return _clipped(-math.inf if low is None else low, math.inf if high is None else high)  # type: ignore[arg-type]
 
 
 def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Elementwise | None:
