@@ -65,7 +65,7 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
 # 0 / 0 in the model itself, or a type of its own.
 AT_ZERO_NAN = {"normalize", "std", "a norm as it is", "sigmoid of a norm", "batch_norm"}
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "exp": (torch.exp, "exp"),
+    "exp as a factor": (lambda x: x.flip(-1) * torch.exp(x), "exp"),
     "a softmax written out": (lambda x: torch.exp(x) / torch.exp(x).sum(-1, keepdim=True), "exp"),
     "log_softmax alone": (lambda x: F.log_softmax(x, -1), "log_softmax"),
     "instance_norm": (F.instance_norm, "instance_norm"),

@@ -1090,7 +1090,9 @@ class Interception(TorchFunctionMode):
             weights = self._softmax(torch.softmax, (scores, axis), {})
             valued = applied(lrp.Valued, weights, func(x.detach()))
             return cast(Tensor, self._carried([weights], valued, moved=True))
-        if self._has_rule("activation") and all(table.as_gradient for table in self._tables):
+        # Of another function it would be one with it, such as exp(logsigmoid(x)), which is a sigmoid.
+        is_own = origin(x)[1] is not None
+        if is_own and self._has_rule("activation") and all(table.as_gradient for table in self._tables):
             return note(self._elementwise(x, ops.EXPONENTIAL, "activation"), DECAY, ())
         y = applied(lrp.InnerFunction, x, func, name_of(func), None, self.sweep)
         return note_elementwise(y, x, None)
