@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import Toy
-from whybert import UnsupportedOperationError, attribute
+from whybert import Attribution, UnsupportedOperationError, attribute
 
 IDS = {
     "input_ids": torch.tensor([[5, 9, 11, 7], [8, 4, 6, 3]]),
@@ -75,6 +75,47 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "divided by a reciprocal": (lambda x: x / (1 / (x.flip(-1) + 3.0)), "div"),
     "prelu of what is tracked": (lambda x: F.prelu(x, x.mean().view(1)), "prelu"),
 }
+# The same in two ways, of x and a constant.
+BY_KEYWORD: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+    "add": (torch.add, lambda x, c: torch.add(input=x, other=c)),
+    "add to a constant": (lambda x, c: torch.add(c, x), lambda x, c: torch.add(input=c, other=x)),
+    "rsub": (torch.rsub, lambda x, c: torch.rsub(input=x, other=c)),
+    "reciprocal": (
+        lambda x, c: x * torch.reciprocal(x.norm() + c),
+        lambda x, c: x * torch.reciprocal(input=x.norm() + c),
+    ),
+    "var": (lambda x, c: x / torch.var(x).sqrt(), lambda x, c: x / torch.var(input=x).sqrt()),
+    "relu_": (lambda x, c: torch.relu_(x + c), lambda x, c: torch.relu_(input=x + c)),
+    "maximum": (torch.maximum, lambda x, c: torch.maximum(input=x, other=c)),
+    "a slice of a layer": (
+        lambda x, c: torch.narrow(x, -1, 0, 6) + c,
+        lambda x, c: torch.narrow(input=x, dim=-1, start=0, length=6) + c,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_KEYWORD)
+def test_operands_by_keyword_are_operands(name: str) -> None:
+    constant = torch.linspace(0.5, 1.5, 6, dtype=torch.float64)
+    methods = ["attnlrp", "cp_lrp", "gi:reduction=sum"]
+    for is_of_layer in (False, True):
+        plain, named = (_found(operation, constant, is_of_layer, methods) for operation in BY_KEYWORD[name])
+        for method in methods:
+            assert plain[method].scores.any()
+            assert_same(named[method].scores, plain[method].scores)
+            assert_same(named[method].biases, plain[method].biases)
+
+
+def _found(
+    operation: Callable[[Tensor, Tensor], Tensor], constant: Tensor, is_of_layer: bool, methods: list[str]
+) -> dict[str, Attribution]:
+    model = Toy(lambda x: operation(model.dense(x) if is_of_layer else x, constant))
+    return attribute(model, IDS, methods, 1)
+
+
+def assert_same(found: Tensor | None, expected: Tensor | None) -> None:
+    if found is not None or expected is not None:
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("method", ["attnlrp", "cp_lrp", "epsilon"])

@@ -20,8 +20,10 @@ from whybert.interception.calls import (
     mapped,
     moves_rows,
     name_of,
+    of_operand,
     scatters_rows,
     tensors_in,
+    value_of,
 )
 from whybert.interception.following import Following
 from whybert.interception.notes import (
@@ -39,11 +41,6 @@ from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
 
 _MASK: Final = 1e4  # what is added or filled in to mask attention scores is larger, in every data type
-
-
-def value_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    value: Tensor = func(*mapped(args, torch.Tensor.detach), **mapped(kwargs, torch.Tensor.detach))
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +138,7 @@ class Attending(Following):
                 if before is None:
                     before = torch.arange(x.numel(), device=x.device).view(x.shape)
                 if func not in ops.CASTS:
-                    indices = list(
-                        tensors_in(func(*mapped(args, lambda t: before if t is x else t), **kwargs))
-                    )
+                    indices = list(tensors_in(of_operand(func, args, kwargs, x)(before)))
                 else:
                     indices = [before]
             for tensor, index in zip(found, indices, strict=True):

@@ -48,6 +48,21 @@ def mapped(value: Any, change: Callable[[Tensor], Any]) -> Any:
     return value
 
 
+def called(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], change: Callable[[Tensor], Any]) -> Any:
+    """The result of a call with each of its tensors changed, however they are given."""
+    return func(*mapped(args, change), **mapped(kwargs, change))
+
+
+def value_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    value: Tensor = called(func, args, kwargs, torch.Tensor.detach)
+    return value
+
+
+def of_operand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor) -> Callable[[Any], Any]:
+    """A call as a function of one of its operands."""
+    return lambda value: called(func, args, kwargs, lambda tensor: value if tensor is x else tensor)
+
+
 def name_of(func: Any) -> str:
     if getattr(func, "__name__", "") in ("__get__", "__set__"):
         return f"torch.Tensor.{func.__self__.__name__}"

@@ -8,14 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from whybert.interception.attention import Attending, value_of
-from whybert.interception.calls import (
-    applied,
-    bind,
-    mapped,
-    name_of,
-    tensors_in,
-)
+from whybert.interception.attention import Attending
+from whybert.interception.calls import applied, bind, name_of, of_operand, tensors_in, value_of
 from whybert.interception.notes import (
     ATTENTION,
     DECAY,
@@ -55,11 +49,11 @@ class Elementwise(Attending):
 
     def _in_place(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """x.relu_() and the like: what it is out of place, of a copy of x."""
-        x = args[0]
+        (x,) = bind(args, kwargs, ("input",))
 
         def of(copy: Tensor) -> Tensor:
             with self:
-                y: Tensor = ops.IN_PLACE[func](*mapped(args, lambda t: copy if t is x else t), **kwargs)
+                y: Tensor = of_operand(ops.IN_PLACE[func], args, kwargs, x)(copy)
             return y
 
         return self._changed(x, of)
@@ -92,10 +86,7 @@ class Elementwise(Attending):
     def _square(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A variance: the deviation is a constant, and it is nothing else."""
         (x,) = bind(args, kwargs, ("input",))
-
-        def of(value: Tensor) -> Tensor:
-            return cast(Tensor, func(*mapped(args, lambda t: value if t is x else t), **kwargs))
-
+        of = of_operand(func, args, kwargs, x)
         return applied(lrp.InnerFunction, x, of, name_of(func), "power", self.sweep)
 
     def _root(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -114,10 +105,7 @@ class Elementwise(Attending):
     def _reciprocal(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """One over a root, a power or another denominator: what is multiplied by it is a quotient."""
         x = next(tensor for tensor in tensors_in([args, kwargs]) if self.tracked(tensor))
-
-        def of(value: Tensor) -> Tensor:
-            return cast(Tensor, func(*mapped(args, lambda t: value if t is x else t), **kwargs))
-
+        of = of_operand(func, args, kwargs, x)
         return note(applied(lrp.InnerFunction, x, of, name_of(func), "quotient", self.sweep), RECIPROCAL, ())
 
     @staticmethod
@@ -167,10 +155,6 @@ class Elementwise(Attending):
 
     def _log_softmax(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x, axis = bind(args, kwargs, ("input", "dim"))
-        others = {name: value for name, value in kwargs.items() if name != "input"}
-
-        def of(x: Tensor) -> Tensor:
-            return cast(Tensor, func(x, *args[1:], **others))
-
+        of = of_operand(func, args, kwargs, x)
         y = applied(lrp.InnerFunction, x, of, name_of(func), None, self.sweep)
         return note(y, LOG_WEIGHTS, (x, x._version, axis))

@@ -9,18 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from whybert.errors import UnsupportedOperationError
-from whybert.interception.attention import WeightedSum, value_of
+from whybert.interception.attention import WeightedSum
 from whybert.interception.calls import (
     LAYER_NORM_PARAMETERS,
     RMS_NORM_PARAMETERS,
     applied,
     bind,
     name_of,
+    value_of,
 )
-from whybert.interception.notes import (
-    LINEAR,
-    note,
-)
+from whybert.interception.notes import LINEAR, note
 from whybert.interception.products import Products
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops

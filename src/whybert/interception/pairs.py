@@ -31,9 +31,10 @@ from whybert.interception.calls import (
     LAYER_NORM_PARAMETERS,
     RMS_NORM_PARAMETERS,
     bind,
-    mapped,
     name_of,
+    of_operand,
     tensors_in,
+    value_of,
 )
 from whybert.interception.parts import Copies
 from whybert.interception.trace import masked, of_heads
@@ -116,12 +117,7 @@ class Pairs(Copies):
 
     def _reciprocal(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x = next(tensor for tensor in tensors_in([args, kwargs]) if self.tracked(tensor))
-
-        def of(value: Tensor) -> Tensor:
-            y: Tensor = func(*mapped(args, lambda t: value if t is x else t), **kwargs)
-            return y
-
-        return self.applied(x, of)
+        return self.applied(x, of_operand(func, args, kwargs, x))
 
     def _homogeneous(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise UnsupportedOperationError(name_of(func), SLOPES.name)
@@ -152,7 +148,7 @@ class Pairs(Copies):
         query, key, value, mask, dropout, is_causal, scale, _ = bind(args, kwargs, ATTENTION_PARAMETERS)
         if dropout or self.tracked(mask) or not all(map(self.tracked, (query, key, value))):
             raise UnsupportedOperationError(name_of(func), SLOPES.name)
-        output: Tensor = func(*mapped(args, torch.Tensor.detach), **mapped(kwargs, torch.Tensor.detach))
+        output = value_of(func, args, kwargs)
         key, value = (of_heads(each, query.shape[-3]) for each in (key, value))
         size = query.shape[-1] ** -0.5 if scale is None else float(scale)
         scores = masked(self.product(torch.matmul, query * size, key.mT), mask, bool(is_causal))

@@ -19,7 +19,7 @@ from whybert.interception.calls import (
     LAYER_NORM_PARAMETERS,
     RMS_NORM_PARAMETERS,
     bind,
-    mapped,
+    called,
     name_of,
 )
 from whybert.interception.layers import at_layers, nothing_saved, same
@@ -165,7 +165,7 @@ class Parts(Copies):
 
     def _homogeneous(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Such as of a norm, that all rows divide by."""
-        y = func(*mapped(args, self._whole_if_tracked), **kwargs)
+        y = called(func, args, kwargs, self._whole_if_tracked)
         return self._tracked_as(y) if isinstance(y, Tensor) else self._refused(func)
 
     _square = _homogeneous

@@ -18,6 +18,7 @@ from whybert.interception.calls import (
     is_number,
     mapped,
     name_of,
+    of_operand,
     operands_of,
     tensors_in,
 )
@@ -428,9 +429,7 @@ class Products(Elementwise):
     def _booked_sum(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], x: Tensor, constant: Any
     ) -> Tensor:
-        def of(value: Tensor) -> Tensor:
-            return cast(Tensor, func(*mapped(args, lambda t: value if t is x else t), **kwargs))
-
+        of = of_operand(func, args, kwargs, x)
         zero = x.new_zeros(())
         offset = of(zero)  # the constant with its sign and its factor, of any shape that fits
         shape = torch.broadcast_tensors(x.detach(), offset)[0].shape  # type: ignore[no-untyped-call]
@@ -453,7 +452,7 @@ class Products(Elementwise):
 
         Raises UnsupportedOperationError where it is another constant in each row: that is no layer.
         """
-        value = func(*mapped(args, lambda t: t.detach() if t is x else t), **kwargs)
+        value = of_operand(func, args, kwargs, x)(x.detach())
         width = layer.shape[-1]
         index = layer.index
         if index is None:
