@@ -54,6 +54,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "view_as_complex": (3, 4, 2),
     "fold": (2, 3, 12),
 }
+VIEWS = {torch.take_along_dim, torch.view_as_complex, torch.view_as_real}
 COMPLEX = ("imag", "view_as_real", "hfft")
 
 
@@ -74,7 +75,7 @@ def operand(function: Any, seed: int) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:`nn.functional.upsample` is deprecated")
-@pytest.mark.parametrize("function", sorted(ops.MIXING, key=str), ids=str)
+@pytest.mark.parametrize("function", sorted(ops.MIXING | VIEWS, key=str), ids=str)
 def test_what_mixes_positions_is_linear(function: Any) -> None:
     """f(2 x - 3 z) = 2 f(x) - 3 f(z), so that f(0) = 0 and no constant is left out of the books."""
     x, z = operand(function, 1), operand(function, 2)
@@ -90,6 +91,8 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
 
 RESTATED: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "bilinear": ((numbers(2, 3, 4), numbers(2, 3, 5, seed=1), numbers(6, 4, 5, seed=2), numbers(6)), {}),
+    "glu": ((numbers(2, 6),), {"dim": 1}),
+    "group_norm": ((numbers(2, 6, 4), 3, numbers(6, seed=1), numbers(6, seed=2)), {"eps": 1e-3}),
     "lerp": ((numbers(2, 3), numbers(2, 3, seed=1), numbers(3, seed=2)), {}),
     "addcmul": ((numbers(2, 3), numbers(2, 3, seed=1), numbers(3, seed=2)), {"value": -0.5}),
     "addcdiv": ((numbers(2, 3), numbers(2, 3, seed=1), numbers(3, seed=2)), {"value": -0.5}),

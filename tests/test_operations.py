@@ -75,8 +75,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "divided by a reciprocal": (lambda x: x / (1 / (x.flip(-1) + 3.0)), "div"),
     "prelu of what is tracked": (lambda x: F.prelu(x, x.mean().view(1)), "prelu"),
 }
-# The same in two ways, of x and a constant.
-BY_KEYWORD: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
+# Of x and a constant.
+IN_TWO_WAYS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "add": (torch.add, lambda x, c: torch.add(input=x, other=c)),
     "add to a constant": (lambda x, c: torch.add(c, x), lambda x, c: torch.add(input=c, other=x)),
     "rsub": (torch.rsub, lambda x, c: torch.rsub(input=x, other=c)),
@@ -87,6 +87,13 @@ BY_KEYWORD: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor
     "var": (lambda x, c: x / torch.var(x).sqrt(), lambda x, c: x / torch.var(input=x).sqrt()),
     "relu_": (lambda x, c: torch.relu_(x + c), lambda x, c: torch.relu_(input=x + c)),
     "maximum": (torch.maximum, lambda x, c: torch.maximum(input=x, other=c)),
+    "divide": (torch.div, torch.divide),
+    "subtract": (torch.sub, lambda x, c: x.subtract(c)),
+    "negative": (lambda x, c: c - x, lambda x, c: c + torch.negative(x)),
+    "subtract_": (torch.sub, lambda x, c: x.clone().subtract_(c)),
+    "multiply_": (torch.mul, lambda x, c: x.clone().multiply_(c)),
+    "divide_": (torch.div, lambda x, c: x.clone().divide_(c)),
+    "negative_": (lambda x, c: c - x, lambda x, c: x.clone().negative_() + c),
     "a slice of a layer": (
         lambda x, c: torch.narrow(x, -1, 0, 6) + c,
         lambda x, c: torch.narrow(input=x, dim=-1, start=0, length=6) + c,
@@ -94,12 +101,12 @@ BY_KEYWORD: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor
 }
 
 
-@pytest.mark.parametrize("name", BY_KEYWORD)
-def test_operands_by_keyword_are_operands(name: str) -> None:
+@pytest.mark.parametrize("name", IN_TWO_WAYS)
+def test_keywords_and_other_names_change_nothing(name: str) -> None:
     constant = torch.linspace(0.5, 1.5, 6, dtype=torch.float64)
     methods = ["attnlrp", "cp_lrp", "gi:reduction=sum"]
     for is_of_layer in (False, True):
-        plain, named = (_found(operation, constant, is_of_layer, methods) for operation in BY_KEYWORD[name])
+        plain, named = (_found(operation, constant, is_of_layer, methods) for operation in IN_TWO_WAYS[name])
         for method in methods:
             assert plain[method].scores.any()
             assert_same(named[method].scores, plain[method].scores)

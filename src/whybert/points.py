@@ -43,26 +43,12 @@ _OF_IDS: Final = (
     | ops.PRODUCTS
     | ops.CASTS
     | (_IN_PLACE - {torch.Tensor.__setitem__, torch.Tensor.copy_})
-    | {
-        each
-        for name in (
-            *(
-                "remainder",
-                "__mod__",
-                "fmod",
-                "floor_divide",
-                "__floordiv__",
-                "clamp",
-                "clip",
-                "where",
-                "clone",
-            ),
-            *("masked_fill", "contiguous", "bitwise_xor", "__xor__", "bitwise_and", "__and__", "one_hot"),
-        )
-        for place in (torch, torch.Tensor, F)
-        if (each := getattr(place, name, None)) is not None
-    }
-)
+    | ops.named(
+        "remainder", "__mod__", "fmod", "floor_divide", "__floordiv__", "clamp", "clip", "where", "clone",
+        "masked_fill", "contiguous", "bitwise_xor", "__xor__", "bitwise_and", "__and__", "one_hot",
+        places=(torch, torch.Tensor, F),
+    )
+)  # fmt: skip
 
 # What may be done to words before the first layer; no more than one operand of a product is made of them.
 _OF_WORDS: Final = (

@@ -106,7 +106,7 @@ class Attending(Following):
         return note(y, ATTENTION, ((y.detach(), get_gradient_edge(y)),) if is_last else ())
 
     def _restated(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """A sum of products in one call: the value that it has, with the rules of the calls it stands for."""
+        """Several operations in one call: its own value, with the rules of the calls it stands for."""
         with self:
             written = ops.RESTATED[func](*args, **kwargs)
         return self._valued(written, lambda: value_of(func, args, kwargs))

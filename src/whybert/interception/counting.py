@@ -19,7 +19,6 @@ _KINDS: Final = {
     "_grouped_product": "linear",
     "_layer_norm": "layer_norm",
     "_rms_norm": "layer_norm",
-    "_gelu": "activation",
     "_activation": "activation",
     "_power": "power",
     "_root": "power",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from whybert.interception.attention import Attending
-from whybert.interception.calls import applied, bind, name_of, of_operand, tensors_in, value_of
+from whybert.interception.calls import applied, bind, name_of, of_operand, tensors_in
 from whybert.interception.notes import (
     ATTENTION,
     DECAY,
@@ -78,11 +78,6 @@ class Elementwise(Attending):
         pass_on(y, x)
         return x
 
-    def _fused(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        with self:
-            y: Tensor = ops.FUSED[func](*args, **kwargs)
-        return self._valued(y, lambda: value_of(func, args, kwargs))
-
     def _square(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A variance: the deviation is a constant, and it is nothing else."""
         (x,) = bind(args, kwargs, ("input",))
@@ -128,7 +123,7 @@ class Elementwise(Attending):
         y = self._structural(func, args, kwargs)
         return note_elementwise(y, bind(args, kwargs, ("input",))[0], -1.0)
 
-    def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _exponential(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
         scores, version, axis = noted(x, LOG_WEIGHTS) or (x, None, None)
         if scores._version == version:

@@ -111,7 +111,7 @@ class Pairs(Copies):
     def _elementwise(self, x: Tensor, function: ops.Elementwise, kind: str) -> Tensor:
         return self.applied(x, function.value)
 
-    def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _exponential(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
         return self.applied(x, func)
 

@@ -159,7 +159,7 @@ class Parts(Copies):
             y = self._settled(y, y.new_full((), function.at_zero))
         return note_elementwise(y, x, None)
 
-    def _inner_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _exponential(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         (x,) = bind(args, kwargs, ("input",))
         return note_elementwise(self._tracked_as(func(self.whole(x))), x, None)
 

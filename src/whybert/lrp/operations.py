@@ -1,9 +1,9 @@
 """Which torch functions are which operation.
 
-A forward pass is a sequence of calls of torch functions.  This table gives each one that a rule is
-written for its name; the functions of `STRUCTURAL` move or select numbers and those of `LINEAR` are
-linear in their tracked argument, so their ordinary derivative is their rule.  Whatever
-is differentiable and stands in neither list has no rule, and the interception refuses it by name.
+A forward pass is a sequence of calls of torch functions.  These tables say which of them a rule is written
+for, and which move, select or add up numbers, whose ordinary derivative is their rule (`STRUCTURAL`,
+`LINEAR`, `MIXING`).  Whatever is differentiable and stands in none of them has no rule, and the interception
+refuses it by name.
 
 Nothing here depends on a model family.
 """
@@ -24,7 +24,7 @@ from torch import Tensor
 TorchFunction = Callable[..., Any]
 
 
-def _named(*names: str, places: tuple[Any, ...] = (torch, torch.Tensor)) -> frozenset[TorchFunction]:
+def named(*names: str, places: tuple[Any, ...] = (torch, torch.Tensor)) -> frozenset[TorchFunction]:
     """The functions of these names among the functions of torch and the methods of a tensor."""
     return frozenset(getattr(place, name) for name in names for place in places if hasattr(place, name))
 
@@ -60,10 +60,15 @@ def _gelu_tanh_cdf(x: Tensor) -> Tensor:
     return (x + 0.044715 * x**3).mul_(math.sqrt(2.0 / math.pi)).tanh_().add_(1.0).mul_(0.5)
 
 
-def _tanh_ratio(x: Tensor, y: Tensor) -> Tensor:
-    """tanh(x) / x.  Near 0 the series 1 - x^2 / 3, whose error there is below x^4."""
+def _by_x(numerator: Tensor, x: Tensor, series: Tensor) -> Tensor:
+    """numerator / x, and what its series says near 0."""
     near_zero = x.abs() < 1e-4
-    return torch.where(near_zero, 1.0 - x * x / 3.0, y / torch.where(near_zero, torch.ones_like(x), x))
+    return torch.where(near_zero, series, numerator / torch.where(near_zero, torch.ones_like(x), x))
+
+
+def _tanh_ratio(x: Tensor, y: Tensor) -> Tensor:
+    """tanh(x) / x.  The series is 1 - x^2 / 3, whose error near 0 is below x^4."""
+    return _by_x(y, x, 1.0 - x * x / 3.0)
 
 
 GELU: Final = Elementwise(
@@ -122,12 +127,6 @@ def _function(
     is_gate: bool = False,
 ) -> Elementwise:
     return Elementwise(name, value, _derivative_of(value), lambda x, _: ratio(x), at_zero, is_gated, is_gate)
-
-
-def _by_x(numerator: Tensor, x: Tensor, series: Tensor) -> Tensor:
-    """numerator / x, and what its series says near 0."""
-    near_zero = x.abs() < 1e-4
-    return torch.where(near_zero, series, numerator / torch.where(near_zero, torch.ones_like(x), x))
 
 
 def _expm1_ratio(x: Tensor) -> Tensor:
@@ -305,24 +304,24 @@ ELEMENTWISE: Final[Mapping[TorchFunction, tuple[tuple[str, ...], Callable[..., E
         {
             function: (("inplace",), partial(_same, elementwise))
             for names, elementwise in _FIXED
-            for function in _named(*names, places=_PLACES)
+            for function in named(*names, places=_PLACES)
         }
         | {
             function: (parameters, make)
             for names, parameters, make in _OTHERS
-            for function in _named(*names, places=_PLACES)
+            for function in named(*names, places=_PLACES)
         }
         | {torch._C._nn.silu: ((), partial(_same, SILU))}
     )
 )
-# The exponential is g(x) in a product or a quotient of x, and the whole is the activation; or it is a term of
-# a sum.  In other products, such as a softmax written out, it has no rule (see `Interception`).
-INNER_FUNCTIONS: Final[frozenset[TorchFunction]] = frozenset({torch.exp, torch.Tensor.exp})
+# g(x) in a product or a quotient of x, of which the whole is the activation; or a term of a sum.  In other
+# products, such as a softmax written out, it has no rule (see `Interception`).
+EXPONENTIALS: Final = named("exp")
 EXPONENTIAL: Final = _function("exp", torch.exp, _expm1_ratio, 1.0)
 # Of degree 1: f(c x) = c f(x) for c > 0.  By Euler's theorem sum x_i df/dx_i = f(x), so that the ordinary
 # derivative is a rule that keeps all relevance; of a maximum the winner takes it.
 HOMOGENEOUS: Final[frozenset[TorchFunction]] = frozenset(
-    _named(
+    named(
         "norm", "vector_norm", "std", "max", "min", "amax", "amin", "maximum", "minimum", "fmax", "fmin",
         "topk", "sort", "msort", "cummax", "cummin", "kthvalue", "median", "max_pool1d",
         "max_pool2d", "adaptive_max_pool1d",
@@ -330,11 +329,9 @@ HOMOGENEOUS: Final[frozenset[TorchFunction]] = frozenset(
     )
 )  # fmt: skip
 # Of degree 2, inside the root of a deviation.
-SQUARES: Final[frozenset[TorchFunction]] = frozenset({torch.var, torch.Tensor.var})
+SQUARES: Final = named("var")
 BATCH_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.batch_norm, torch.batch_norm})
-POWERS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.pow, torch.Tensor.pow, torch.Tensor.__pow__, torch.square, torch.Tensor.square}
-)
+POWERS: Final = named("pow", "__pow__", "square")
 RECIPROCALS: Final[frozenset[TorchFunction]] = frozenset(
     {
         torch.rsqrt,
@@ -348,7 +345,7 @@ RECIPROCALS: Final[frozenset[TorchFunction]] = frozenset(
 ROOTS: Final[frozenset[TorchFunction]] = frozenset({torch.sqrt, torch.Tensor.sqrt})
 
 LINEAR_LAYERS: Final[frozenset[TorchFunction]] = frozenset({F.linear})
-CONVOLUTIONS: Final = _named(
+CONVOLUTIONS: Final = named(
     *(f"conv{kind}{d}d" for kind in ("", "_transpose") for d in (1, 2, 3)), places=(torch, F)
 )
 LAYER_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.layer_norm, torch.layer_norm})
@@ -358,61 +355,34 @@ SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset(
     {F.softmax, torch.softmax, torch.Tensor.softmax, torch.special.softmax}
 )
 # A softmax may be written of them: exp(x - logsumexp(x)).
-LOG_SUMS: Final = _named("logsumexp", places=(torch, torch.Tensor, torch.special))
-LOG_SOFTMAXES: Final = _named("log_softmax", places=(torch, torch.Tensor, torch.special, F))
+LOG_SUMS: Final = named("logsumexp", places=(torch, torch.Tensor, torch.special))
+LOG_SOFTMAXES: Final = named("log_softmax", places=(torch, torch.Tensor, torch.special, F))
 FUSED_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.scaled_dot_product_attention})
-INNER_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch.inner, torch.Tensor.inner})
-MATRIX_PRODUCTS: Final = _named("matmul", "mm", "bmm", "mv", "dot", "__matmul__") | {torch.linalg.matmul}
+INNER_PRODUCTS: Final = named("inner")
+MATRIX_PRODUCTS: Final = named("matmul", "mm", "bmm", "mv", "dot", "__matmul__") | {torch.linalg.matmul}
 CONTRACTIONS: Final = (
     INNER_PRODUCTS | MATRIX_PRODUCTS | {torch.Tensor.__rmatmul__, torch.einsum, torch.tensordot}
 )
-ADDED_PRODUCTS: Final = _named("addmm", "baddbmm", "addmv")
+ADDED_PRODUCTS: Final = named("addmm", "baddbmm", "addmv")
 # x @ W where each group of rows has a matrix of its own, as the experts of a mixture have.
 GROUPED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch._grouped_mm})
 # How they are computed depends on whether their second operand requires a gradient.
 FOLDED: Final[frozenset[TorchFunction]] = LINEAR_LAYERS | (CONTRACTIONS - {torch.einsum, torch.tensordot})
-PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.mul,
-        torch.multiply,
-        torch.Tensor.mul,
-        torch.Tensor.multiply,
-        torch.Tensor.__mul__,
-        torch.Tensor.__rmul__,
-    }
-)
-QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.div,
-        torch.true_divide,
-        torch.Tensor.div,
-        torch.Tensor.true_divide,
-        torch.Tensor.__truediv__,
-        torch.Tensor.__div__,
-    }
-)
-DIFFERENCES: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.sub,
-        torch.subtract,
-        torch.Tensor.sub,
-        torch.Tensor.__sub__,
-        torch.Tensor.__rsub__,
-        torch.rsub,
-    }
-)
+PRODUCTS: Final = named("mul", "multiply", "__mul__", "__rmul__")
+QUOTIENTS: Final = named("div", "divide", "true_divide", "__truediv__", "__div__")
+DIFFERENCES: Final = named("sub", "subtract", "__sub__", "__rsub__", "rsub")
 # Of the first operand and the second, in this order.
 REMAINDERS: Final = DIFFERENCES - {torch.rsub, torch.Tensor.__rsub__}
-SUMS: Final[frozenset[TorchFunction]] = DIFFERENCES | frozenset(
-    {torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__}
-)
+SUMS: Final = DIFFERENCES | named("add", "__add__", "__radd__")
 # Linear, but for a constant, in what they change and in what they put there.
-IN_PLACE_SUMS: Final = _named(
+IN_PLACE_SUMS: Final = named(
     "add_",
     "__iadd__",
     "sub_",
+    "subtract_",
     "__isub__",
     "neg_",
+    "negative_",
     "zero_",
     "fill_",
     "fill_diagonal_",
@@ -428,12 +398,8 @@ IN_PLACE_SUMS: Final = _named(
     "scatter_add_",
     places=(torch.Tensor,),
 )
-IN_PLACE_QUOTIENTS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.Tensor.div_, torch.Tensor.__itruediv__, torch.Tensor.__idiv__}
-)
-IN_PLACE_PRODUCTS: Final[frozenset[TorchFunction]] = IN_PLACE_QUOTIENTS | frozenset(
-    {torch.Tensor.mul_, torch.Tensor.__imul__}
-)
+IN_PLACE_QUOTIENTS: Final = named("div_", "divide_", "true_divide_", "__itruediv__", "__idiv__")
+IN_PLACE_PRODUCTS: Final = IN_PLACE_QUOTIENTS | named("mul_", "multiply_", "__imul__")
 # What changes its first operand in place: what it is out of place.
 IN_PLACE: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
     {
@@ -451,74 +417,37 @@ IN_PLACE: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
 )  # fmt: skip
 DROPOUTS: Final[frozenset[TorchFunction]] = frozenset({F.dropout, torch.dropout})
 
-NEGATIONS: Final[frozenset[TorchFunction]] = frozenset({torch.neg, torch.Tensor.neg, torch.Tensor.__neg__})
-LINEAR: Final[frozenset[TorchFunction]] = NEGATIONS | frozenset(
-    {
-        torch.sum,
-        torch.Tensor.sum,
-        torch.mean,
-        torch.Tensor.mean,
-    }
-)
+NEGATIONS: Final = named("neg", "negative", "__neg__")
 # Windows of the memory in which the operand lies.
-STRIDED: Final[frozenset[TorchFunction]] = frozenset({torch.as_strided, torch.Tensor.as_strided})
+STRIDED: Final = named("as_strided")
 
-REDUCTIONS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.sum, torch.Tensor.sum, torch.mean, torch.Tensor.mean}
-)
+REDUCTIONS: Final = named("sum", "mean")
+LINEAR: Final = NEGATIONS | REDUCTIONS
 # The same numbers in the same order, in another shape.
-FOLDING: Final = _named("view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "ravel")
+FOLDING: Final = named("view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "ravel")
 # Bijections between the numbers of their operand and those of their result.
-MOVING: Final[frozenset[TorchFunction]] = FOLDING | frozenset(
-    {
-        torch.Tensor.transpose,
-        torch.transpose,
-        torch.swapaxes,
-        torch.Tensor.swapaxes,
-        torch.swapdims,
-        torch.Tensor.swapdims,
-        torch.Tensor.permute,
-        torch.permute,
-        torch.movedim,
-        torch.Tensor.movedim,
-        torch.Tensor.t,
-        torch.t,
-        torch.adjoint,
-        torch.Tensor.adjoint,
-        torch.Tensor.contiguous,
-        torch.Tensor.clone,
-        torch.clone,
-        torch.Tensor.squeeze,
-        torch.squeeze,
-        torch.Tensor.squeeze_,
-        torch.Tensor.unsqueeze,
-        torch.unsqueeze,
-        torch.Tensor.unsqueeze_,
-        *(getattr(torch.Tensor, name).__get__ for name in TRANSPOSING_ATTRIBUTES),
-    }
-)
+MOVING: Final = (
+    FOLDING
+    | named(
+        "transpose", "swapaxes", "swapdims", "permute", "movedim", "t", "adjoint", "contiguous", "clone",
+        "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
+    )
+    | {getattr(torch.Tensor, name).__get__ for name in TRANSPOSING_ATTRIBUTES}
+)  # fmt: skip
 # Of several operands, whose numbers all come into the result.
-JOINING: Final = _named(
+JOINING: Final = named(
     "cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "complex"
 )
 # They choose some of their operand's numbers by their size: these, and the places where they stand.  Which
 # are chosen does not change with a small change of the operand, so that they are taken as any others are.
-CHOOSING: Final[frozenset[TorchFunction]] = frozenset(
-    getattr(place, name)
-    for name in ("topk", "sort", "kthvalue", "max", "min")
-    for place in (torch, torch.Tensor)
-)
+CHOOSING: Final = named("topk", "sort", "kthvalue", "max", "min")
 # They take numbers of their operand from given places along a dimension.
-TAKING: Final[frozenset[TorchFunction]] = frozenset(
-    getattr(place, name)
-    for name in ("gather", "index_select", "take_along_dim")
-    for place in (torch, torch.Tensor)
-)
+TAKING: Final = named("gather", "index_select", "take_along_dim")
 PICKING: Final[frozenset[TorchFunction]] = TAKING | frozenset({torch.Tensor.__getitem__})
 # They may put other numbers in the place of some, beside them, or add others to some.
 FILLING: Final = (
     JOINING
-    | _named(
+    | named(
         "where",
         "masked_fill",
         "masked_scatter",
@@ -536,7 +465,7 @@ FILLING: Final = (
 )
 # Linear in their operand; they may sum its positions, leave some out, or put them into another order.
 MIXING: Final = (
-    _named(
+    named(
         "broadcast_to",
         "conj",
         "cumsum",
@@ -555,18 +484,15 @@ MIXING: Final = (
         "rot90",
         "sum_to_size",
         "take",
-        "take_along_dim",
         "tensor_split",
         "tile",
         "trace",
         "tril",
         "triu",
         "unfold",
-        "view_as_complex",
-        "view_as_real",
         "vsplit",
     )
-    | _named(
+    | named(
         "adaptive_avg_pool1d",
         "adaptive_avg_pool2d",
         "avg_pool1d",
@@ -579,7 +505,7 @@ MIXING: Final = (
         "upsample",
         places=(torch, F),
     )
-    | _named(
+    | named(
         *(f"{kind}fft{axes}" for kind in ("", "i", "r", "ir") for axes in ("", "2", "n")),
         "hfft",
         "ihfft",
@@ -589,61 +515,21 @@ MIXING: Final = (
     )
     | {torch.real, torch.imag, torch.Tensor.real.__get__, torch.Tensor.imag.__get__}  # type: ignore[attr-defined]
 )
-CASTS: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.Tensor.to,
-        torch.Tensor.type,
-        torch.Tensor.type_as,
-        torch.Tensor.float,
-        torch.Tensor.double,
-        torch.Tensor.half,
-        torch.Tensor.bfloat16,
-    }
-)
+CASTS: Final = named("to", "type", "type_as", "float", "double", "half", "bfloat16", places=(torch.Tensor,))
 # Each number of the result is one of the operand's, and none stands there twice.
-PLACING: Final[frozenset[TorchFunction]] = (
-    MOVING
-    | CASTS
-    | frozenset(
-        {
-            torch.Tensor.__getitem__,
-            torch.Tensor.chunk,
-            torch.chunk,
-            torch.Tensor.split,
-            torch.split,
-            torch.Tensor.unbind,
-            torch.unbind,
-            torch.Tensor.index_select,
-            torch.index_select,
-            torch.Tensor.select,
-            torch.select,
-            torch.Tensor.narrow,
-            torch.narrow,
-        }
-    )
+PLACING: Final = (
+    MOVING | CASTS | named("__getitem__", "chunk", "split", "unbind", "index_select", "select", "narrow")
 )
-STRUCTURAL: Final[frozenset[TorchFunction]] = (
+STRUCTURAL: Final = (
     PLACING
     | FILLING
     | CHOOSING
-    | frozenset(
-        {
-            torch.Tensor.__iter__,
-            torch.view_as_complex,
-            torch.view_as_real,
-            torch.Tensor.expand,
-            torch.Tensor.expand_as,
-            torch.Tensor.repeat,
-            torch.Tensor.repeat_interleave,
-            torch.repeat_interleave,
-            torch.Tensor.gather,
-            torch.gather,
-            torch.Tensor.take_along_dim,
-            torch.take_along_dim,
-            torch.Tensor.requires_grad_,
-        }
+    | TAKING
+    | named(
+        "__iter__", "view_as_complex", "view_as_real", "expand", "expand_as", "repeat", "repeat_interleave",
+        "requires_grad_",
     )
-)
+)  # fmt: skip
 # Hidden states are the same before and after these; see `ForwardPass.read_positions`.
 SELECTING: Final[frozenset[TorchFunction]] = (
     (
@@ -681,7 +567,7 @@ POSITION_WISE: Final[frozenset[TorchFunction]] = (
     | RMS_NORMS
     | frozenset(ELEMENTWISE)
     | frozenset(IN_PLACE)
-    | INNER_FUNCTIONS
+    | EXPONENTIALS
     | POWERS
     | ROOTS
     | RECIPROCALS
@@ -689,22 +575,12 @@ POSITION_WISE: Final[frozenset[TorchFunction]] = (
     | IN_PLACE_PRODUCTS
 )
 # These put positions, or texts, into another order.
-FLIPS: Final[frozenset[TorchFunction]] = frozenset(
-    {torch.flip, torch.Tensor.flip, torch.fliplr, torch.flipud, torch.roll, torch.Tensor.roll}
-)
+FLIPS: Final = named("flip", "fliplr", "flipud", "roll")
 
 # What follows holds for the gradient as well.
 
 # Their second operand says no more than a shape or a type.
-SHAPED_BY_ANOTHER: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.Tensor.to,
-        torch.Tensor.type_as,
-        torch.Tensor.view_as,
-        torch.Tensor.reshape_as,
-        torch.Tensor.expand_as,
-    }
-)
+SHAPED_BY_ANOTHER: Final = named("to", "type_as", "view_as", "reshape_as", "expand_as")
 
 # Their first operand says no more than a type and a device.
 TYPED_BY_ANOTHER: Final[frozenset[TorchFunction]] = frozenset({torch.Tensor.new_tensor})
@@ -725,61 +601,29 @@ ABOUT: Final[frozenset[TorchFunction]] = frozenset(
     )
 )
 # They draw numbers at random.
-RANDOM: Final = _named(
+RANDOM: Final = named(
     "randn", "rand", "randint", "randperm", "randn_like", "rand_like", "randint_like", "normal", "bernoulli",
     "multinomial", "poisson", "normal_", "uniform_", "bernoulli_", "exponential_", "random_",
 )  # fmt: skip
 # The result depends on the shape of the operand alone.
-SHAPE_ONLY: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.zeros_like,
-        torch.ones_like,
-        torch.empty_like,
-        torch.full_like,
-        torch.rand_like,
-        torch.randn_like,
-        torch.Tensor.new_zeros,
-        torch.Tensor.new_ones,
-        torch.Tensor.new_empty,
-        torch.Tensor.new_full,
-    }
-)
+SHAPE_ONLY: Final = named(
+    "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "new_zeros", "new_ones",
+    "new_empty", "new_full",
+)  # fmt: skip
 # The result is a place or a count, or one of the results is, which is a constant almost everywhere.
-INDICES: Final[frozenset[TorchFunction]] = CHOOSING | frozenset(
-    {
-        torch.argmax,
-        torch.Tensor.argmax,
-        torch.argmin,
-        torch.Tensor.argmin,
-        torch.argsort,
-        torch.Tensor.argsort,
-        torch.nonzero,
-        torch.Tensor.nonzero,
-        torch.count_nonzero,
-        torch.Tensor.count_nonzero,
-        torch.searchsorted,
-        torch.bucketize,
-    }
+INDICES: Final = CHOOSING | named(
+    "argmax", "argmin", "argsort", "nonzero", "count_nonzero", "searchsorted", "bucketize"
 )
 # The number leaves torch, and autograd with it.
-ESCAPES: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.Tensor.item,
-        torch.Tensor.tolist,
-        torch.Tensor.numpy,
-        torch.Tensor.__array__,
-        torch.Tensor.__float__,
-        torch.Tensor.__int__,
-        torch.Tensor.__complex__,
-        torch.Tensor.__index__,
-    }
-)
+ESCAPES: Final = named(
+    "item", "tolist", "numpy", "__array__", "__float__", "__int__", "__complex__", "__index__",
+    places=(torch.Tensor,),
+)  # fmt: skip
 # Steps, whose derivative is 0 wherever it is defined: what comes through them would get nothing.
-STEPS: Final[frozenset[TorchFunction]] = frozenset(
-    getattr(place, name)
-    for name in ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "floor_divide", "heaviside")
-    for place in (torch, torch.Tensor)
-) | frozenset({torch.Tensor.__floordiv__, torch.fake_quantize_per_tensor_affine})
+STEPS: Final = named(
+    "round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "floor_divide", "__floordiv__", "heaviside",
+    "fake_quantize_per_tensor_affine",
+)  # fmt: skip
 
 
 def picks(arguments: tuple[Any, ...]) -> bool:
@@ -834,10 +678,6 @@ def _group_norm(
     return y if bias is None else y + bias.view(channels)
 
 
-# What is one kernel of several operations that have rules: the same in these.
-FUSED: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
-    {F.glu: _glu, F.group_norm: _group_norm}
-)
 # What is written in Python of functions that have rules, and would hide them: what runs in its place.
 WRITTEN: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
     {each: _in_the_open(each) for each in (F.multi_head_attention_forward, F.normalize)}
@@ -861,14 +701,16 @@ def _bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | Non
     return y if bias is None else y + bias
 
 
-# What is a sum of products, in one call: the same in calls that have rules.  Its value stays what it is.
+# What is one call of several operations that have rules: the same in these.  Its value stays what it is.
 RESTATED: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
     {
+        F.glu: _glu,
+        F.group_norm: _group_norm,
         F.bilinear: _bilinear,
         **{
             function: restated
             for name, restated in (("lerp", _lerp), ("addcmul", _addcmul), ("addcdiv", _addcdiv))
-            for function in _named(name)
+            for function in named(name)
         },
     }
 )
