@@ -17,7 +17,7 @@ from whybert.classifier import Classifier
 from whybert.datasets.base import REGRESSION
 from whybert.errors import ModelLoadError, UnknownNameError, UnsupportedModelError, UsageError, one_line
 from whybert.foreign import kind_of
-from whybert.holders import SentenceClassifier, check_body
+from whybert.holders import SentenceClassifier, check_body, is_sentence_model
 from whybert.loading import BUILTIN, load_states, quiet
 
 Score = Literal["cosine", "dot"]
@@ -161,7 +161,7 @@ class Encoder:
         name = ""
         if isinstance(value, str | os.PathLike):
             value, pooling, name = _loaded(os.fspath(value), pooling)
-        if isinstance(value, nn.Module) and hasattr(value, "encode") and hasattr(value, "tokenizer"):
+        if is_sentence_model(value):
             return cls._of_sentence_transformer(value, pooling, score, max_length)
         if not isinstance(value, tuple | list) or len(value) != 2 or not isinstance(value[0], nn.Module):
             raise UsageError(

@@ -89,7 +89,7 @@ def _is_pair(value: Any) -> bool:
 
 def _of_pair(value: Any) -> Held:
     kinds = ", ".join(type(each).__name__ for each in value)
-    if len(value) == 2 and _is_sentence_model(value[0]) and hasattr(value[1], "predict_proba"):
+    if len(value) == 2 and is_sentence_model(value[0]) and hasattr(value[1], "predict_proba"):
         return _of_sentence_model(*value)
     if len(value) == 2 and isinstance(value[1], nn.Module) and not isinstance(value[0], nn.Module):
         raise UsageError(f"expected a pair (model, tokenizer), found ({kinds}); the model comes first")
@@ -220,7 +220,8 @@ def _of_cross_encoder(value: Any) -> Held:
     return Held(model, value.tokenizer, options, (_PAIR, _listed(value.predict(_PAIR))))
 
 
-def _is_sentence_model(value: Any) -> bool:
+def is_sentence_model(value: Any) -> bool:
+    """Whether it is a SentenceTransformer."""
     return isinstance(value, nn.Module) and hasattr(value, "encode") and hasattr(value, "tokenizer")
 
 

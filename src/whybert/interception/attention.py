@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -36,7 +35,7 @@ from whybert.interception.notes import (
     note,
     noted,
 )
-from whybert.interception.trace import AttentionInputs, of_heads
+from whybert.interception.trace import AttentionInputs, of_heads, scale_of, weights_of
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
 
@@ -209,14 +208,9 @@ class Attending(Following):
         if written_out and query.dim() < 3:
             return cast(Tensor, self._refuse(func, args, kwargs))
         if written_out:
-            size = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-            scores = AttentionInputs(query, key, mask, bool(is_causal), size).scores()
-
-            def weights() -> Tensor:  # of a padding token that may see no key: zeros, as SDPA has them
-                return torch.softmax(scores, -1).nan_to_num(0.0)
-
-            values = of_heads(value, scores.shape[-3])
-            attended = torch.matmul(applied(lrp.Softmax, scores, weights, -1, self.sweep), values)
+            scores = AttentionInputs(query, key, mask, bool(is_causal), scale_of(query, scale)).scores()
+            weights = applied(lrp.Softmax, scores, lambda: weights_of(scores), -1, self.sweep)
+            attended = torch.matmul(weights, of_heads(value, scores.shape[-3]))
             output = applied(lrp.Valued, attended, output)
         if not v and output.requires_grad:
             output = self._weighed(note(output, ATTENTION, ()), output)

@@ -29,7 +29,7 @@ from whybert.lrp import operations as ops
 
 
 class Elementwise(Attending):
-    """The same, with rules for functions of single numbers."""
+    """`Attending`, with rules for functions of single numbers."""
 
     def _activation(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         names, make = ops.ELEMENTWISE[func]

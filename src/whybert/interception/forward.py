@@ -130,7 +130,7 @@ class ForwardPass:
             raise UnsupportedModelError("what the model has inside was not kept")
         if self.inside.is_ambiguous:
             seed = torch.zeros_like(self.logits)
-            seed[0] = torch.linspace(1.0, 2.0, seed.shape[1]).to(seed)  # as of `_by_position`
+            seed[0] = self._of_all()
             inside = self.inside
             edges = [site.edge for site in (*inside.states, *inside.heads)]
             passed = self.swept(GRADIENT, self.logits, seed, edges)
@@ -233,11 +233,14 @@ class ForwardPass:
         return seed.to(self.logits.dtype), scale
 
     def _by_position(self, at: GradientEdge) -> Tensor | None:
-        """How the logits, in a sum that none of them is likely to cancel, depend on an inner tensor."""
+        """How the logits depend on an inner tensor."""
         if not self.logits.requires_grad:
             return None
-        seed = torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits).expand_as(self.logits)
-        return self.swept(GRADIENT, self.logits, seed, [at])[0]
+        return self.swept(GRADIENT, self.logits, self._of_all().expand_as(self.logits), [at])[0]
+
+    def _of_all(self) -> Tensor:
+        """What each logit, (labels,), is multiplied by in a sum of all that none is likely to cancel."""
+        return torch.linspace(1.0, 2.0, self.logits.shape[-1]).to(self.logits)
 
     def _gradient(self, composite: Composite, target: ResolvedTarget) -> Gradients:
         key = (composite, target)
@@ -312,8 +315,7 @@ class ForwardPass:
 
     def _by_derivative(self, composite: Composite) -> tuple[Tensor, Tensor | None] | None:
         """`by_output` by second derivatives; None where these are missing or do not say what a sweep says."""
-        count = self.logits.shape[1]
-        v = torch.linspace(1.0, 2.0, count).to(self.logits).repeat(len(self.logits), 1).requires_grad_()
+        v = self._of_all().repeat(len(self.logits), 1).requires_grad_()
         try:
             held, kept = self._held(composite, v, create_graph=True)
             parts = [*held.unbind(1), *([] if kept is None else [kept])]
@@ -360,7 +362,7 @@ class ForwardPass:
         self._learned.add(composite)
         for row in (0, len(self.logits) - 1):  # two: the first or the last token may be all that is read
             alone = torch.zeros_like(self.logits)
-            alone[row] = torch.linspace(1.0, 2.0, alone.shape[1]).to(alone)  # as of `_by_position`
+            alone[row] = self._of_all()
             self.sweep.alone = row
             try:
                 self.swept(composite, self.logits, alone, to)

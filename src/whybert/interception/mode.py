@@ -29,7 +29,7 @@ Handler = Callable[["Interception", Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class Interception(Products):
-    """The whole: the same, with rules for linear layers and norms, and the table of all handlers.
+    """The whole: `Products`, with rules for linear layers and norms, and the table of all handlers.
 
     One object serves one forward pass, and is made with what `Following` is made with.
     """
@@ -89,18 +89,19 @@ class Interception(Products):
             raise UnsupportedOperationError("linear with a weight that depends on the input", self._name())
         self.sub_layers.enters_linear(x)
         if not self._has_rule("linear") and (bias is None or self.books is None):
-            y = F.linear(x, weight, bias)
-        else:
-            y = self._layer(x, weight, bias, lambda: F.linear(x, weight, bias))
-            if self._has_rule("linear"):
-                note(y, LINEAR, WeightedSum(x, weight, bias, y.shape))
-        return cast(Tensor, self._carried([x], y))
+            return cast(Tensor, self._carried([x], F.linear(x, weight, bias)))
+        return self._whole_layer(x, weight, bias, lambda: F.linear(x, weight, bias))
 
     def _quantised_layer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x, weight, bias, value = args
         self.sub_layers.enters_linear(x)
         self.trace.wise = True
-        y = self._layer(x, weight, bias, lambda: value)
+        return self._whole_layer(x, weight, bias, lambda: value)
+
+    def _whole_layer(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, compute: Callable[[], Tensor]
+    ) -> Tensor:
+        y = self._layer(x, weight, bias, compute)
         if self._has_rule("linear"):
             note(y, LINEAR, WeightedSum(x, weight, bias, y.shape))
         return cast(Tensor, self._carried([x], y))

@@ -65,14 +65,17 @@ def origin(x: Tensor) -> tuple[Tensor, float | None]:
     return lineage(x)[-1]
 
 
-def common(a: Tensor, b: Tensor) -> tuple[Tensor, float | None, float | None] | None:
-    """The nearest that both are element-wise functions of, one a known multiple of it; and both scales."""
+def common(a: Tensor, b: Tensor) -> tuple[Tensor | None, float | None, float | None]:
+    """The nearest that both are element-wise functions of, one a known multiple of it; and both scales.
+
+    None, three times, if there is nothing such.
+    """
     of_b = lineage(b)
     for x, scale_a in lineage(a):
         for other, scale_b in of_b:
             if other is x and (scale_a is not None or scale_b is not None):
                 return x, scale_a, scale_b
-    return None
+    return None, None, None
 
 
 def note_elementwise(y: Tensor, source: Tensor, scale: float | None) -> Tensor:

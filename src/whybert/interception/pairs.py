@@ -37,7 +37,7 @@ from whybert.interception.calls import (
     value_of,
 )
 from whybert.interception.parts import Copies
-from whybert.interception.trace import masked, of_heads
+from whybert.interception.trace import masked, of_heads, scale_of, weights_of
 from whybert.lrp import contractions
 from whybert.lrp import operations as ops
 from whybert.lrp.composites import Composite
@@ -124,7 +124,7 @@ class Pairs(Copies):
 
     _square = _homogeneous
 
-    def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, first: int, second: int) -> Tensor:
+    def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, place: int) -> Tensor:
         return valued(func(a, b), self.product(torch.mul, a, self.applied(b, torch.reciprocal)))
 
     def _activations_product(
@@ -150,9 +150,9 @@ class Pairs(Copies):
             raise UnsupportedOperationError(name_of(func), SLOPES.name)
         output = value_of(func, args, kwargs)
         key, value = (of_heads(each, query.shape[-3]) for each in (key, value))
-        size = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        scores = masked(self.product(torch.matmul, query * size, key.mT), mask, bool(is_causal))
-        weights = torch.softmax(scores.detach(), -1).nan_to_num(0.0)
+        query = query * scale_of(query, scale)
+        scores = masked(self.product(torch.matmul, query, key.mT), mask, bool(is_causal))
+        weights = weights_of(scores.detach())
         return valued(output, self.product(torch.matmul, self._softmaxed(scores, weights, -1), value))
 
     def _layer_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -26,7 +26,7 @@ from whybert.interception.layers import at_layers, nothing_saved, same
 from whybert.interception.mode import Interception
 from whybert.interception.notes import ATTENTION, note, note_elementwise, noted
 from whybert.interception.running import run
-from whybert.interception.trace import AttentionInputs, of_heads
+from whybert.interception.trace import AttentionInputs, of_heads, scale_of
 from whybert.lrp import contractions
 from whybert.lrp import functions as lrp
 from whybert.lrp import operations as ops
@@ -207,8 +207,7 @@ class Parts(Copies):
         query, key = (self.rows(tensor.detach())[0] for tensor in (query, key))
         if mask is not None and mask.dim() == 4 and len(mask) > 1:
             mask = self.rows(mask)[0]
-        width = query.shape[-1] ** -0.5 if scale is None else float(scale)
-        weights = AttentionInputs(query, key, mask, bool(is_causal), width).weights()
+        weights = AttentionInputs(query, key, mask, bool(is_causal), scale_of(query, scale)).weights()
         self._attended = True
         return torch.matmul(weights, self.rows(of_heads(value, query.shape[-3]))).flatten(0, 1)
 

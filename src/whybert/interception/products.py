@@ -63,7 +63,7 @@ def _same_numbers(x: Tensor, y: Tensor) -> bool:
 def _source_of(a: Tensor, b: Tensor) -> tuple[Tensor | None, float | None, float | None]:
     """`common` of a and b, or what they come of as the same numbers: such as a tensor and a copy of it."""
     found = common(a, b)
-    if found is not None:
+    if found[0] is not None:
         return found
     (x, scale_a), (other, scale_b) = origin(a), origin(b)
     if scale_a is None:
@@ -73,7 +73,7 @@ def _source_of(a: Tensor, b: Tensor) -> tuple[Tensor | None, float | None, float
 
 
 class Products(Elementwise):
-    """The same, with rules for products, quotients and sums."""
+    """`Elementwise`, with rules for products, quotients and sums."""
 
     def _contraction(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A sum of products: a linear layer if one operand is a constant, else a product of activations."""
@@ -150,24 +150,28 @@ class Products(Elementwise):
         if any(gates) and (call is torch.mul or not (first or second)):
             return self._gated(call, a, b, 0 if gates[0] else 1)
         if first and second:  # weights of weights, as where attention is approximated by landmarks
-            y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
-            return self._carried([a, b], y)
+            return self._carried([a, b], self._by_shares(call, a, b, "product"))
         if not (first or second):
             read = self._state_product(func, a, b, call, axes)
             if read is not None:
                 return read
             self._check_not_state(func, a, b, axes)
-            y = call(self._share(a, ("product", 0)), self._share(b, ("product", 1)))
+            y = self._by_shares(call, a, b, "product")
             if axes is None:
                 return note(y, TIMES, ())
             return note(self.trace.opened(y, f"a product of two activations ({name_of(func)})"), PRODUCT, ())
         axis = self.trace.keep(a if first else b, axes, first) if self.trace.wanted else None
-        weights, values = (0, 1) if first else (1, 0)
-        y = call(self._share(a, ("attention_values", weights)), self._share(b, ("attention_values", values)))
+        y = self._by_shares(call, a, b, "attention_values", 0 if first else 1)
         self.sub_layers.enters_attention(b if first else a)
         self.trace.attended(y, axis)
         self.sites.attended(y, a if first else b, axes, first)
         return y
+
+    def _by_shares(
+        self, call: Callable[[Tensor, Tensor], Any], a: Tensor, b: Tensor, kind: str, place: int = 0
+    ) -> Any:
+        """A call of two operands by the shares of a kind: a has that of this place, b the other one."""
+        return call(self._share(a, (kind, place)), self._share(b, (kind, 1 - place)))
 
     def _state_product(
         self,
@@ -184,7 +188,7 @@ class Products(Elementwise):
             for x, other in ((a, b), (b, a)):
                 if noted(x, DECAY) is not None and noted(other, STATE) is not None:
                     self._decays = True
-                    y = call(self._share(x, ("state", 0)), self._share(other, ("state", 1)))
+                    y = self._by_shares(call, a, b, "state", 0 if x is a else 1)
                     states.carry([other], y, keeps_last=True)
                     return y
             made = states.outer(a, b)
@@ -240,9 +244,7 @@ class Products(Elementwise):
         LXT), uniform in the one and behind a stopped gate in the other.  Which are chosen is a constant: it
         is the same for all inputs that are near enough.
         """
-        return call(
-            self._share(a, ("attention_values", gate)), self._share(b, ("attention_values", 1 - gate))
-        )
+        return self._by_shares(call, a, b, "attention_values", gate)
 
     def _added_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """beta * input + alpha * a @ b, as `addmm`, `addmv` and `baddbmm` compute it."""
@@ -311,8 +313,7 @@ class Products(Elementwise):
         if a is b and self._closed is not None:
             return self._elementwise(a, self._power_of(2), "power")
         if noted(a, RECIPROCAL) is not None or noted(b, RECIPROCAL) is not None:
-            numerator, denominator = (1, 0) if noted(a, RECIPROCAL) is not None else (0, 1)
-            return self._divided(torch.mul, a, b, numerator, denominator)
+            return self._divided(torch.mul, a, b, 1 if noted(a, RECIPROCAL) is not None else 0)
         if self._closed is not None:
             x, scale_a, scale_b = _source_of(a, b)
             if scale_a is None:
@@ -339,18 +340,18 @@ class Products(Elementwise):
         if x is not None and scale is not None and scale_b is None and self._closed is not None:  # x / g(x)
             y = self._composed(a, self._reciprocal(torch.reciprocal, (b,), {}), x, scale)
             return note_elementwise(self._valued(y, lambda: torch.div(a.detach(), b.detach())), x, None)
-        return self._divided(torch.div, a, b, 0, 1)
+        return self._divided(torch.div, a, b, 0)
 
-    def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, first: int, second: int) -> Tensor:
-        """A quotient of a and b, or its reciprocal spelling; first, second: which of the two each is."""
+    def _divided(self, func: Callable[..., Tensor], a: Tensor, b: Tensor, place: int) -> Tensor:
+        """A quotient of a and b, or its reciprocal spelling; place: 0 where a is the numerator, else 1."""
         self.sub_layers.normalises(None)  # it may be a LayerNorm written out
-        numerator, denominator = (a, b) if first == 0 else (b, a)
+        numerator, denominator = (a, b) if place == 0 else (b, a)
         if self._is_sum_of(denominator, numerator):
             if func is not torch.div:
                 return cast(Tensor, self._refuse(func, (a, b), {}))
             y = func(a, b)
         else:
-            y = func(self._share(a, ("quotient", first)), self._share(b, ("quotient", second)))
+            y = self._by_shares(func, a, b, "quotient", place)
         for name in (ATTENTION, GATE):
             if noted(numerator, name) is not None:
                 note(y, name, ())
@@ -398,7 +399,7 @@ class Products(Elementwise):
         of = noted(b, LOG_SUM)
         if of is not None and of[0] is a and func in ops.REMAINDERS and not kwargs and y.shape == a.shape:
             note(y, LOG_WEIGHTS, of)
-        x, scale_a, scale_b = common(a, b) or (None, None, None)
+        x, scale_a, scale_b = common(a, b)
         x = origin(a)[0] if x is None and origin(a)[0] is origin(b)[0] else x
         if func not in ops.DIFFERENCES and x is not None:
             # `add(a, b, alpha=2)` would scale b: then only that it is element-wise is known

@@ -62,13 +62,22 @@ class AttentionInputs:
         return masked(scores, self.mask, self.is_causal)
 
     def weights(self) -> Tensor:
-        """The softmax of the scores; zeros, as SDPA has them, for a padding token that may see no key."""
-        return torch.softmax(self.scores(), -1).nan_to_num(0.0)
+        return weights_of(self.scores())
 
 
 def of_heads(x: Tensor, heads: int) -> Tensor:
     """Keys or values (..., heads, positions, width), each head as often as grouped queries share it."""
     return x if x.shape[-3] == heads else x.repeat_interleave(heads // x.shape[-3], -3)
+
+
+def scale_of(query: Tensor, scale: float | None) -> float:
+    """What SDPA multiplies its scores by."""
+    return query.shape[-1] ** -0.5 if scale is None else float(scale)
+
+
+def weights_of(scores: Tensor) -> Tensor:
+    """The softmax of scores; zeros, as SDPA has them, for a padding token that may see no key."""
+    return torch.softmax(scores, -1).nan_to_num(0.0)
 
 
 def masked(scores: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor:
@@ -209,8 +218,7 @@ class AttentionTrace:
             return
         batch, positions = self.size
         if query.dim() == 4 and query.shape[0] == batch and query.shape[2] == key.shape[2] == positions:
-            width = query.shape[-1] ** -0.5 if scale is None else float(scale)
-            given = query.detach(), key.detach(), mask, is_causal, width
+            given = query.detach(), key.detach(), mask, is_causal, scale_of(query, scale)
             self._add(AttentionInputs(*given, value.detach(), get_gradient_edge(output)), [query, key])
         else:
             self.reason = (
