@@ -164,7 +164,6 @@ def test_targets_as_people_hold_them(target: Any, expected: list[Any]) -> None:
         (np.array(1.5), "found"),
         (pd.DataFrame({"label": [0, 1, 2]}), "found DataFrame"),
         ({"label": 1}, "found dict"),
-        ({1}, "found set"),
         ([[0, 1], [1, 2], [2, 0]], r"found \[0, 1\]; a contrast of two classes is a tuple"),
         (np.array([0, 1]), "one target for each of the 3 rows, found 2"),
     ],
