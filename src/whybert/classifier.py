@@ -366,12 +366,16 @@ class Classifier:
         """What the model answers: logits of labels, or a table with a row a position; it is asked once."""
         if self.is_black_box or self.model.training:
             return LABELS
-        takes, inputs = input_filter(self.model), probe(self.tokenizer)
         try:
-            tensors = model_inputs(self.model, {name: each for name, each in inputs.items() if takes(name)})
+            tensors = model_inputs(self.model, self._probe())
         except WhybertError:
             return LABELS  # whoever asks it next says why
         return head_of(self.model, tensors, self.tokenizer)
+
+    def _probe(self) -> dict[str, torch.Tensor]:
+        """Inputs of two short texts to ask the model about."""
+        takes = input_filter(self.model)
+        return {name: each for name, each in probe(self.tokenizer).items() if takes(name)}
 
     @property
     def known_head(self) -> Head:
@@ -438,8 +442,7 @@ class Classifier:
         """
         if self.is_black_box or getattr(self.model.config, "pad_token_id", None) is not None:
             return True
-        takes = input_filter(self.model)
-        inputs = {name: each for name, each in probe(self.tokenizer).items() if takes(name)}
+        inputs = self._probe()
         for count in (2, 1):
             try:
                 self._logits({name: each[:count] for name, each in inputs.items()})

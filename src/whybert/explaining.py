@@ -36,7 +36,7 @@ from whybert.errors import (
     quoted,
 )
 from whybert.explanation import Completeness, Explanation, Explanations, Place, Window
-from whybert.heads import LABELS, At, Head, chosen, in_batch, names_of, places_of, questions_of, read_at
+from whybert.heads import At, Head, chosen, in_batch, names_of, places_of, questions_of, read_at
 from whybert.methods import Method, create_all
 from whybert.progress import Progress, reported, silent
 from whybert.targets import Link, TargetLike, check_quantity, per_row, several
@@ -371,7 +371,7 @@ def _answers(
         texts = [readings.places[index][0] for index in indices]
         model, inputs, labels = classifier.model, batch.inputs, head.labels or classifier.labels
         own_targets = [targets[text] for text in texts]
-        if head.kind != LABELS.kind:
+        if head.kind != "labels":
             at = [in_batch(head, places[text], row) for text, row in zip(texts, batch.rows, strict=True)]
             model, inputs = read_at(head, model, inputs, at)
             own_targets = [each.target for each in at]
@@ -485,7 +485,7 @@ def _classes(target: int | list[int], positions: Sequence[int] | None) -> tuple[
 def _link(classifier: Classifier, head: Head) -> Link:
     """How the numbers that are read of its answers become probabilities."""
     labels = len(head.labels) or 2  # positions are several
-    return classifier.link if head.kind == LABELS.kind else link_of(classifier.problem_type, labels)
+    return classifier.link if head.kind == "labels" else link_of(classifier.problem_type, labels)
 
 
 def _explanations(
@@ -551,7 +551,7 @@ def _probabilities(
     classifier: Classifier, head: Head, logits: Sequence[Sequence[float]]
 ) -> list[list[float]]:
     """The probabilities of the numbers of each text; where positions are classes each has its own many."""
-    if head.kind == LABELS.kind:
+    if head.kind == "labels":
         return probabilities_of(classifier, logits)
     link = _link(classifier, head)
     if link == "identity":

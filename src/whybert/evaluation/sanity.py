@@ -304,7 +304,7 @@ def _completeness(explanation: Explanation) -> Score:
 class MaxSensitivity(SanityMetric):
     """max over the draws of ||phi(E + noise) - phi(E)|| / ||phi(E)||.
 
-    E (tokens, hidden) is the output of the embedding block for a text, phi(E) (tokens,) the scores of its
+    E (tokens, hidden) is the embedding of a text at the attribution point, phi(E) (tokens,) the scores of its
     tokens, special ones included.
 
     draws: how often noise is drawn.  radius: the noise is uniform in +-radius times the standard deviation

@@ -70,8 +70,8 @@ _CARRIED: Final = frozenset({ATTENTION, RECIPROCAL, GATE, CHOSEN, PRODUCT, DECAY
 """What is linear in tensors of which this is noted is that itself, if it holds for all of them."""
 
 _ASIDE: Final = (
-    "the model looks up its words once more, behind its embedding block, so all scores would leave out what "
-    "comes of that; let it take them from the output of that block"
+    "the model looks up its words once more, behind its attribution point, so all scores would leave out "
+    "what comes of that; let it take them from its embedding"
 )
 
 _NODE: Final[Any] = vars(torch._C.TensorBase)["grad_fn"].__get__
@@ -312,7 +312,7 @@ class Following(TorchFunctionMode):
         return self._recorded(output) if self._records and torch.is_grad_enabled() else output
 
     def _embed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Still in the embedding block: nothing above it is asked for."""
+        """Still below the attribution point, of which nothing is asked."""
         with torch.no_grad():
             output = self._untracked(func, args, kwargs, None, func(*args, **kwargs))
             if self._of_words is not None and func is F.embedding and args[1] is self._words:

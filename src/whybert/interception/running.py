@@ -105,7 +105,7 @@ def run(
         raise mode._lost(noted(logits, LOST))
     if mode.composites and not mode.tracked(logits):
         raise UnsupportedModelError(
-            f"the logits of {kind_of(model)} do not depend on its embedding block in a way that has a "
+            f"the logits of {kind_of(model)} do not depend on its embedding in a way that has a "
             "derivative (is it run under no_grad, or detached?); scores would all be zero"
         )
     mode.check_graph(logits)

@@ -531,19 +531,8 @@ STRUCTURAL: Final = (
     )
 )  # fmt: skip
 # Hidden states are the same before and after these; see `ForwardPass.read_positions`.
-SELECTING: Final[frozenset[TorchFunction]] = (
-    (
-        STRUCTURAL
-        | DROPOUTS
-        | LINEAR
-        | PRODUCTS
-        | IN_PLACE_PRODUCTS
-        | IN_PLACE_SUMS - {torch.Tensor.add_, torch.Tensor.__iadd__}
-    )
-    - frozenset(
-        getattr(torch.Tensor, name) for name in ("index_add", "index_add_", "scatter_add", "scatter_add_")
-    )
-    - {torch.index_add, torch.scatter_add}
+SELECTING: Final = (STRUCTURAL | DROPOUTS | LINEAR | PRODUCTS | IN_PLACE_PRODUCTS | IN_PLACE_SUMS) - named(
+    "add_", "__iadd__", "index_add", "index_add_", "scatter_add", "scatter_add_"
 )
 # What these make of attention scores, or of the softmax of them, is still that.
 CARRYING: Final[frozenset[TorchFunction]] = (

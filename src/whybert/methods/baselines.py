@@ -39,7 +39,7 @@ class Baseline:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where a path begins: the output of the embedding block (batch, positions, hidden), and the logits."""
+    """Where a path begins: the embedding (batch, positions, hidden), and the logits."""
 
     embedding: Tensor
     logits: Tensor

@@ -21,8 +21,8 @@ def _output(question: Question) -> Tensor:
 class GradientSensitivity(Method):
     """`gs`: g = y * dy/dE; a token's score is the squared L2 norm of g over hidden.
 
-    y is the explained output, E the output of the embedding block.  The factor y is the same for all tokens
-    of a text: it changes no rank, and where y is a log-probability near 0 all scores are near 0.
+    y is the explained output, E the embedding at the attribution point.  The factor y is the same for all
+    tokens of a text: it changes no rank, and where y is a log-probability near 0 all scores are near 0.
     Source: Wu and Ong 2020 (arXiv 2101.00196) and the code released with it.
     """
 

@@ -21,7 +21,7 @@ from whybert.targets import ResolvedTarget
 from whybert.words import tokens_of_words
 
 Change = Callable[[Tensor], Tensor]
-"""From the output of the embedding block (batch, seq, hidden) to what the first layer reads instead."""
+"""From the embedding (batch, seq, hidden) to what the first layer reads instead."""
 
 Unit = Literal["word", "token", "sentence"]
 """What is taken away as one: see `Question.units`."""
