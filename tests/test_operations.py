@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import pytest
@@ -87,6 +88,8 @@ IN_TWO_WAYS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tenso
     "var": (lambda x, c: x / torch.var(x).sqrt(), lambda x, c: x / torch.var(input=x).sqrt()),
     "relu_": (lambda x, c: torch.relu_(x + c), lambda x, c: torch.relu_(input=x + c)),
     "maximum": (torch.maximum, lambda x, c: torch.maximum(input=x, other=c)),
+    "moveaxis": (lambda x, c: x.mT.mT * c, lambda x, c: x.moveaxis(0, 1).moveaxis(1, 0) * c),
+    "absolute_": (lambda x, c: (x * c).abs(), lambda x, c: (x * c).absolute_()),
     "divide": (torch.div, torch.divide),
     "subtract": (torch.sub, lambda x, c: x.subtract(c)),
     "negative": (lambda x, c: c - x, lambda x, c: c + torch.negative(x)),
@@ -165,6 +168,28 @@ def test_what_has_no_rule_is_refused_by_name(name: str) -> None:
             attribute(model, IDS, method, 1)
     found = attribute(model, IDS, "gi:reduction=sum", 1)
     assert torch.isfinite(found.scores).all()
+
+
+STEPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "round": torch.round,
+    "special.round": torch.special.round,
+    "round_": lambda x: x.clone().round_(),
+    "sign_": lambda x: x.clone().sign_(),
+    "trunc_": lambda x: torch.trunc_(x.clone()),
+    "//=": lambda x: operator.ifloordiv(x.clone(), 0.1),
+    "gt_": lambda x: x.clone().gt_(0.1),
+    "logical_not_": lambda x: x.clone().logical_not_(),
+    "div": lambda x: torch.div(x, 0.1, rounding_mode="floor"),
+    "div_": lambda x: x.clone().div_(0.1, rounding_mode="floor"),
+}
+
+
+@pytest.mark.parametrize("method", ["gs", "gi:reduction=sum", "attnlrp"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_is_refused_by_gradients_too(name: str, method: str) -> None:
+    """Its derivative is 0 everywhere, and so would be all scores."""
+    with pytest.raises(UnsupportedOperationError, match="cuts the gradient off"):
+        attribute(Toy(STEPS[name]), IDS, method, 1)
 
 
 def test_the_winner_takes_all_and_padding_nothing() -> None:

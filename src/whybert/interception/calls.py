@@ -116,7 +116,7 @@ def operands_of(
         b = next((kwargs[name] for name in ("mat2", "tensor2", "vec", "tensor") if name in kwargs), None)
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return None
-    if func in (torch.Tensor.__rmatmul__,):
+    if func is torch.Tensor.__rmatmul__:
         return b, a, torch.matmul, contractions.matmul(b, a)
     axes = contractions.inner(a, b) if func in ops.INNER_PRODUCTS else contractions.matmul(a, b)
     return a, b, func, axes

@@ -239,7 +239,7 @@ class Following(TorchFunctionMode):
                     lambda y: y.detach() if y.requires_grad and not any(y is t for t in given) else y,
                 )
             return self._untracked(func, args, kwargs, name, output)
-        if func in ops.ESCAPES or (func in ops.STEPS and torch.is_grad_enabled()):
+        if func in ops.ESCAPES:
             raise self._lost(name_of(func))
         if kwargs.get("out") is not None:
             raise self._lost(f"{name_of(func)} with out=")
@@ -253,6 +253,9 @@ class Following(TorchFunctionMode):
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: Sequence[Tensor]
     ) -> Any:
         """The result of a call with what is tracked among what is given."""
+        is_rounded = kwargs.get("rounding_mode") is not None
+        if torch.is_grad_enabled() and (is_rounded or func in ops.STEPS):
+            raise self._lost(f"{name_of(func)} with a rounding mode" if is_rounded else name_of(func))
         scores = self.trace.scores_among(func, given)
         depths = self.sub_layers.depths_of(tensor for tensor in given if self.tracked(tensor))
         handler = self._handlers.get(func) if torch.is_grad_enabled() else None

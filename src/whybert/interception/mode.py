@@ -69,7 +69,7 @@ class Interception(Products):
             use(ops.RMS_NORMS, kind._rms_norm)
             use(ops.BATCH_NORMS, kind._batch_norm)
             use(ops.ELEMENTWISE, kind._activation)
-            use(ops.HOMOGENEOUS - ops.CHOOSING, kind._homogeneous)
+            use(ops.HOMOGENEOUS, kind._homogeneous)
             use(ops.SQUARES, kind._square)
             use(ops.NEGATIONS, kind._negative)
             use(ops.IN_PLACE, kind._in_place)

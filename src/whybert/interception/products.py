@@ -248,7 +248,7 @@ class Products(Elementwise):
 
     def _added_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """beta * input + alpha * a @ b, as `addmm`, `addmv` and `baddbmm` compute it."""
-        names = next((names for name, names in _ADDED.items() if name == func.__name__), None)
+        names = _ADDED.get(func.__name__)
         if len(args) > 3 or names is None:
             return self._refuse(func, args, kwargs)
         added, a, b = bind(args, kwargs, names)
@@ -328,8 +328,6 @@ class Products(Elementwise):
 
     def _quotient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         a, b = bind(args, kwargs, ("input", "other"))
-        if kwargs.get("rounding_mode") is not None:
-            raise self._lost(f"{name_of(func)} with a rounding mode")
         if not self.tracked(b):
             return self._scaled(torch.div, a, b)
         if not self.tracked(a):
@@ -535,8 +533,6 @@ class Products(Elementwise):
     def _in_place_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """x *= y and x /= y."""
         x, other = bind(args, kwargs, ("input", "other"))
-        if kwargs.get("rounding_mode") is not None:
-            return self._refuse(func, args, kwargs)
         if self.tracked(other):
             return self._in_place(func, args, kwargs)
         carried = [name for name in (ATTENTION, GATE) if noted(x, name) is not None]

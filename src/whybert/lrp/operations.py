@@ -322,9 +322,8 @@ EXPONENTIAL: Final = _function("exp", torch.exp, _expm1_ratio, 1.0)
 # derivative is a rule that keeps all relevance; of a maximum the winner takes it.
 HOMOGENEOUS: Final[frozenset[TorchFunction]] = frozenset(
     named(
-        "norm", "vector_norm", "std", "max", "min", "amax", "amin", "maximum", "minimum", "fmax", "fmin",
-        "topk", "sort", "msort", "cummax", "cummin", "kthvalue", "median", "max_pool1d",
-        "max_pool2d", "adaptive_max_pool1d",
+        "norm", "vector_norm", "std", "amax", "amin", "maximum", "minimum", "fmax", "fmin", "msort", "cummax",
+        "cummin", "median", "max_pool1d", "max_pool2d", "adaptive_max_pool1d",
         places=(torch, torch.Tensor, torch.linalg, F),
     )
 )  # fmt: skip
@@ -332,17 +331,8 @@ HOMOGENEOUS: Final[frozenset[TorchFunction]] = frozenset(
 SQUARES: Final = named("var")
 BATCH_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.batch_norm, torch.batch_norm})
 POWERS: Final = named("pow", "__pow__", "square")
-RECIPROCALS: Final[frozenset[TorchFunction]] = frozenset(
-    {
-        torch.rsqrt,
-        torch.Tensor.rsqrt,
-        torch.reciprocal,
-        torch.Tensor.reciprocal,
-        torch.Tensor.__rtruediv__,
-        torch.Tensor.__rdiv__,
-    }
-)
-ROOTS: Final[frozenset[TorchFunction]] = frozenset({torch.sqrt, torch.Tensor.sqrt})
+RECIPROCALS: Final = named("rsqrt", "reciprocal", "__rtruediv__", "__rdiv__")
+ROOTS: Final = named("sqrt")
 
 LINEAR_LAYERS: Final[frozenset[TorchFunction]] = frozenset({F.linear})
 CONVOLUTIONS: Final = named(
@@ -351,18 +341,16 @@ CONVOLUTIONS: Final = named(
 LAYER_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.layer_norm, torch.layer_norm})
 TRANSPOSING_ATTRIBUTES: Final = ("T", "mT", "H", "mH")
 RMS_NORMS: Final[frozenset[TorchFunction]] = frozenset({F.rms_norm, torch.rms_norm})
-SOFTMAXES: Final[frozenset[TorchFunction]] = frozenset(
-    {F.softmax, torch.softmax, torch.Tensor.softmax, torch.special.softmax}
-)
+SOFTMAXES: Final[frozenset[TorchFunction]] = named("softmax", places=(torch, torch.Tensor, torch.special, F))
 # A softmax may be written of them: exp(x - logsumexp(x)).
 LOG_SUMS: Final = named("logsumexp", places=(torch, torch.Tensor, torch.special))
 LOG_SOFTMAXES: Final = named("log_softmax", places=(torch, torch.Tensor, torch.special, F))
 FUSED_ATTENTION: Final[frozenset[TorchFunction]] = frozenset({F.scaled_dot_product_attention})
 INNER_PRODUCTS: Final = named("inner")
-MATRIX_PRODUCTS: Final = named("matmul", "mm", "bmm", "mv", "dot", "__matmul__") | {torch.linalg.matmul}
-CONTRACTIONS: Final = (
-    INNER_PRODUCTS | MATRIX_PRODUCTS | {torch.Tensor.__rmatmul__, torch.einsum, torch.tensordot}
+MATRIX_PRODUCTS: Final = named(
+    "matmul", "mm", "bmm", "mv", "dot", "__matmul__", places=(torch, torch.Tensor, torch.linalg)
 )
+CONTRACTIONS: Final = INNER_PRODUCTS | MATRIX_PRODUCTS | named("__rmatmul__", "einsum", "tensordot")
 ADDED_PRODUCTS: Final = named("addmm", "baddbmm", "addmv")
 # x @ W where each group of rows has a matrix of its own, as the experts of a mixture have.
 GROUPED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch._grouped_mm})
@@ -405,9 +393,9 @@ IN_PLACE: Final[Mapping[TorchFunction, TorchFunction]] = MappingProxyType(
     {
         getattr(place, f"{name}_"): getattr(torch, name, None) or getattr(F, name)
         for name in (
-            "relu", "tanh", "sigmoid", "erf", "erfc", "abs", "expm1", "log1p", "clamp", "clip", "clamp_min",
-            "clamp_max", "leaky_relu", "elu", "selu", "celu", "hardtanh", "threshold", "exp", "sqrt", "rsqrt",
-            "reciprocal", "square", "pow",
+            "relu", "tanh", "sigmoid", "erf", "erfc", "abs", "absolute", "expm1", "log1p", "clamp", "clip",
+            "clamp_min", "clamp_max", "leaky_relu", "elu", "selu", "celu", "hardtanh", "threshold", "exp",
+            "sqrt", "rsqrt", "reciprocal", "square", "pow",
         )
         for place in (torch, torch.Tensor, F)
         if hasattr(place, f"{name}_")
@@ -429,14 +417,23 @@ FOLDING: Final = named("view", "view_as", "reshape", "reshape_as", "flatten", "u
 MOVING: Final = (
     FOLDING
     | named(
-        "transpose", "swapaxes", "swapdims", "permute", "movedim", "t", "adjoint", "contiguous", "clone",
-        "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
+        "transpose", "swapaxes", "swapdims", "permute", "movedim", "moveaxis", "t", "adjoint", "contiguous",
+        "clone", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
     )
     | {getattr(torch.Tensor, name).__get__ for name in TRANSPOSING_ATTRIBUTES}
 )  # fmt: skip
 # Of several operands, whose numbers all come into the result.
 JOINING: Final = named(
-    "cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "complex"
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "hstack",
+    "vstack",
+    "dstack",
+    "row_stack",
+    "column_stack",
+    "complex",
 )
 # They choose some of their operand's numbers by their size: these, and the places where they stand.  Which
 # are chosen does not change with a small change of the operand, so that they are taken as any others are.
@@ -610,8 +607,15 @@ ESCAPES: Final = named(
 )  # fmt: skip
 # Steps, whose derivative is 0 wherever it is defined: what comes through them would get nothing.
 STEPS: Final = named(
-    "round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "floor_divide", "__floordiv__", "heaviside",
-    "fake_quantize_per_tensor_affine",
+    *(
+        f"{name}{end}"
+        for name in ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "floor_divide", "heaviside")
+        for end in ("", "_")
+    ),
+    "__floordiv__", "__ifloordiv__", "fake_quantize_per_tensor_affine", "eq_", "ne_", "not_equal_", "gt_",
+    "greater_", "ge_", "greater_equal_", "lt_", "less_", "le_", "less_equal_", "logical_not_", "logical_and_",
+    "logical_or_", "logical_xor_",
+    places=(torch, torch.Tensor, torch.special),
 )  # fmt: skip
 
 
