@@ -209,7 +209,9 @@ def test_all_attention_is_traced(family: str) -> None:
 @pytest.mark.parametrize("target", [0, 2])
 @pytest.mark.parametrize("method", ["attnlrp", "cp_lrp"])
 @pytest.mark.parametrize(
-    ("family", "twin"), [("gpt2", decoder_twins.gpt2), ("falcon", decoder_twins.falcon)], ids=str
+    ("family", "twin"),
+    [("gpt2", decoder_twins.gpt2), ("falcon", decoder_twins.falcon)],
+    ids=["gpt2", "falcon"],
 )
 def test_literal_twins(family: str, twin: Any, method: Any, target: int) -> None:
     model = model_of(family)

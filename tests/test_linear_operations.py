@@ -13,6 +13,7 @@ from torch import Tensor
 from models import Toy, inputs
 from whybert import UnsupportedOperationError, attribute
 from whybert.errors import ModelError
+from whybert.interception.calls import name_of
 from whybert.lrp import operations as ops
 
 # --- what stands in the table is linear ---------------------------------------------------------------------
@@ -75,7 +76,7 @@ def operand(function: Any, seed: int) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:`nn.functional.upsample` is deprecated")
-@pytest.mark.parametrize("function", sorted(ops.MIXING | VIEWS, key=str), ids=str)
+@pytest.mark.parametrize("function", sorted(ops.MIXING | VIEWS, key=name_of), ids=name_of)
 def test_what_mixes_positions_is_linear(function: Any) -> None:
     """f(2 x - 3 z) = 2 f(x) - 3 f(z), so that f(0) = 0 and no constant is left out of the books."""
     x, z = operand(function, 1), operand(function, 2)
@@ -99,7 +100,7 @@ RESTATED: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("function", ops.RESTATED, ids=str)
+@pytest.mark.parametrize("function", sorted(ops.RESTATED, key=name_of), ids=name_of)
 def test_what_is_restated_is_the_same(function: Any) -> None:
     given, named = RESTATED[function.__name__]
     torch.testing.assert_close(function(*given, **named), ops.RESTATED[function](*given, **named))

@@ -94,7 +94,7 @@ def test_an_unknown_label_names_the_close_ones() -> None:
         (object(), "found object"),
         ([[0, 1], [1, 0], [0, 2]], r"found \[0, 1\]"),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],
 )
 def test_what_may_not(target: Any, message: str) -> None:
     with pytest.raises(TargetError, match=message) as caught:
