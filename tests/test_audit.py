@@ -110,6 +110,12 @@ def test_a_gradient_that_is_wrong_is_found_by_differences() -> None:
     assert status(found)["books", "cp_lrp"] == "ok"
 
 
+def test_a_model_that_bends_at_long_steps_and_rounds_at_short_ones() -> None:
+    """As T5 does, with its kinks and its roots in float32: only the steps between tell its gradient."""
+    found = audit(classifier(lambda x: (x + (x * 350).sin() / 350).float().to(x)), methods=["gi"])
+    assert not failed(found)
+
+
 def test_a_model_that_answers_otherwise_each_time() -> None:
     calls = iter(range(10_000))
     found = audit(classifier(lambda x: x * (1 + 0.01 * next(calls))), methods=["gi", "lat", "attnlrp"])

@@ -495,6 +495,11 @@ class Failing(Own):
         return self.head(input_ids)
 
 
+class Picture(Own):
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Any = None) -> Any:
+        return self.logits(input_ids, attention_mask) + pixel_values.mean()
+
+
 class Encoder(Own):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         return self.bert(input_ids, attention_mask=attention_mask)
@@ -517,6 +522,7 @@ def _scripted() -> nn.Module:
         (Backwards, "looks up its words in 2 places.*in another order"),
         (Positional, r"takes no input_ids; .*forward\(self, input_ids, attention_mask\)"),
         (Failing, "Failing fails on inputs of shape"),
+        (Picture, "Picture fails on inputs of shape.*it reads pixel_values too.*: pass a model of texts"),
         (Encoder, "logits .batch, labels. of Encoder .*found BaseModelOutput"),
         (Summed, r"found a tensor of shape \(\)"),
         (lambda: nn.Sequential(nn.Embedding(9, 2), nn.LazyLinear(2)).eval(), "1.weight has no shape yet"),

@@ -304,6 +304,14 @@ def test_models_that_embed_their_words_themselves(kind: str, text: Any, target: 
     assert abs(each.completeness.remainder) < 1e-6
 
 
+def test_a_decoder_without_a_mask_is_asked_for_a_place() -> None:
+    tokenizer = tiny.wordpiece()
+    tokenizer.mask_token = None
+    asked = whybert.Classifier(_decoder("GPT2LMHeadModel"), tokenizer)
+    with pytest.raises(InputError, match=r"a target that names a place in text 0.*\('Paris', 'good'\)"):
+        whybert.explain(asked, TEXT, "gi", target="good")
+
+
 @pytest.mark.parametrize("method", ["lat", "rollout", "value_zeroing"])
 def test_attention_is_traced_from_where_a_token_is_read(method: str) -> None:
     model, tokenizer = made("bert", "tokens")

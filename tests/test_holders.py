@@ -11,8 +11,14 @@ import torch
 import transformers
 
 import tiny
-from whybert import Classifier, audit, evaluate, explain
-from whybert.errors import InputError, UnknownNameError, UnsupportedModelError, UsageError
+from whybert import Classifier, attribute, audit, evaluate, explain
+from whybert.errors import (
+    InputError,
+    MissingInputWarning,
+    UnknownNameError,
+    UnsupportedModelError,
+    UsageError,
+)
 from whybert.evaluation.bench import EvaluationData
 
 TEXTS = ["a film", "don't you think so?", "the film was good and the actors were great"]
@@ -333,3 +339,15 @@ def test_heads_of_setfit_that_are_no_linear_layer_are_refused(body: Any) -> None
             explain(setfit(body, head, answers), TEXTS)
     with pytest.raises(UsageError, match="it makes vectors of texts"):
         explain(body, TEXTS)
+
+
+def test_a_model_of_pages_says_that_it_was_not_told_where_words_stand() -> None:
+    tokenizer = tiny.wordpiece()
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.LayoutLMConfig(vocab_size=len(tokenizer), **sizes)
+    model = transformers.LayoutLMForSequenceClassification(config).eval()
+    with pytest.warns(MissingInputWarning, match=r"reads bbox too.*whybert.attribute takes them"):
+        explain((model, tokenizer), "a film")
+    inputs = dict(tokenizer(["a film"], return_tensors="pt"))
+    inputs["bbox"] = torch.arange(16).reshape(1, 4, 4).sort().values
+    assert torch.equal(attribute(model, inputs, "gi").logits, model(**inputs).logits)

@@ -1,4 +1,4 @@
-"""whybert: why did a BERT-style text classifier decide as it did?
+"""whybert: why did a transformer decide as it did about a text?
 
     import whybert
 

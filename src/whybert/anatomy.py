@@ -22,6 +22,7 @@ from whybert.black_box import TextModel
 from whybert.errors import (
     PLACE,
     InputError,
+    MissingInputWarning,
     NonFiniteError,
     PaddingWarning,
     UnsupportedModelError,
@@ -35,6 +36,12 @@ from whybert.foreign import READ, ForeignModel, bare, kind_of, logits_at, place_
 _NOT_FOR_THE_MODEL: Final = frozenset(
     {"offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels"}
 )
+
+# What models of pictures and sounds read, alone or beside words.
+_OTHER_SENSES: Final = ("pixel_values", "input_features", "input_values")
+
+# Where words stand on a page: what models of documents read too, and make up where it is not there.
+_PLACES_ON_A_PAGE: Final = ("bbox", "xpath_tags_seq", "xpath_subs_seq")
 
 # What a forward that passes **kwargs on may take; anything else would be ignored without a word.
 _TOKENIZER_OUTPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
@@ -298,6 +305,7 @@ def model_inputs(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tenso
             f"call the tokenizer with truncation=True, max_length={limit}"
         )
     _check_mask(model, tensors)
+    _check_places(model, tensors)
     device = device_of(model)
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
@@ -330,6 +338,23 @@ def _tensors_of(model: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Tensor
                 "one length"
             )
     return tensors
+
+
+def _read_beside(names: Iterable[str], model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """Those of the names that are inputs of the model and are not there, as a list; "" for none."""
+    parameters = inspect.signature(bare(model).forward).parameters
+    return ", ".join(name for name in names if name in parameters and name not in tensors)
+
+
+def _check_places(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Warn where the model reads where on a page its words stand, and nothing says it."""
+    if places := _read_beside(_PLACES_ON_A_PAGE, model, tensors):
+        warnings.warn(
+            f"{kind_of(model)} reads {places} too, which no text brings, and answers as if all words stood "
+            "in one place; whybert.attribute takes them among its inputs",
+            MissingInputWarning,
+            stacklevel=1,  # one place, so that it is said once
+        )
 
 
 def _check_mask(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -397,8 +422,12 @@ def failures(model: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[None]:
         raise
     except FAILURES as error:
         shape = tuple(inputs["input_ids"].shape)
+        beside = _read_beside(_OTHER_SENSES, model, inputs)
         way = "see that model(**inputs) runs, and that the text is not too long for it (max_length)"
         way = way if shape[0] == 1 else "try one text at a time (batch_size=1)"
+        way = (
+            f"it reads {beside} too, which no text brings: pass a model of texts, or {way}" if beside else way
+        )
         raise UnsupportedModelError(
             f"{kind_of(model)} fails on inputs of shape {shape}: {one_line(error)}; {way}"
         ) from error

@@ -131,6 +131,10 @@ class PaddingWarning(UserWarning):
     """The texts of a batch are padded in a way on which the model's answers depend."""
 
 
+class MissingInputWarning(UserWarning):
+    """The model reads more than the words of a text, and was not given it."""
+
+
 def require(module: str, purpose: str, extra: str) -> Any:
     """Import an optional module.
 

@@ -95,13 +95,14 @@ class Head:
         if self.kind == "spans" and place not in SIDES:
             raise TargetError(
                 f"expected a target that says whether the answer's start or its end is explained, found "
-                f"{quoted(target)}; such as 'start', or ('start', 'Paris') for the start at that word"
+                f"{quoted(target)}; such as 'start', or ('start', 'Paris') for the start at that word, "
+                "start:Paris in a shell"
             )
         if self.kind == "tokens" and place is None:
             raise TargetError(
                 f"expected a target that names a word and its class, found {quoted(target)}; such as "
                 "('Paris', None) for the class that is predicted there, or (5, None) for the word of that "
-                "number, from 0"
+                "number, from 0; in a shell Paris, 5 or Paris:CLASS"
             )
         if self.kind != "tokens" and (is_all(found, self.labels) or isinstance(found, Set)):
             raise TargetError(
@@ -367,10 +368,15 @@ def _place(
             if number == tokenizer.mask_token_id and not row.special[index]
         ]
         if len(masks) != 1 or tokenizer.mask_token_id is None:
-            example = tokenizer.mask_token or "Paris"
+            mask = tokenizer.mask_token
+            found = (
+                f"one mask ({mask}) in {PLACE} where the target names no place, found {len(masks)}"
+                if mask
+                else f"a target that names a place in {PLACE}, found {quoted(target)}"
+            )
             raise TargetError(
-                f"expected one mask ({example}) in {PLACE} where the target names no place, found "
-                f"{len(masks)}; name the word, or its number from 0: ({quoted(example)}, {quoted(target)})"
+                f"expected {found}; name the word, or its number from 0: ({quoted(mask or 'Paris')}, "
+                f"{quoted(target)})"
             )
         token, name = masks[0], str(tokenizer.mask_token)
     else:

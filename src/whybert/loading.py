@@ -417,12 +417,14 @@ def _read(
         place = config or source
         settings = AutoConfig.from_pretrained(place, **options_for(place))
         noted = prepare(settings)
+        chosen = auto(settings)
+        _check_family(settings, chosen, source)
         step = "tokenizer"
         place = tokenizer or source
         words = AutoTokenizer.from_pretrained(place, **options_for(place))
         _check_loaded_tokenizer(words, place)
         step = "quantised model" if getattr(settings, "quantization_config", None) else "model"
-        model, info = auto(settings).from_pretrained(
+        model, info = chosen.from_pretrained(
             source,
             config=settings,
             dtype=dtype,
@@ -462,6 +464,19 @@ def _auto_of(config: Any) -> Any:
     saved_as = set(getattr(config, "architectures", None) or ())
     known = (auto for auto, names in _AUTO if saved_as.intersection(names.values()))
     return next(known, AutoModelForSequenceClassification)
+
+
+def _check_family(config: Any, auto: Any, source: Path | str) -> None:
+    """Refuse a kind of model, as of pictures, of which transformers has none that answers about texts."""
+    if type(config) in auto._model_mapping or auto.__name__ in getattr(config, "auto_map", ()):
+        return
+    saved_as = getattr(config, "architectures", None)
+    kind = f"{', '.join(saved_as)} of the kind" if saved_as else "model of the kind"
+    raise ModelLoadError(
+        f"the model of {str(source)!r} could not be loaded: it is a {kind} {config.model_type!r}, of which "
+        f"{auto.__name__} knows none; pass a classifier of texts, or what you load yourself, as "
+        "Classifier(module, tokenizer)"
+    )
 
 
 # What a model without its head has not, and the way out.

@@ -143,7 +143,7 @@ def html(
     path: str | Path | None = None,
     *,
     level: Level = "word",
-    title: str = "Why the classifier decided so",
+    title: str = "Why the model answered so",
     date: str | None = None,
 ) -> str | None:
     """One page with the heat maps of all explanations, those of the same text one under another.

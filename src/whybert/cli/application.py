@@ -17,7 +17,7 @@ import typer
 
 from whybert import __version__
 from whybert.cli.output import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, SIGNAL, WRONG_USE, note
-from whybert.errors import PaddingWarning, UsageError, WhybertError
+from whybert.errors import MissingInputWarning, PaddingWarning, UsageError, WhybertError
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _application(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Say why a BERT-style text classifier decided as it did."""
+    """Say why a transformer decided as it did about a text."""
 
 
 _COMPLETE: Final = "_WHYBERT_COMPLETE"  # which the shell sets when it asks
@@ -256,15 +256,16 @@ def _invoke(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _warnings_as_notes() -> Iterator[None]:
-    """Our own warnings look like other notes, without the line of source that warns."""
+    """Our own warnings look like other notes, each once and without the line of source that warns."""
     with warnings.catch_warnings():
-        others = warnings.showwarning
+        others, said = warnings.showwarning, set[str]()
 
         def show(message: Warning | str, category: type[Warning], *more: Any, **how: Any) -> None:
-            if issubclass(category, PaddingWarning):
-                note(f"warning: {message}")
-            else:
+            if not issubclass(category, PaddingWarning | MissingInputWarning):
                 others(message, category, *more, **how)
+            elif str(message) not in said:
+                said.add(str(message))
+                note(f"warning: {message}")
 
         warnings.showwarning = show
         yield

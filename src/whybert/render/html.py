@@ -74,7 +74,7 @@ _NUMBER = "padding:.1em .35em;text-align:right;border:0;font-variant-numeric:tab
 def html(
     explanations: Explanation | Iterable[Explanation],
     level: Level = "word",
-    title: str = "Why the classifier decided so",
+    title: str = "Why the model answered so",
     date: str | None = None,
 ) -> str:
     """A complete HTML document; explanations of the same text are shown one under another.
