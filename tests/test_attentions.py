@@ -457,6 +457,57 @@ def test_a_term_of_the_scores_that_depends_on_the_text(method: str, which: str) 
     assert found.scores.abs().max() > 1e-6
 
 
+# --- layers of attention weights, as talking heads are -----------------------------------------------------
+
+MIX = torch.linspace(-0.7, 1.0, 4, dtype=torch.float64).view(2, 2)
+SHIFT = torch.tensor([0.1, -0.3], dtype=torch.float64)
+SCALE = torch.tensor([0.8, 1.2], dtype=torch.float64)
+
+
+def over_heads(weights: Tensor) -> Tensor:
+    return F.linear(weights.movedim(1, -1), MIX, SHIFT).movedim(-1, 1)
+
+
+def added_product(weights: Tensor) -> Tensor:
+    rows = weights.movedim(1, -1)
+    return torch.addmm(SHIFT, rows.reshape(-1, 2), MIX.T).view(rows.shape).movedim(-1, 1)
+
+
+def added_products(weights: Tensor) -> Tensor:
+    rows = weights.movedim(1, -1).flatten(1, 2)
+    found = torch.baddbmm(SHIFT, rows, MIX.T.expand(len(rows), -1, -1))
+    return found.view_as(weights.movedim(1, -1)).movedim(-1, 1)
+
+
+LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "addmm": (over_heads, added_product),
+    "baddbmm": (over_heads, added_products),
+    "convolution": (over_heads, lambda weights: F.conv2d(weights, MIX[..., None, None], SHIFT)),
+    "batch_norm": (
+        lambda weights: weights * SCALE.view(-1, 1, 1) + SHIFT.view(-1, 1, 1),
+        lambda weights: F.batch_norm(weights, 0 * SHIFT, 1 + 0 * SHIFT, SCALE, SHIFT, eps=0.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("method", RULES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_of_attention_weights_is_attention_in_each_spelling(name: str, method: str) -> None:
+    def body(layer: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def attend(x: Tensor) -> Tensor:
+            heads = x.unflatten(-1, (2, 3)).transpose(1, 2)
+            weights = layer(torch.softmax(heads @ heads.mT, -1))
+            return (weights @ heads).transpose(1, 2).flatten(2)
+
+        return attend
+
+    expected, found = (
+        attribute(model, inputs(model, (6, 6)), method, TARGET) for model in map(Toy, map(body, LAYERS[name]))
+    )
+    torch.testing.assert_close(found.scores, expected.scores, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.biases, expected.biases, rtol=1e-10, atol=1e-12)
+
+
 # --- Reformer: Kitaev et al. 2020 (arXiv 2001.04451), sections 2 and 3 ------------------------------
 
 

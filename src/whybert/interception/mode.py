@@ -122,12 +122,13 @@ class Interception(Products):
             y = self._layer(
                 x.transpose(1, 2), weight[..., 0], bias, lambda: func(x, weight, bias).transpose(1, 2)
             )
-            return y.transpose(1, 2)
+            return cast(Tensor, self._carried([x], y.transpose(1, 2)))
         refusing = next((table for table in self._tables if table.rule("convolution") is REFUSED), None)
         if refusing is not None:
             raise UnsupportedOperationError(name_of(func), refusing.name)
         y = func(*args, **kwargs)
-        return y if bias is None else self._offset(y, bias.view(-1, *[1] * (weight.dim() - 2)))
+        y = y if bias is None else self._offset(y, bias.view(-1, *[1] * (weight.dim() - 2)))
+        return cast(Tensor, self._carried([x], y))
 
     def _rms_norm(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         x, shape, weight, eps = bind(args, kwargs, RMS_NORM_PARAMETERS)
@@ -164,5 +165,7 @@ class Interception(Products):
         scaled = x * scale.view(channels).to(x.dtype)
         offset = offset.view(channels).to(x.dtype).expand_as(x)
         if self.books is None:
-            return self._valued(scaled + offset, lambda: value_of(func, args, kwargs))
-        return self._entered(scaled, offset, lambda: value_of(func, args, kwargs))
+            y = self._valued(scaled + offset, lambda: value_of(func, args, kwargs))
+        else:
+            y = self._entered(scaled, offset, lambda: value_of(func, args, kwargs))
+        return cast(Tensor, self._carried([x], y))

@@ -277,14 +277,14 @@ class Products(Elementwise):
                         f"{name_of(func)} that is no linear layer with a bias", self._rule_owner("linear")
                     )
                 plain = [operand.detach() for operand in (a, b)]
-                return form.back(
-                    self._layer(form.x, form.weight, bias, lambda: form.into(func(added, *plain, **scales)))
-                )
+                y = self._layer(form.x, form.weight, bias, lambda: form.into(func(added, *plain, **scales)))
+                return self._carried([x], form.back(y))
             y = func(added, a, b, **scales)
+            y = y if self.tracked(added) else self._carried([x], y)
         else:
             y = func(added, a, b, **scales)
         if not self.tracked(added):
-            whole = self._offset(y, added * scales["beta"] if "beta" in scales else added)
+            whole = self._carried([y], self._offset(y, added * scales["beta"] if "beta" in scales else added))
             return note(whole, SCORES, noted(y, SCORES)) if noted(y, SCORES) else whole
         if self.tracked(a) or self.tracked(b):
             return y
@@ -297,13 +297,13 @@ class Products(Elementwise):
         if self.tracked(weight) or bias is not None or ends is None or x.dim() != 2 or weight.dim() != 3:
             return self._refuse(func, args, kwargs)
         if not self._has_rule("linear"):
-            return func(*args, **kwargs)
+            return self._carried([x], func(*args, **kwargs))
         value, parts, start = func(x.detach(), weight, **kwargs), [], 0
         for end, matrix in zip(ends.tolist(), weight, strict=True):
             own = value[start:end]
             parts.append(self._layer(x[start:end], matrix.mT, None, own.clone))
             start = end
-        y = torch.cat([*parts, value[start:]])
+        y = self._carried([x], torch.cat([*parts, value[start:]]))
         return note(y, LINEAR, WeightedSum(x, weight, None, y.shape, is_placed=False))
 
     def _product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
