@@ -97,6 +97,40 @@ def test_the_point_is_the_input_of_the_first_layer(name: str) -> None:
     assert not found.scores[inputs["attention_mask"] == 0].any()
 
 
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("said", [None, "transformer.drop"])
+def test_the_callers_context_does_not_matter(said: str | None, context: Callable[[], Any]) -> None:
+    model, inputs = made("gpt2"), batch(9, 6)
+    options: dict[str, Any] = {"embedding": said, "logits": lambda found: found.logits * 2}
+    expected = attribute(model, inputs, "gi", **options)
+    with context():
+        assert torch.equal(attribute(model, inputs, "gi", **options).scores, expected.scores)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PromptEncoderConfig"])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_virtual_tokens_before_the_words_of_a_decoder(name: str, kind: str) -> None:
+    """peft looks the words up itself, and hands them to the part around the table behind its own vectors."""
+    peft = pytest.importorskip("peft")
+    config = getattr(peft, kind)(task_type="SEQ_CLS", num_virtual_tokens=3)
+    if kind == "PromptEncoderConfig":
+        config.encoder_hidden_size = 8
+    model, inputs = peft.get_peft_model(made(name), config).double().eval(), batch(7, 7)
+    words: list[Tensor] = []
+    handle = model.word_embeddings.register_forward_hook(
+        lambda _m, _i, output: words.append(output.detach().requires_grad_()) or words[-1]
+    )
+    logits = model(**inputs).logits
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logits.amax(1).sum(), words[0])
+    found = attribute(model, inputs, ["gi:reduction=sum", "cp_lrp"])
+    assert found["gi:reduction=sum"].scores == pytest.approx((words[0] * gradient).sum(-1).detach())
+    books = found["cp_lrp"]
+    assert books.biases is not None
+    assert books.scores.sum(1) + books.biases == pytest.approx(books.output, abs=1e-6)
+
+
 def test_the_axes_of_positions_and_texts_may_be_swapped() -> None:
     model, inputs = made("xlnet"), batch(7, 7, 7)
     known = made_known(model, inputs)

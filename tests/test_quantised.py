@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 import tiny
 from whybert import STANDARD, Classifier, explain
@@ -173,6 +174,25 @@ def test_weights_in_few_bits_are_the_numbers_that_they_stand_for(kind: str, meth
     for module in ours.model.modules():  # as it was
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
+
+
+@pytest.mark.parametrize("method", ["gi", "attnlrp", "cp_lrp"])
+def test_a_decoder_of_which_all_layers_are_in_few_bits(method: str) -> None:
+    """The part around its words holds no parameter of a layer then, and is no embedding all the same."""
+    tokenizer = tiny.wordpiece()
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(tokenizer), pad_token_id=0, initializer_range=0.3, **sizes)
+
+    def made(change: Callable[[nn.Linear], nn.Module]) -> Classifier:
+        torch.manual_seed(0)
+        model = LlamaForSequenceClassification(config)
+        for name, module in list(model.model.named_modules()):
+            if isinstance(module, nn.Linear):
+                model.model.set_submodule(name, change(module))
+        return Classifier(model.eval(), tokenizer)
+
+    ours = scores(made(lambda layer: Named(layer, "qweight")), method)
+    assert ours == pytest.approx(scores(made(dense), method), rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", STANDARD)

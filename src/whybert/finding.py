@@ -45,6 +45,7 @@ from whybert.foreign import (
 )
 from whybert.points import Watch, placed
 from whybert.positions import Lookup, TableLookups, embedded, places
+from whybert.quantised import quantised_layers
 
 EmbeddingLike = str | nn.Module | None
 """The part of a module whose output is the attribution point, or its name; None finds it."""
@@ -64,6 +65,8 @@ def is_clear(model: nn.Module, inputs: Callable[[], Mapping[str, Any]]) -> bool:
     block = embedding_block(model)
     if isinstance(model, ForeignModel) or model.training or not any(map(_is_layer, block.modules())):
         return True
+    if any(quantised_layers(block)):  # they may have no derivative
+        return False
     try:
         tensors = _to_watch(_inputs_of(model, inputs()))
         with plain(model, backward=True), failures(model, tensors):
@@ -74,28 +77,39 @@ def is_clear(model: nn.Module, inputs: Callable[[], Mapping[str, Any]]) -> bool:
     shape = tensors["input_ids"].shape
     if not isinstance(embedding, Tensor):
         return False
-    if not lookups or embedding.shape[:2] != shape:
-        return True  # its positions are told apart
     # Types of tokens may be looked up among the words, as GPT-2's are.
-    return all(_is_by_token(each.vectors, embedding) for each in lookups)
+    is_wider = embedding.shape[:2] != shape  # its positions are told apart
+    return all(_is_by_token(each.vectors, embedding, is_wider) for each in lookups)
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether a part has weights of its own that are more than a table, or a factor for each feature."""
-    return not isinstance(module, nn.Embedding) and any(
-        parameter.dim() > 1 for parameter in module.parameters(recurse=False)
-    )
+    """Whether a part has weights of its own that are more than a table, or a factor for each feature.
+
+    Those in few bits may stand in buffers; beside tables there are the numbers of positions.
+    """
+    if isinstance(module, nn.Embedding):
+        return False
+    beside_tables = any(isinstance(part, nn.Embedding) for part in module.children())
+    weights = (*module.parameters(recurse=False), *(() if beside_tables else module.buffers(recurse=False)))
+    return any(weight.dim() > 1 for weight in weights)
 
 
-def _is_by_token(vectors: Tensor, output: Tensor) -> bool:
-    """Whether each vector that was looked up reaches its own position of an output, and no other."""
-    if output.dim() != 3 or output.shape[:2] != vectors.shape[:2] or output.grad_fn is None:
+def _is_by_token(vectors: Tensor, output: Tensor, is_wider: bool) -> bool:
+    """Whether each vector that was looked up reaches one position of an output, and no other.
+
+    is_wider: whether that may be another than its own, among positions of no token.
+    """
+    if output.dim() != 3 or output.grad_fn is None:
+        return False
+    if not is_wider and output.shape[:2] != vectors.shape[:2]:
         return False
     try:
         found = places(vectors, output)
     except RuntimeError:  # something that its gradient needs was changed in place
         return False
-    return found is not None and bool((found == torch.arange(len(found), device=found.device)).all())
+    if found is None or is_wider:
+        return found is not None
+    return bool((found == torch.arange(len(found), device=found.device)).all())
 
 
 def made_known(
@@ -129,30 +143,33 @@ def made_known(
             "tensors: forward(self, input_ids, attention_mask)"
         )
     tensors = _inputs_of(module, inputs)
-    asked = _Asked(module, tensors)
-    batch = len(asked.ids)
-    where = place_of_logits(asked.output, batch, count) if logits is None else logits
-    with failures(module, tensors):
-        found = logits_at(asked.output, where)
-    seen, shape_of_texts = where, tuple(asked.ids.shape)
-    if (table := at_positions(found, shape_of_texts)) is not None:
-        found, seen = table, lambda output: at_positions(logits_at(output, where), shape_of_texts)
-    elif not is_of_logits(found, batch):
-        shape = (
-            f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    with plain(module, backward=True):  # what is asked of the graph afterwards too
+        asked = _Asked(module, tensors)
+        batch = len(asked.ids)
+        where = place_of_logits(asked.output, batch, count) if logits is None else logits
+        with failures(module, tensors):
+            found = logits_at(asked.output, where)
+        seen, shape_of_texts = where, tuple(asked.ids.shape)
+        if (table := at_positions(found, shape_of_texts)) is not None:
+            found, seen = table, lambda output: at_positions(logits_at(output, where), shape_of_texts)
+        elif not is_of_logits(found, batch):
+            shape = (
+                f"a tensor of shape {tuple(found.shape)}"
+                if isinstance(found, Tensor)
+                else type(found).__name__
+            )
+            raise UnsupportedModelError(
+                f"expected logits (batch, labels) of {kind_of(module)} for a batch of {batch}, found {shape}"
+                "; say where they are in what it returns: logits= a key, an index or a function of it"
+            )
+        _check_no_probabilities(
+            module, found, problem_type or getattr(getattr(module, "config", None), "problem_type", None)
         )
-        raise UnsupportedModelError(
-            f"expected logits (batch, labels) of {kind_of(module)} for a batch of {batch}, found {shape}; "
-            "say where they are in what it returns: logits= a key, an index or a function of it"
-        )
-    _check_no_probabilities(
-        module, found, problem_type or getattr(getattr(module, "config", None), "problem_type", None)
-    )
-    if embedding is None:
-        block: str | Point = asked.point(seen)
-    else:
-        block = _name_of(embedding, module)
-        asked.check_block(block)
+        if embedding is None:
+            block: str | Point = asked.point(seen)
+        else:
+            block = _name_of(embedding, module)
+            asked.check_block(block)
     config = getattr(module, "config", None)
     words = asked.words
     return ForeignModel(
