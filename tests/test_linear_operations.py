@@ -235,6 +235,10 @@ STEPS: dict[str, Callable[[Tensor], Tensor]] = {
 WRITTEN: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "gelu": (lambda x: x * 0.5 * (1.0 + torch.erf(x / 2.0**0.5)), F.gelu),
     "silu": (lambda x: x * torch.sigmoid(x), F.silu),
+    "silu of a copy": (lambda x: x.clone() * torch.sigmoid(x), F.silu),
+    "silu and a copy": (lambda x: x * torch.sigmoid(x.clone()), F.silu),
+    "silu of two copies": (lambda x: torch.sigmoid(x.clone()) * x.clone(), F.silu),
+    "silu, a quotient of a copy": (lambda x: x.clone() / (1.0 + torch.exp(-x)), F.silu),
     "silu, a quotient": (lambda x: x / (1.0 + torch.exp(-x)), F.silu),
     "gelu_tanh": (
         lambda x: 0.5 * x * (1.0 + torch.tanh((2.0 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),

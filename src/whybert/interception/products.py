@@ -38,6 +38,7 @@ from whybert.interception.notes import (
     TIMES,
     WEIGHTED,
     common,
+    lineage,
     note,
     note_elementwise,
     noted,
@@ -65,11 +66,12 @@ def _source_of(a: Tensor, b: Tensor) -> tuple[Tensor | None, float | None, float
     found = common(a, b)
     if found[0] is not None:
         return found
-    (x, scale_a), (other, scale_b) = origin(a), origin(b)
-    if scale_a is None:
-        x, other = other, x
-    one = (scale_a is None) != (scale_b is None) and _same_numbers(x, other)
-    return (x, scale_a, scale_b) if one else (None, None, None)
+    of_b = lineage(b)
+    for x, scale_a in lineage(a):
+        for other, scale_b in of_b:
+            if (scale_a is None) != (scale_b is None) and _same_numbers(x, other):
+                return (other if scale_a is None else x), scale_a, scale_b
+    return None, None, None
 
 
 class Products(Elementwise):
