@@ -586,7 +586,8 @@ class _Examined:
         """The gradient along random directions against central differences, text by text.
 
         Of several steps the best one counts, of each text and direction: a long one where a part of the model
-        computes in float32, a short one where it bends.  A gradient that is lost is wrong at any step.
+        computes in float32, a short one where it bends.  A gradient that is lost is wrong at any step: it is
+        farther from the differences than those of two steps are from one another.
         """
         with plain(copied, backward=True):
             worst = max(self._difference(copied, *each) for each in self.batches)
@@ -609,13 +610,19 @@ class _Examined:
             return target.output(run(model, inputs, (), at=lambda e: e + change).logits)
 
         apart, scale = torch.full_like(expected, torch.inf), expected.norm(dim=0).clamp_min(1e-300)
+        told: list[Tensor] = []
+        coarse = torch.full_like(expected, torch.inf)  # how far two steps are apart at least
         for step in _STEPS:
             size = step * embedding.std()
             found = torch.stack([moved(size * each) - moved(-size * each) for each in directions])
             found /= 2 * size
             scale = torch.fmax(scale, found.norm(dim=0))
             apart = torch.fmin(apart, (found - expected).abs())
-            worst = float((apart.norm(dim=0) / scale).max())
+            for other in told:
+                coarse = torch.fmin(coarse, (found - other).abs())
+            wrong = (apart - coarse).clamp_min(0.0) if told else apart
+            worst = float((wrong.norm(dim=0) / scale).max())
+            told.append(found)
             if step != _STEPS[0] and worst <= _APART:
                 break
         return worst

@@ -85,7 +85,7 @@ class StudySettings:
     """
 
     runs: tuple[StudyRun, ...]
-    title: str = "Explanations of BERT-style classifiers, compared"
+    title: str = "Explanations of text classifiers, compared"
     methods: tuple[str, ...] = STANDARD
     metrics: tuple[str, ...] = DEFAULT_METRICS
     limit: int = _at_least(1, 200)
