@@ -85,7 +85,7 @@ def embedding_block(model: nn.Module) -> nn.Module:
                 return block
     raise UnsupportedModelError(
         f"{kind_of(model)} has no embedding block (a module around the word embeddings whose output "
-        "enters the first layer); supported are the classifiers of BERT's kind in transformers"
+        "enters the first layer); name the part that is one: embedding='its.name'"
     )
 
 
