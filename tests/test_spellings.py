@@ -462,6 +462,11 @@ def test_one_block_with_another_residual(name: str, where: str) -> None:
     assert bad(verdicts(Network(post=True), {("residual", where): name}, ["lrp"])) == {}
 
 
+def test_the_released_recursion_does_not_take_what_stands_in_for_a_call() -> None:
+    spelled: dict[Any, str] = {"linear": "own autograd.Function", ("residual", "0"): "alpha"}
+    assert bad(verdicts(Network(post=True), spelled, ["lrp"])) == {}
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(combinations())
 def test_combinations(drawn: tuple[Network, dict[Any, str]]) -> None:

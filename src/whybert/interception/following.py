@@ -245,7 +245,9 @@ class Following(TorchFunctionMode):
             raise self._lost(f"{name_of(func)} with out=")
         if name is not None and torch.is_grad_enabled():
             raise self._lost(name)
-        if self._closed is not None and not torch.is_grad_enabled() and not _is_in_place(func):
+        # The released recursion reads sub-layers off the model's own calls, not off what stands in for them.
+        follows = self._closed is not None and not self.sub_layers.wanted
+        if follows and not torch.is_grad_enabled() and not _is_in_place(func):
             return self._record(func, args, kwargs, given)
         return self._answer(func, args, kwargs, given)
 
