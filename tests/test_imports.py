@@ -35,6 +35,7 @@ LAYERS: Final = (
     "corpus evaluation scoring conversion auditing interacting changing similarities entailing",
     "objective study",
     "training",
+    "web",
     "whybert",
     "cli",
     "__main__",

@@ -72,6 +72,7 @@ _PUBLIC = {
     "plot_methods": "render.plot",
     "plot_word_scores": "evaluation.plots",
     "save": "saving",
+    "serve": "web",
     "similarity": "similarities",
     "smallest_removal": "changing",
     "zero_shot": "entailing",
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from whybert.render.plot import plot_methods
     from whybert.saving import html, load, save
     from whybert.similarities import similarity
+    from whybert.web import serve
 
 __all__ = [
     "METHODS",
@@ -178,6 +180,7 @@ __all__ = [
     "plot_methods",
     "plot_word_scores",
     "save",
+    "serve",
     "similarity",
     "smallest_removal",
     "zero_shot",

@@ -147,6 +147,15 @@ COMMANDS: Final = (
         "app",
         ("whybert datasets list", "whybert datasets stats sst2 --data-dir SST2"),
     ),
+    Command(
+        "serve",
+        "whybert.cli.serve",
+        "serve_command",
+        (
+            "whybert serve",
+            "whybert serve --model builtin --model ./my-model --port 8000",
+        ),
+    ),
 )
 
 
