@@ -67,9 +67,11 @@ class Controls:
 
     def state_of(self, *values: Any) -> State:
         """The state of the values of `inputs`."""
-        given: dict[str, Any] = dict(zip(self.controls, values, strict=True))
+        given: dict[str, Any] = {
+            name: "" if value is None else value for name, value in zip(self.controls, values, strict=True)
+        }
         given["methods"] = tuple(given["methods"] or ())
-        return State(**{name: "" if value is None else value for name, value in given.items()})
+        return State(**given)
 
     def answers(self, answer: Callable[[State], Any], outputs: Sequence[Any]) -> None:
         """Show what a function says of the state, at once and again whenever a control changes."""
