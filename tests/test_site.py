@@ -1,0 +1,119 @@
+"""The documentation site: its generators and checks, without building it; .ci/run builds it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import rich
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from documentation import api, checks, command_line, equations, errors, examples, links, llms  # noqa: E402
+
+
+def test_every_public_name_has_a_place(tmp_path: Path) -> None:
+    api.generate(tmp_path)
+    index = (tmp_path / "reference" / "api" / "index.md").read_text(encoding="utf-8")
+    assert "[`whybert.explain`](explaining.md#whybert.explaining.explain)" in index
+    assert "::: whybert.datasets.load\n" in (tmp_path / "reference/api/judging.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_public_name_without_a_place_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(api.whybert._PUBLIC, "new", "explaining")
+    with pytest.raises(SystemExit, match="new"):
+        api.generate(tmp_path)
+
+
+def test_every_command_is_there_and_nothing_is_taken_for_html(tmp_path: Path) -> None:
+    command_line.generate(tmp_path)
+    page = (tmp_path / "reference" / "command-line.md").read_text(encoding="utf-8")
+    for command in command_line.COMMANDS:
+        assert f"\n## `whybert {command.name}`\n" in page
+        assert f"```console\n$ {command.examples[0].split(' -o ')[0]}" in page
+    assert "Each line is text&lt;TAB>pair." in page
+
+
+def test_every_error_has_a_way_out() -> None:
+    kinds = {name for name, place in api.whybert._PUBLIC.items() if place == "errors"}
+    above = {kind.__base__.__name__ for kind in (getattr(errors.errors, name) for name in kinds)}
+    assert kinds - above <= set(errors.CALLS) <= kinds
+    assert errors._message('whybert.load("no-file.jsonl")', errors.errors.FileError).startswith(
+        "FileError: cannot read"
+    )
+    with pytest.raises(SystemExit, match="raises nothing"):
+        errors._message("1", errors.errors.FileError)
+
+
+def test_an_example_is_shown_with_what_it_prints_and_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.py").write_text(
+        "# %% [markdown]\n# # One\n#\n# A line. Not this.\n\n"
+        "# %%\nprint('a < b')\n'<i>'\n\n"
+        "# %%\nfrom matplotlib.figure import Figure\nfigure = Figure()\n"
+        "figure.subplots().set_title('T')\nfigure\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(examples, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(rich, "_console", None)  # which is given another width and colours
+    page = examples.notebook("one", tmp_path)
+    assert page.startswith("# One\n\nA line. Not this.\n\n```python\nprint(")
+    assert "<pre>a &lt; b</pre>" in page
+    assert "<pre>&#x27;&lt;i&gt;&#x27;</pre>" in page
+    assert 'alt="Figure: T. A line."' in page
+    assert (tmp_path / "one-2.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_links_into_the_repository_become_links_of_the_site() -> None:
+    text = "[a](../benchmarks/README.md#x) [b](models.md) [c](https://x.y) `[d](../README.md)`"
+    assert links.moved(text, "docs/methods.md", "methods.md") == (
+        "[a](reference/speed.md#x) [b](models.md) [c](https://x.y) `[d](../README.md)`"
+    )
+    assert links.moved("[a](own_model.py)", "examples/README.md", "examples/index.md") == "[a](own_model.md)"
+
+
+def test_equations_become_mathml(tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    page.write_text('<p><span class="arithmatex">\\(a &lt; b_i\\)</span></p>', encoding="utf-8")
+    equations.render(tmp_path)
+    written = page.read_text(encoding="utf-8")
+    assert 'aria-label="a &lt; b_i"' in written
+    assert "<msub><mi>b</mi><mi>i</mi></msub>" in written.replace("<mrow>", "").replace("</mrow>", "")
+
+
+PAGE = """<html><head><link rel="stylesheet" href="https://fonts.example/a.css"></head><body id="top">
+<a href="other/#here">x</a> <a href="other/#gone">x</a> <a href="gone/">x</a> <img src="p.png" alt="">
+<p>Items:
+* one</p></body></html>"""
+
+
+def test_what_is_wrong_in_a_page_is_told(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "index.html").touch()
+    (tmp_path / "p.png").touch()
+    pages = {"index.html": checks.Page(PAGE), "other/index.html": checks.Page('<h1 id="here">x</h1>')}
+    assert sorted(checks._page("index.html", pages, tmp_path)) == [
+        "index.html: a list lacks the blank line before it: * one",
+        "index.html: loads https://fonts.example/a.css from another host",
+        "index.html: the link gone/ leads nowhere",
+        "index.html: the link other/#gone leads to no place in other/index.html",
+        "index.html: the picture p.png has no alt text",
+    ]
+
+
+def test_a_word_that_the_search_lacks_is_told(tmp_path: Path) -> None:
+    found = " ".join(word for word in checks.FINDS if word != "AttnLRP")
+    (tmp_path / "search.json").write_text(f'{{"items": [{{"text": "<p>{found}</p>"}}]}}', encoding="utf-8")
+    assert list(checks._search(tmp_path)) == ["the search does not find 'AttnLRP': no page has it"]
+
+
+def test_every_page_of_docs_is_in_the_navigation() -> None:
+    named = {page.path for page in llms.pages(ROOT)}
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert there <= named
+    assert {f"examples/{path.stem}.md" for path in (ROOT / "examples").glob("*.py")} <= named
