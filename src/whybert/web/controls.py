@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -27,9 +29,13 @@ class Controls:
     """The controls, in the order of the fields of a `State`, and what listens to them.
 
     Built within the Blocks of the page.  `controls` maps a field of `State` to its component.
+
+    Args:
+        service: whose models can be chosen.
+        first: the name of the tab that is shown first.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, first: str = "") -> None:
         names = list(service.models)
         labels = service.classifier().labels
         with gr.Group():
@@ -58,7 +64,16 @@ class Controls:
             "against": against,
             "quantity": quantity,
             "level": level,
+            "tab": gr.Textbox(value=first, visible=False),
         }
+        self._within: tuple[str, gr.Tab] | None = None
+
+    def within(self, name: str, tab: gr.Tab) -> Controls:
+        """The same for a panel in a tab, which answers while one looks at it."""
+        tab.select(None, None, self.controls["tab"], js=f"() => {name!r}", api_visibility="private")
+        found = copy(self)
+        found._within = (name, tab)
+        return found
 
     @property
     def inputs(self) -> list[Any]:
@@ -74,18 +89,30 @@ class Controls:
         return State(**given)
 
     def answers(self, answer: Callable[[State], Any], outputs: Sequence[Any]) -> None:
-        """Show what a function says of the state, at once and again whenever a control changes."""
+        """Show what a function says of the state, at once and again whenever a control changes.
 
-        def said(*values: Any) -> Any:
-            return answer(self.state_of(*values))
+        Within a tab that is not looked at it is asked when that tab is chosen.
+        """
+        name, tab = self._within or ("", None)
 
-        gr.on(
-            [each.change for each in self.controls.values()],
-            said,
-            self.inputs,
-            list(outputs),
-            queue=False,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="private",
-        )
+        def looked_at(*values: Any) -> Any:
+            state = self.state_of(*values)
+            if tab is not None and state.tab != name:
+                return gr.skip() if len(outputs) == 1 else (gr.skip(),) * len(outputs)
+            return answer(state)
+
+        def chosen(*values: Any) -> Any:
+            return answer(replace(self.state_of(*values), tab=name))
+
+        how: dict[str, Any] = {
+            "inputs": self.inputs,
+            "outputs": list(outputs),
+            "queue": False,
+            "show_progress": "hidden",
+            "trigger_mode": "always_last",
+            "api_visibility": "private",
+        }
+        changes = [each.change for field, each in self.controls.items() if field != "tab"]
+        gr.on(changes, looked_at, **how)
+        if tab is not None:
+            tab.select(chosen, **how)

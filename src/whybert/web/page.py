@@ -22,9 +22,9 @@ def page(service: Service) -> gr.Blocks:
     blocks: gr.Blocks
     with gr.Blocks(title="whybert", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         gr.Markdown("# whybert\nWhy did the model decide so?")
-        controls = Controls(service)
+        controls = Controls(service, PANELS[0].name)
         with gr.Tabs():
             for panel in PANELS:
-                with gr.Tab(panel.title, id=panel.name):
-                    panel.build(controls, service)
+                with gr.Tab(panel.title, id=panel.name) as tab:
+                    panel.build(controls.within(panel.name, tab), service)
     return blocks
