@@ -142,7 +142,7 @@ def test_a_page_works_as_it_is_written(
         if block.language in ("sh", "bash"):
             run_shell(block.content, bench, where)
         elif block.language == "python":
-            code = compile("\n" * block.line + block.content, name_of(path), "exec")
+            code = compile("\n" * block.line + block.content, name_of(path), "exec", dont_inherit=True)
             exec(code, names)
         elif block.language == "yaml" and (name := re.match(r"# ([\w-]+\.yaml)\n", block.content)):
             Path(name[1]).write_text(block.content, encoding="utf-8")
