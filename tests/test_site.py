@@ -11,7 +11,7 @@ import rich
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from documentation import api, checks, command_line, equations, errors, examples, links, llms  # noqa: E402
+from documentation import api, checks, command_line, equations, errors, examples, links, llms, papers  # noqa: E402
 
 
 def test_every_public_name_has_a_place(tmp_path: Path) -> None:
@@ -107,9 +107,18 @@ def test_what_is_wrong_in_a_page_is_told(tmp_path: Path) -> None:
 
 
 def test_a_word_that_the_search_lacks_is_told(tmp_path: Path) -> None:
-    found = " ".join(word for word in checks.FINDS if word != "AttnLRP")
+    found = " ".join(word for word in checks.wanted() if word != "Zuidema")
     (tmp_path / "search.json").write_text(f'{{"items": [{{"text": "<p>{found}</p>"}}]}}', encoding="utf-8")
-    assert list(checks._search(tmp_path)) == ["the search does not find 'AttnLRP': no page has it"]
+    assert list(checks._search(tmp_path)) == ["the search does not find 'Zuidema': no page has it"]
+
+
+def test_papers_are_linked_and_name_what_is_from_them(tmp_path: Path) -> None:
+    papers.generate(tmp_path)
+    page = (tmp_path / "reference" / "papers.md").read_text(encoding="utf-8")
+    assert "[arXiv 2402.05602](https://arxiv.org/abs/2402.05602)" in page
+    assert "| Wu and Ong 2020 (" in page
+    assert "| `gs`, `gi`, `lrp`, `lat` |" in page
+    assert all(f"`{name}`" in page for name in papers.whybert.METHODS)
 
 
 def test_every_page_of_docs_is_in_the_navigation() -> None:

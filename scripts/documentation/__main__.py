@@ -21,6 +21,7 @@ GENERATORS: Final = (
     "api",
     "command_line",
     "errors",
+    "papers",
     "examples",
 )
 """Modules of this package with `generate(folder)`, which writes pages or pictures into the copy of docs/."""

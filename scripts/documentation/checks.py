@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
+import whybert
 from documentation import links, llms
 
 FINDS: Final = (
@@ -24,7 +25,7 @@ FINDS: Final = (
     "Layerwise attention tracing", "comprehensiveness", "sufficiency", "MoRF", "LeRF", "ERASER", "captum",
     "truncation", "special tokens", "regression", "pairs",
 )  # fmt: skip
-"""What people look for, by the names in the papers: the site's search has to find each."""
+"""What people look for, besides the names and authors of methods and metrics."""
 
 _FOREIGN: Final = re.compile(r"(?:url\(|@import )\s*['\"]?(?:https?:)?//", re.ASCII)
 _LOADS: Final = {
@@ -157,9 +158,16 @@ def _readme(root: Path, pages: dict[str, Page]) -> Iterator[str]:
                 yield f"README.md: the link {path}#{anchor} leads to no place in the page"
 
 
+def wanted() -> list[str]:
+    """What the site's search has to find: FINDS, each method, and whoever a method or a metric is from."""
+    sources = [each.source for each in (*whybert.METHODS.values(), *whybert.METRICS.values())]
+    authors = {name for source in sources for name in re.findall(r"\b[A-Z]\w+", source)}
+    return list(dict.fromkeys([*FINDS, *whybert.METHODS, *sorted(authors)]))
+
+
 def _search(site: Path) -> Iterator[str]:
     index = json.loads((site / "search.json").read_text(encoding="utf-8"))
     text = re.sub(r"<[^>]+>", "", json.dumps(index["items"], ensure_ascii=False)).casefold()
-    for words in FINDS:
+    for words in wanted():
         if not re.search(rf"\b{re.escape(words.casefold())}\b", text):
             yield f"the search does not find {words!r}: no page has it"

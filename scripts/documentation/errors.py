@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import tempfile
 from contextlib import chdir
@@ -100,7 +101,9 @@ def generate(folder: Path) -> None:
         if each.__name__ in CALLS:
             call, way_out = CALLS[each.__name__]
             if call is not None:
-                parts.append(f"\n```python\n{call}\n```\n\n```text\n{_message(call, each)}\n```\n")
+                message = html.escape(_message(call, each))
+                parts.append(f"\n```python\n{call}\n```\n\n")
+                parts.append(f'<div class="output message">\n<pre>{message}</pre>\n</div>\n')
             parts.append(f"\n{way_out}\n")
         below = [other for other in shown if each in other.__mro__[1:]]
         if each.__name__ not in CALLS and not below:

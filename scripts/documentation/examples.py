@@ -38,7 +38,7 @@ def notebook(name: str, pages: Path) -> str:
 
     source = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     _, *cells = _CELL.split(source)
-    rich.reconfigure(force_terminal=True, color_system="truecolor", width=_WIDTH)
+    rich.reconfigure(force_terminal=True, color_system="truecolor", no_color=False, width=_WIDTH)
     names: dict[str, Any] = {"__name__": "__main__"}
     parts, last_prose = [], ""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
