@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import ClassVar
@@ -74,13 +74,22 @@ class LayerwiseAttentionTracing(AttentionMethod):
     place: ClassVar[int] = 4
 
     def attribute(self, question: Question) -> tuple[Tensor, None]:
+        *_, traced = self.steps(question)
+        return traced.to(torch.promote_types(traced.dtype, torch.float32)).sum(1), None
+
+    def steps(self, question: Question) -> Iterator[Tensor]:
+        """Weights (batch, heads, seq): of what the classifier reads, then below each layer, the last first.
+
+        Raises UnsupportedModelError.
+        """
         forward = self.traced(question)
         traced = forward.read_positions()[:, None, None]  # (batch, 1, 1, seq)
+        yield traced[:, :, 0].expand(-1, forward.attention[-1].weights().shape[1], -1)
         with torch.no_grad():
             for layer in reversed(forward.attention):
                 weights = layer.weights()
                 traced = torch.matmul(traced.to(weights.dtype), weights)
-            return traced[:, :, 0].to(torch.promote_types(traced.dtype, torch.float32)).sum(1), None
+                yield traced[:, :, 0]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from whybert.explanation import Explanation, Level, Token, sides_of, units_of
 from whybert.render import number, short_name
@@ -30,6 +31,15 @@ class Grid:
     total: tuple[float, ...]
     scale: Scale
 
+    def strongest(self, count: int) -> Grid:
+        """Of more rows than `count` only those with the largest scores, in their order, and a note of it."""
+        if len(self.rows) <= count:
+            return self
+        by_size = sorted(self.rows, key=lambda row: -max(map(abs, row[1]), default=0.0))[:count]
+        kept = {id(row) for row in by_size}
+        note = f"{self.note}; the {count} strongest of {len(self.rows)} rows"
+        return replace(self, note=note, rows=tuple(row for row in self.rows if id(row) in kept))
+
     def shown(self, score: float) -> str:
         """A score with as many decimals as tell a hundredth of the largest one."""
         largest = self.scale.maximum
@@ -53,6 +63,22 @@ def grids(explanation: Explanation, level: Level) -> tuple[Grid, ...]:
 
 def layer_grid(explanation: Explanation, level: Level) -> Grid:
     """Words, tokens or sentences, and the special tokens among them, by layer."""
+    count = len(explanation.layers)
+    note = f"by layer: at the embedding (0), and behind each of the {count - 1} layers"
+    return unit_grid(explanation, level, note, tuple(map(str, range(count))), explanation.layers)
+
+
+def unit_grid(
+    explanation: Explanation,
+    level: Level,
+    note: str,
+    columns: tuple[str, ...],
+    scores: Sequence[Sequence[float]],
+) -> Grid:
+    """Words, tokens or sentences, and the special tokens among them, by anything that scores tokens.
+
+    note: says what the columns are.  scores: of each column, a number for each token.
+    """
     tokens = explanation.tokens
     places: list[tuple[tuple[int, ...], str, bool]] = [
         ((place,), token.text, True) for place, token in enumerate(tokens) if token.special
@@ -62,20 +88,17 @@ def layer_grid(explanation: Explanation, level: Level) -> Grid:
         own = (next(single),) if isinstance(unit, Token) else unit.tokens
         places.append((own, short_name(unit), False))
     rows = [
-        (name, tuple(sum(layer[place] for place in own) for layer in explanation.layers), special)
+        (name, tuple(sum(column[place] for place in own) for column in scores), special)
         for own, name, special in sorted(places)
     ]
-    count = len(explanation.layers)
-    total = tuple(
-        math.fsum(layer) if all(map(math.isfinite, layer)) else math.nan for layer in explanation.layers
-    )
+    total = tuple(math.fsum(column) if all(map(math.isfinite, column)) else math.nan for column in scores)
     return Grid(
         level,
-        f"by layer: at the embedding (0), and behind each of the {count - 1} layers",
-        tuple(map(str, range(count))),
-        tuple((name, scores) for name, scores, _ in rows),
+        note,
+        columns,
+        tuple((name, values) for name, values, _ in rows),
         total,
-        _scale(explanation, [scores for _, scores, special in rows if not special]),
+        _scale(explanation, [values for _, values, special in rows if not special]),
     )
 
 
