@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Final
 
-from whybert.render import number
+from whybert.render import number, visible
 from whybert.render.figures import COLOURS
-from whybert.render.html import escaped, table
+from whybert.render.html import table
 
 __all__ = ["Curve", "chart"]
 
@@ -69,7 +70,7 @@ def chart(title: str, across: str, up: str, places: Sequence[float], curves: Seq
         f'<text x="{x(tick):.1f}" y="{_HEIGHT - _BOTTOM + 14}" text-anchor="middle">{tick:.0%}</text>'
         for tick in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
-    drawn.append(f'<text x="{x(0.5):.1f}" y="{_HEIGHT - 4}" text-anchor="middle">{escaped(across)}</text>')
+    drawn.append(f'<text x="{x(0.5):.1f}" y="{_HEIGHT - 4}" text-anchor="middle">{_escape(across)}</text>')
     legend = []
     for number_of, each in enumerate(curves):
         colour = "currentColor" if each.is_control else COLOURS[number_of % len(COLOURS)]
@@ -81,7 +82,7 @@ def chart(title: str, across: str, up: str, places: Sequence[float], curves: Seq
         drawn.append(f'<polyline points="{points(each.values)}" {how}/>')
         legend.append(
             '<li style="display:flex;align-items:center;gap:.4em;margin:0"><svg aria-hidden="true" '
-            f'width="34" height="8"><line x1="0" x2="34" y1="4" y2="4" {how}/></svg>{escaped(each.name)}</li>'
+            f'width="34" height="8"><line x1="0" x2="34" y1="4" y2="4" {how}/></svg>{_escape(each.name)}</li>'
         )
     said = "; ".join(
         f"{each.name} from {_shown(each.values[0])} to {_shown(each.values[-1])}" for each in curves
@@ -93,8 +94,8 @@ def chart(title: str, across: str, up: str, places: Sequence[float], curves: Seq
     )
     return (
         f'<figure style="flex:1 1 18rem;min-width:0;max-width:30rem;margin:0">'
-        f'<figcaption style="font-size:.9em"><strong>{escaped(title)}</strong></figcaption>'
-        f'<svg role="img" aria-label="{escaped(f"{title}, {up} by {across}: {said}")}" '
+        f'<figcaption style="font-size:.9em"><strong>{_escape(title)}</strong></figcaption>'
+        f'<svg role="img" aria-label="{_escape(f"{title}, {up} by {across}: {said}")}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" font-size="11" fill="currentColor" '
         f'style="display:block;overflow:visible">{"".join(drawn)}</svg>'
         '<ul style="list-style:none;display:flex;flex-wrap:wrap;gap:.1em 1em;margin:.2em 0;padding:0;'
@@ -105,3 +106,7 @@ def chart(title: str, across: str, up: str, places: Sequence[float], curves: Seq
 
 def _shown(value: float) -> str:
     return number(value, False, 2)
+
+
+def _escape(text: str) -> str:
+    return escape(visible(text))

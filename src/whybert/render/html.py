@@ -42,7 +42,6 @@ __all__ = [
     "compared",
     "compared_list",
     "compared_page",
-    "escaped",
     "fragment",
     "fragments",
     "grid",
@@ -120,15 +119,15 @@ def _page(title: str, about: str, content: str, policy: str = _POLICY, style: st
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{escaped(title)}</title>
+<title>{_escape(title)}</title>
 <style>
 {_PAGE_STYLE}{style}
 </style>
 </head>
 <body>
 <main>
-<h1>{escaped(title)}</h1>
-<p class="about">{escaped(about)}</p>
+<h1>{_escape(title)}</h1>
+<p class="about">{_escape(about)}</p>
 {content}
 </main>
 </body>
@@ -165,7 +164,7 @@ def fragment(explanation: Explanation, level: Level = "word") -> str:
     """
     return (
         '<div style="max-width:52rem;margin:.5em 0;line-height:1.5">'
-        f"<div><strong>{escaped(prediction_line(explanation))}</strong></div>"
+        f"<div><strong>{_escape(prediction_line(explanation))}</strong></div>"
         f"{_figure(explanation, level)}</div>"
     )
 
@@ -180,15 +179,15 @@ def fragments(explanations: Sequence[Explanation], limit: int = 5) -> str:
 def compared(found: Comparison) -> str:
     """Two explanations side by side, and what changes most, as one element with inline styles."""
     sides = "".join(
-        f'<div style="flex:1 1 20rem;min-width:0"><div><strong>{escaped(name)}</strong>: '
-        f"{escaped(prediction_line(each))}</div>{_figure(each, found.level)}</div>"
+        f'<div style="flex:1 1 20rem;min-width:0"><div><strong>{_escape(name)}</strong>: '
+        f"{_escape(prediction_line(each))}</div>{_figure(each, found.level)}</div>"
         for name, each in zip(found.names, (found.first, found.second), strict=True)
     )
     columns, *changed = comparison_table(found)
     return (
         '<div style="max-width:72rem;margin:.5em 0;line-height:1.5">'
-        f"<div><strong>{escaped(' / '.join(found.names))}</strong> · "
-        f"{' · '.join(map(escaped, comparison_facts(found)))}</div>"
+        f"<div><strong>{_escape(' / '.join(found.names))}</strong> · "
+        f"{' · '.join(map(_escape, comparison_facts(found)))}</div>"
         f'<div style="display:flex;flex-wrap:wrap;gap:0 2rem;margin-top:.5em">{sides}</div>'
         f"{table(COMPARISON_NOTE, columns, changed) if changed else ''}</div>"
     )
@@ -198,7 +197,7 @@ def compared_list(found: Comparisons, limit: int = 5) -> str:
     """What many comparisons say together, and those that are least alike, for notebooks."""
     shown = "".join(f"<hr>{compared(each)}" for each in found.least_alike(limit))
     more = f"<div>the {limit} least alike are shown</div>" if len(found) > limit else ""
-    return f"<div><div>{escaped(' · '.join(summary_facts(found)))}</div>{shown}{more}</div>"
+    return f"<div><div>{_escape(' · '.join(summary_facts(found)))}</div>{shown}{more}</div>"
 
 
 def compared_page(found: Comparisons) -> str:
@@ -210,7 +209,7 @@ def compared_page(found: Comparisons) -> str:
     sides = as_sequence([side for each in found for side in (each.first, each.second)])
     shown = found.least_alike(FEW) if len(found) > FEW else found
     summary = [*summary_facts(found), *([f"the {FEW} least alike are shown"] if len(found) > FEW else [])]
-    content = f"<p>{escaped(' · '.join(summary))}</p>" if len(found) > 1 else ""
+    content = f"<p>{_escape(' · '.join(summary))}</p>" if len(found) > 1 else ""
     content += "\n".join(f"<section>{compared(each)}</section>" for each in shown)
     about = _about(sides, f"{len(found)} pair{'s' * (len(found) > 1)} of explanations", None)
     return _page("Two explanations side by side", about, content, style="\nmain { max-width: 72rem; }")
@@ -219,7 +218,7 @@ def compared_page(found: Comparisons) -> str:
 def _section(group: list[Explanation], level: Level) -> str:
     lines = {prediction_line(explanation) for explanation in group}
     shared = len(lines) == 1
-    heading = f"<h2>{escaped(lines.pop())}</h2>" if shared else "<h2>Predictions differ</h2>"
+    heading = f"<h2>{_escape(lines.pop())}</h2>" if shared else "<h2>Predictions differ</h2>"
     figures = "\n".join(_figure(explanation, level, with_prediction=not shared) for explanation in group)
     return f"<section>\n{heading}\n{figures}\n</section>"
 
@@ -227,10 +226,10 @@ def _section(group: list[Explanation], level: Level) -> str:
 def _figure(explanation: Explanation, level: Level, with_prediction: bool = False) -> str:
     scale = Scale.of(explanation, level)
     facts = [
-        f"<strong>{escaped(method_line(explanation))}</strong>",
-        escaped(prediction_line(explanation)) if with_prediction else "",
-        escaped(target_line(explanation) or ""),
-        *map(escaped, notes(explanation)),
+        f"<strong>{_escape(method_line(explanation))}</strong>",
+        _escape(prediction_line(explanation)) if with_prediction else "",
+        _escape(target_line(explanation) or ""),
+        *map(_escape, notes(explanation)),
     ]
     lines = pieces(explanation, level)
     labels = ("Text", "Pair") if len(lines) > 1 else ("",)
@@ -242,9 +241,9 @@ def _figure(explanation: Explanation, level: Level, with_prediction: bool = Fals
     )
     top = top_units(explanation, level)
     said = warning(explanation)
-    alert = f'<div style="{_ALERT}">{escaped(said)}</div>' if said else ""
+    alert = f'<div style="{_ALERT}">{_escape(said)}</div>' if said else ""
     return (
-        f'<figure role="group" aria-label="{escaped(_summary(explanation, top))}" style="margin:0 0 1.4em">'
+        f'<figure role="group" aria-label="{_escape(_summary(explanation, top))}" style="margin:0 0 1.4em">'
         f'<figcaption style="overflow-wrap:anywhere">{" · ".join(filter(None, facts))}</figcaption>'
         f"{alert}{paper}{_legend(explanation, scale)}{_top(top, scale)}"
         f"{''.join(map(grid, grids(explanation, level)))}"
@@ -258,7 +257,7 @@ def _heat_map(line: tuple[Piece, ...], scale: Scale) -> str:
     parts = []
     for piece in line:
         parts.append(" " if piece.blank else "")
-        text = escaped(piece.text)
+        text = _escape(piece.text)
         if piece.score is None:
             parts.append(f'<span style="{_UNCOVERED}" title="not seen by the model">{text}</span>')
             continue
@@ -267,13 +266,13 @@ def _heat_map(line: tuple[Piece, ...], scale: Scale) -> str:
         style += ";font-size:.8em;font-style:italic" if piece.special else ""
         style += f";{AGAINST_LINE}" if scale.mark(piece.score).startswith("-") else ""
         remark = " (unknown to the tokenizer)" if piece.unknown else ""
-        tooltip = escaped(f"{shorten(piece.text)}: {number(piece.score, scale.signed)}{remark}")
+        tooltip = _escape(f"{shorten(piece.text)}: {number(piece.score, scale.signed)}{remark}")
         parts.append(f'<span style="{style}" title="{tooltip}">{text}</span>{_UNKNOWN * piece.unknown}')
     return "".join(parts)
 
 
 def _legend(explanation: Explanation, scale: Scale) -> str:
-    low, high = map(escaped, scored_ends(explanation, scale.maximum))
+    low, high = map(_escape, scored_ends(explanation, scale.maximum))
     middle = "0" if scale.signed else ""
     return (
         '<div style="display:flex;flex-wrap:wrap;align-items:center;gap:.6em;font-size:.85em">'
@@ -289,7 +288,7 @@ def _top(top: tuple[tuple[str, tuple[Unit, ...]], ...], scale: Scale) -> str:
     rows = []
     for heading, units in top:
         listed = ", ".join(
-            f"<bdi>{escaped(short_name(unit))}</bdi>&nbsp;{number(unit.score, scale.signed)}"
+            f"<bdi>{_escape(short_name(unit))}</bdi>&nbsp;{number(unit.score, scale.signed)}"
             for unit in units
         )
         rows.append(f"<div><strong>{heading.capitalize()}</strong> {listed or '(none)'}</div>")
@@ -311,20 +310,20 @@ def _table(explanation: Explanation, level: Level, scale: Scale) -> str:
 def grid(found: Grid) -> str:
     """Layers or heads as a table of numbers on their colours, with inline styles."""
     heads = "".join(
-        f'<th scope="col" style="{_NUMBER}"><bdi>{escaped(name)}</bdi></th>' for name in found.columns
+        f'<th scope="col" style="{_NUMBER}"><bdi>{_escape(name)}</bdi></th>' for name in found.columns
     )
     rows = "".join(
-        f'<tr><th scope="row" style="{_CELL};font-weight:normal"><bdi>{escaped(name)}</bdi></th>'
+        f'<tr><th scope="row" style="{_CELL};font-weight:normal"><bdi>{_escape(name)}</bdi></th>'
         f"{''.join(_cell(score, found) for score in scores)}</tr>"
         for name, scores in found.rows
     )
     total = "".join(f'<td style="{_NUMBER}">{found.shown(score)}</td>' for score in found.total)
     foot = f'<tfoot><tr><th scope="row" style="{_CELL}">sum</th>{total}</tr></tfoot>' if total else ""
-    title = f'<th scope="col" style="{_CELL}">{escaped(found.title.capitalize())}</th>'
+    title = f'<th scope="col" style="{_CELL}">{_escape(found.title.capitalize())}</th>'
     return (
         '<div style="overflow-x:auto;font-size:.85em;margin-top:.6em">'
         '<table style="border-collapse:collapse">'
-        f'<caption style="text-align:left">{escaped(found.note)}</caption>'
+        f'<caption style="text-align:left">{_escape(found.note)}</caption>'
         f"<thead><tr>{title}{heads}</tr></thead><tbody>{rows}</tbody>{foot}</table></div>"
     )
 
@@ -338,11 +337,11 @@ def _cell(score: float, found: Grid) -> str:
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of text with inline styles; the first of each row is its heading."""
-    head = "".join(f'<th scope="col" style="{_CELL}">{escaped(name)}</th>' for name in heads)
+    head = "".join(f'<th scope="col" style="{_CELL}">{_escape(name)}</th>' for name in heads)
     body = "".join(
-        f'<tr><th scope="row" style="{_CELL};font-weight:normal"><bdi>{escaped(name)}</bdi></th>'
+        f'<tr><th scope="row" style="{_CELL};font-weight:normal"><bdi>{_escape(name)}</bdi></th>'
         + "".join(
-            f'<td style="{_CELL};font-variant-numeric:tabular-nums">{escaped(each)}</td>' for each in cells
+            f'<td style="{_CELL};font-variant-numeric:tabular-nums">{_escape(each)}</td>' for each in cells
         )
         + "</tr>"
         for name, *cells in rows
@@ -350,16 +349,16 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     return (
         '<div style="overflow-x:auto;font-size:.85em;margin:.6em 0">'
         '<table style="border-collapse:collapse">'
-        f'<caption style="text-align:left">{escaped(caption)}</caption>'
+        f'<caption style="text-align:left">{_escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
 def _row(name: str, *numbers: str) -> str:
     cells = "".join(
-        f'<td style="{_CELL};font-variant-numeric:tabular-nums">{escaped(each)}</td>' for each in numbers
+        f'<td style="{_CELL};font-variant-numeric:tabular-nums">{_escape(each)}</td>' for each in numbers
     )
-    return f'<tr><td style="{_CELL}"><bdi>{escaped(name)}</bdi></td>{cells}</tr>'
+    return f'<tr><td style="{_CELL}"><bdi>{_escape(name)}</bdi></td>{cells}</tr>'
 
 
 def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Unit, ...]], ...]) -> str:
@@ -374,6 +373,5 @@ def _summary(explanation: Explanation, top: tuple[tuple[str, tuple[Unit, ...]], 
     return "; ".join([name, *said] if said else [name, "no score differs from 0"])
 
 
-def escaped(text: str) -> str:
-    """Text as HTML, what nobody would see made visible."""
+def _escape(text: str) -> str:
     return escape(visible(text), quote=True)
