@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from whybert.explanation import Level
 
-__all__ = ["FORMATS", "Entry", "Format", "beside", "data_frame", "html", "load", "save"]
+__all__ = ["FORMATS", "Entry", "Format", "beside", "data_frame", "html", "load", "of_parquet", "read", "save"]
 
 Given: TypeAlias = Explanation | Iterable[Explanation] | Mapping[str, Iterable[Explanation]]
 Entry: TypeAlias = tuple[int, Mapping[str, Any], Explanation]
@@ -54,8 +54,8 @@ class Format:
         suffixes: of files that hold it; the first one is the usual one.
         write: writes what it gets as it comes to a text stream whose `buffer` takes bytes; of explanations
             it takes `(entries, stream, level, top)`.
-        read: yields what each line or row of a file holds, with what messages call it; None where nothing
-            can be read back.
+        read: yields the place of each line or row of a file and what it holds; it takes the path, and what
+            messages call it.  None where nothing can be read back.
         shows_top: whether it shows the strongest words of an explanation by themselves.
         shows_inside: whether it holds layers and heads.
         in_files_only: whether it is of no use in a terminal.
@@ -63,7 +63,7 @@ class Format:
 
     suffixes: tuple[str, ...]
     write: Callable[..., None]
-    read: Callable[[Path], Iterator[tuple[str, Any]]] | None = None
+    read: Callable[[Path, str], Iterator[tuple[str, Any]]] | None = None
     shows_top: bool = False
     shows_inside: bool = False
     in_files_only: bool = False
@@ -112,18 +112,43 @@ def load(path: str | Path) -> Explanations:
         FileError: the file cannot be read, or a line or row of it, which is named, is no explanation.
         MissingExtraError: Parquet needs a package that is not installed.
     """
-    wanted = _format_of(path, {name: each for name, each in FORMATS.items() if each.read})
-    found, path = Explanations(), Path(path)
+    return Explanations(read(path))
+
+
+def read(path: str | Path, name: str = "") -> Iterator[Explanation]:
+    """The same one after another, so that a file may be larger than the memory.
+
+    Args:
+        path: of the file.
+        name: what messages call it; empty for its path.
+
+    Raises:
+        WhybertError: what `load` raises, as soon as it is met.
+    """
+    wanted = _format_of(path, {format: each for format, each in FORMATS.items() if each.read})
+    path, name = Path(path), name or str(path)
     assert wanted.read is not None
     try:
-        for place, record in wanted.read(path):
-            try:
-                found.append(Explanation.from_dict(record))
-            except InputError as error:
-                raise FileError(f"{str(path)!r}, {place}, is no explanation: {error}") from error
+        for place, record in wanted.read(path, name):
+            yield _explanation(record, f"{name!r}, {place}")
     except OSError as error:
-        raise FileError(f"cannot read {str(path)!r}: {error.strerror or one_line(error)}") from error
-    return found
+        raise FileError(f"cannot read {name!r}: {error.strerror or one_line(error)}") from error
+
+
+def _explanation(record: Any, place: str) -> Explanation:
+    try:
+        return Explanation.from_dict(record)
+    except InputError as error:
+        raise FileError(f"{place}, is no explanation: {error}") from error
+
+
+def of_parquet(row: dict[str, Any], place: str) -> Explanation:
+    """The explanation of a row of a Parquet file; `place` is what messages call it.
+
+    Raises:
+        FileError: it is none.
+    """
+    return _explanation(_record(row), place)
 
 
 @overload
@@ -282,7 +307,7 @@ def _write_lines(entries: Iterable[Entry], stream: TextIO, level: Level, top: in
         stream.write(json_line(record))
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, Any]]:
+def _read_lines(path: Path, name: str) -> Iterator[tuple[str, Any]]:
     with open(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
@@ -290,7 +315,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Any]]:
                     yield f"line {number}", json.loads(text)
             except (ValueError, RecursionError) as error:
                 raise FileError(
-                    f"{str(path)!r}, line {number}, is no JSON: {one_line(error, 100)}; the file may be cut "
+                    f"{name!r}, line {number}, is no JSON: {one_line(error, 100)}; the file may be cut "
                     "off or of another kind"
                 ) from error
 
@@ -346,7 +371,7 @@ def _clean(value: Any) -> Any:
     return type(value)(map(_clean, value)) if isinstance(value, list | tuple) else value
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
+def _read_parquet(path: Path, name: str) -> Iterator[tuple[str, Any]]:
     arrow, parquet = parquet_libraries()
     number = 0
     try:
@@ -354,15 +379,20 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
             for batch in file.iter_batches(batch_size=_ROW_GROUP):
                 for row in batch.to_pylist():
                     number += 1
-                    if row.get("exact") is not None:
-                        row = json.loads(row["exact"])
-                    elif isinstance(row.get("options"), list):
-                        row["options"] = {name: from_text(text) for name, text in row["options"]}
-                    yield f"row {number}", row
+                    yield f"row {number}", _record(row)
     except (arrow.ArrowException, ValueError, RecursionError) as error:
         raise FileError(
-            f"cannot read {str(path)!r}: {one_line(error, 100)}; the file may be cut off or of another kind"
+            f"cannot read {name!r}: {one_line(error, 100)}; the file may be cut off or of another kind"
         ) from error
+
+
+def _record(row: dict[str, Any]) -> Any:
+    """What `Explanation.from_dict` reads, of a row as pyarrow gives it."""
+    if row.get("exact") is not None:
+        return json.loads(row["exact"])
+    if isinstance(row.get("options"), list):
+        return {**row, "options": {name: from_text(text) for name, text in row["options"]}}
+    return row
 
 
 # A table
