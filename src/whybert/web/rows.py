@@ -28,7 +28,7 @@ __all__ = ["TEXT_ORDERS", "VERDICTS", "WORD_ORDERS", "Facts", "Filter", "Rows", 
 # A score is a share of the largest of its text, because the logits of texts differ in size.
 _TEXTS: Final = """
 CREATE VIEW texts AS SELECT
-    file_row_number AS row, text, pair, prediction, truth,
+    file_row_number AS row, text, pair, prediction, truth, signed,
     CASE WHEN predicted >= 0 AND predicted < len(probabilities) THEN probabilities[predicted + 1] END
     AS confidence,
     CASE WHEN list_contains(labels, truth) THEN truth = prediction END AS is_right,
@@ -49,7 +49,7 @@ WHERE isfinite(word.score)
 """
 
 VERDICTS: Final = MappingProxyType({"all": "true", "wrong": "NOT is_right", "right": "is_right"})
-"""Which texts: their name, and the condition; a text without a label in its data is neither wrong nor right."""
+"""Which texts: their name, and the condition; a text whose label is not known is neither wrong nor right."""
 
 TEXT_ORDERS: Final = MappingProxyType(
     {
@@ -136,6 +136,7 @@ class WordRow:
         texts: in how many it is.
         score: the mean raw score where it stands.
         share: the mean of its score as a share of the largest absolute score of its text, from -1 to 1.
+        signed: False where the scores are magnitudes.
     """
 
     word: str
@@ -143,6 +144,7 @@ class WordRow:
     texts: int
     score: float
     share: float
+    signed: bool
 
 
 class Rows:
@@ -263,7 +265,7 @@ class Rows:
         condition, values = _condition(wanted)
         found = self._asked(
             "SELECT * FROM (SELECT key AS word, target, count(DISTINCT row) AS texts, avg(score) AS score, "
-            f"avg(coalesce(share, 0)) AS share FROM words WHERE {condition} "
+            f"avg(coalesce(share, 0)) AS share, bool_or(signed) AS signed FROM words WHERE {condition} "
             "AND regexp_matches(key, '[\\p{L}\\p{N}]') GROUP BY key, target) WHERE texts >= ? "
             f"ORDER BY {_named('order', order, WORD_ORDERS)}, texts DESC, word, target LIMIT ?",
             (*values, least, limit),
@@ -294,8 +296,8 @@ class Rows:
             yield
         except duckdb.Error as error:
             raise FileError(
-                f"{self._name!r} is no Parquet file of explanations: whybert explain -o why.parquet writes one, "
-                "and explanations.save('why.parquet')"
+                f"{self._name!r} is no Parquet file of explanations: whybert explain -o why.parquet writes "
+                "one, and explanations.save('why.parquet')"
             ) from error
 
 

@@ -34,13 +34,14 @@ class Limits:
         characters: of a text and its pair together.
         methods: at once.
         waiting: questions that wait while others are answered.
-        file_bytes: of a file of explanations.
+        file_bytes, explanations: of a file of explanations.
     """
 
     characters: int = 50_000
     methods: int = 8
     waiting: int = 64
     file_bytes: int = 64 * 2**20
+    explanations: int = 100_000
 
 
 class Service:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from whybert.web.controls import Controls
-from whybert.web.panels import explain
+from whybert.web.panels import explain, saved
 from whybert.web.service import Service
 
 __all__ = ["PANELS", "Panel"]
@@ -26,4 +26,4 @@ class Panel:
     build: Callable[[Controls, Service], None]
 
 
-PANELS: Final = (Panel("why", "Why", explain.build),)
+PANELS: Final = (Panel("why", "Why", explain.build), Panel("saved", "Saved", saved.build))
