@@ -59,7 +59,7 @@ class Service:
         if not models:
             raise UsageError("expected at least one model to serve, found none")
         self.models, self.limits = dict(models), limits or Limits()
-        self._turn = threading.Lock()
+        self._turns = {long: threading.Lock() for long in (False, True)}
         self._waiting = threading.BoundedSemaphore(self.limits.waiting)
 
     @classmethod
@@ -91,19 +91,25 @@ class Service:
             raise UsageError(f"at most {self.limits.methods} methods at once, not {len(state.methods)}")
 
     @contextmanager
-    def _in_turn(self) -> Iterator[None]:
+    def _in_turn(self, long: bool) -> Iterator[None]:
         if not self._waiting.acquire(blocking=False):
             raise BusyError("too many questions at once: try again in a moment")
         try:
-            with self._turn:
+            with self._turns[long]:
                 yield
         finally:
             self._waiting.release()
 
-    def ask(self, state: State, what: Callable[[Classifier], _Found]) -> _Found:
-        """What a function finds about the model of a state, in turn."""
+    def ask(self, state: State, what: Callable[[Classifier], _Found], *, long: bool = False) -> _Found:
+        """What a function finds about the model of a state, in turn.
+
+        Args:
+            state: the question.
+            what: it asks the model.
+            long: whether it may take more than a moment; such questions have a turn of their own.
+        """
         self.check(state)
-        with self._in_turn():
+        with self._in_turn(long):
             return what(self.classifier(state.model))
 
     def predict(self, state: State) -> Prediction:
