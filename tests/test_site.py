@@ -29,6 +29,15 @@ def test_a_public_name_without_a_place_is_told(tmp_path: Path, monkeypatch: pyte
         api.generate(tmp_path)
 
 
+def test_a_page_of_names_is_readable_without_html(tmp_path: Path) -> None:
+    api.generate(tmp_path)
+    page = (tmp_path / "reference" / "api" / "comparing.md").read_text(encoding="utf-8")
+    text = api.in_plain_text(page)
+    assert ":::" not in text
+    assert "\nwhybert.compare(" in text
+    assert "\nwhybert.Comparison.to_html(" in text
+
+
 def test_every_command_is_there_and_nothing_is_taken_for_html(tmp_path: Path) -> None:
     command_line.generate(tmp_path)
     page = (tmp_path / "reference" / "command-line.md").read_text(encoding="utf-8")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -88,6 +91,25 @@ def generate(folder: Path) -> None:
         (pages / f"{file}.md").write_text("\n".join(parts), encoding="utf-8")
     lines += ["## [Errors](../errors.md)", "", "Each with an example of its message and the way out."]
     (pages / "index.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def in_plain_text(page: str) -> str:
+    """A page of this module with signatures and docstrings where mkdocstrings would put them."""
+    block = re.compile(r"^::: \S+\n(?: .*\n)*      heading: whybert\.(\w+)\n", re.MULTILINE)
+    return block.sub(
+        lambda found: "\n".join(_described(f"whybert.{found[1]}", getattr(whybert, found[1]))), page
+    )
+
+
+def _described(name: str, value: object) -> Iterator[str]:
+    if not callable(value):
+        yield f"## {name}\n"
+        return
+    yield f"## {name}\n\n```text\n{name}{inspect.signature(value)}\n\n{inspect.getdoc(value)}\n```\n"
+    for part, own in vars(value).items() if inspect.isclass(value) else ():
+        own = own.fget if isinstance(own, property) else getattr(own, "__func__", own)
+        if inspect.isfunction(own) and not part.startswith("_"):
+            yield f"```text\n{name}.{part}{inspect.signature(own)}\n\n{inspect.getdoc(own)}\n```\n"
 
 
 def _path(name: str) -> str:

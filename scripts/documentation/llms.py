@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from documentation import api
 
 SUMMARY = (
     "whybert is a Python library and command line that says why a transformer text classifier decided as "
@@ -51,8 +52,9 @@ def write(root: Path, source: Path, site: Path) -> None:
         if not (source / path).exists():
             continue
         text = (source / path).read_text(encoding="utf-8")
+        text = api.in_plain_text(text)
         (site / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / path, site / path)
+        (site / path).write_text(text, encoding="utf-8")
         heading = re.search(r"^# (.+)$", text, re.MULTILINE)
         title = title or (heading[1] if heading else path)
         if section != last:
