@@ -98,7 +98,7 @@ def test_equations_become_mathml(tmp_path: Path) -> None:
 PAGE = """<html><head><link rel="stylesheet" href="https://fonts.example/a.css"></head><body id="top">
 <a href="other/#here">x</a> <a href="other/#gone">x</a> <a href="gone/">x</a> <img src="p.png" alt="">
 <p>Items:
-* one</p></body></html>"""
+* one</p><p>$$ x</p></body></html>"""
 
 
 def test_what_is_wrong_in_a_page_is_told(tmp_path: Path) -> None:
@@ -107,6 +107,7 @@ def test_what_is_wrong_in_a_page_is_told(tmp_path: Path) -> None:
     (tmp_path / "p.png").touch()
     pages = {"index.html": checks.Page(PAGE), "other/index.html": checks.Page('<h1 id="here">x</h1>')}
     assert sorted(checks._page("index.html", pages, tmp_path)) == [
+        "index.html: TeX is shown as it is: $$ x",
         "index.html: a list lacks the blank line before it: * one",
         "index.html: loads https://fonts.example/a.css from another host",
         "index.html: the link gone/ leads nowhere",

@@ -48,11 +48,13 @@ class Page(HTMLParser):
         self.loads: list[str] = []
         self.pictures: list[tuple[str, str | None]] = []
         self.lost_lists: list[str] = []
-        self._paragraph = False
+        self.raw_equations: list[str] = []
+        self._paragraph = self._code = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
+        self._code = self._code or tag == "code"
         self._paragraph = tag == "p" or (self._paragraph and tag in {"a", "em", "strong", "code"})
         self.anchors.update(found[name] or "" for name in ("id", "name") if name in found)
         if tag == "a" and found.get("href"):
@@ -64,11 +66,16 @@ class Page(HTMLParser):
         if tag == "link" and found.get("rel") not in {"canonical", "alternate", "prev", "next", "license"}:
             self.loads.append(found.get("href") or "")
 
+    def handle_endtag(self, tag: str) -> None:
+        self._code = self._code and tag != "code"
+
     def handle_data(self, data: str) -> None:
         # Forges make a list of lines that follow a paragraph at once; Markdown as it was, and so the site,
         # makes them a part of the paragraph.
         if self._paragraph and (lost := re.search(r"^(?:[*-]|\d+\.) \S.*", data, re.MULTILINE)):
             self.lost_lists.append(lost[0])
+        if self._paragraph and not self._code and (raw := re.search(r"\$\$.*|\\[a-z]+\{.*", data)):
+            self.raw_equations.append(raw[0])
 
 
 def problems(root: Path, source: Path, site: Path) -> list[str]:
@@ -115,6 +122,8 @@ def _page(name: str, pages: dict[str, Page], site: Path) -> Iterator[str]:
     for picture, alt in page.pictures:
         if not (alt or "").strip():
             yield f"{name}: the picture {picture} has no alt text"
+    for line in page.raw_equations:
+        yield f"{name}: TeX is shown as it is: {line[:60]}"
     for line in page.lost_lists:
         yield f"{name}: a list lacks the blank line before it: {line[:60]}"
 
