@@ -47,6 +47,7 @@ class Piece:
         special: whether it is a special token.
         blank: whether a blank goes before it.
         unknown: whether it is a word that the tokenizer does not know, or a token in place of one.
+        unit: what is shown; None for text that nothing covers.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Piece:
     special: bool
     blank: bool
     unknown: bool = False
+    unit: Unit | None = None
 
 
 def pieces(
@@ -98,14 +100,14 @@ class _Line:
             return
         shown = " ".join(raw.split()) or _VISIBLE_BLANK
         unknown = isinstance(unit, Word) and unit.unknown
-        self.add(shown, unit.score, False, self.pending or raw[0].isspace(), unknown)
+        self.add(shown, unit.score, False, self.pending or raw[0].isspace(), unknown, unit)
         self.pending = raw[-1].isspace()
 
     def token(self, token: Token) -> None:
         if token.sequence is not None and not token.special:
             self.uncovered(token.start)
             self.position = max(self.position, token.end)
-        self.add(token.text or _VISIBLE_BLANK, token.score, token.special, True, token.unknown)
+        self.add(token.text or _VISIBLE_BLANK, token.score, token.special, True, token.unknown, token)
         self.pending = True
 
     def uncovered(self, end: int) -> None:
@@ -120,8 +122,16 @@ class _Line:
             self.pending = True
         self.position = max(self.position, end)
 
-    def add(self, text: str, score: float | None, special: bool, blank: bool, unknown: bool = False) -> None:
-        self.pieces.append(Piece(text, score, special, blank and bool(self.pieces), unknown))
+    def add(
+        self,
+        text: str,
+        score: float | None,
+        special: bool,
+        blank: bool,
+        unknown: bool = False,
+        unit: Unit | None = None,
+    ) -> None:
+        self.pieces.append(Piece(text, score, special, blank and bool(self.pieces), unknown, unit))
 
     def finish(self) -> tuple[Piece, ...]:
         self.uncovered(len(self.text))

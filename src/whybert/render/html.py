@@ -6,7 +6,7 @@ The heat map lies on white "paper" in light and in dark surroundings, because wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from html import escape
 
@@ -42,6 +42,7 @@ __all__ = [
     "compared",
     "compared_list",
     "compared_page",
+    "figure",
     "fragment",
     "fragments",
     "grid",
@@ -165,7 +166,7 @@ def fragment(explanation: Explanation, level: Level = "word") -> str:
     return (
         '<div style="max-width:52rem;margin:.5em 0;line-height:1.5">'
         f"<div><strong>{_escape(prediction_line(explanation))}</strong></div>"
-        f"{_figure(explanation, level)}</div>"
+        f"{figure(explanation, level)}</div>"
     )
 
 
@@ -180,7 +181,7 @@ def compared(found: Comparison) -> str:
     """Two explanations side by side, and what changes most, as one element with inline styles."""
     sides = "".join(
         f'<div style="flex:1 1 20rem;min-width:0"><div><strong>{_escape(name)}</strong>: '
-        f"{_escape(prediction_line(each))}</div>{_figure(each, found.level)}</div>"
+        f"{_escape(prediction_line(each))}</div>{figure(each, found.level)}</div>"
         for name, each in zip(found.names, (found.first, found.second), strict=True)
     )
     columns, *changed = comparison_table(found)
@@ -219,11 +220,27 @@ def _section(group: list[Explanation], level: Level) -> str:
     lines = {prediction_line(explanation) for explanation in group}
     shared = len(lines) == 1
     heading = f"<h2>{_escape(lines.pop())}</h2>" if shared else "<h2>Predictions differ</h2>"
-    figures = "\n".join(_figure(explanation, level, with_prediction=not shared) for explanation in group)
+    figures = "\n".join(figure(explanation, level, with_prediction=not shared) for explanation in group)
     return f"<section>\n{heading}\n{figures}\n</section>"
 
 
-def _figure(explanation: Explanation, level: Level, with_prediction: bool = False) -> str:
+def figure(
+    explanation: Explanation,
+    level: Level = "word",
+    with_prediction: bool = False,
+    more: Callable[[Piece], str] = lambda piece: "",
+) -> str:
+    """The heat map with what goes along, without the prediction, as one element with inline styles.
+
+    Args:
+        explanation: what is shown.
+        level: "word", "token" or "sentence".
+        with_prediction: whether a line says the prediction.
+        more: further attributes of the element of a piece that has a score, escaped, after a blank.
+
+    Raises:
+        UnknownNameError: no such level.
+    """
     scale = Scale.of(explanation, level)
     facts = [
         f"<strong>{_escape(method_line(explanation))}</strong>",
@@ -236,7 +253,7 @@ def _figure(explanation: Explanation, level: Level, with_prediction: bool = Fals
     paper = "".join(
         (f'<div style="font-size:.85em">{label}</div>' if label else "")
         # The language of the text is unknown (lang=""); its direction is the browser's to find out.
-        + f'<div dir="auto" lang="" style="{_PAPER}">{_heat_map(line, scale)}</div>'
+        + f'<div dir="auto" lang="" style="{_PAPER}">{_heat_map(line, scale, more)}</div>'
         for label, line in zip(labels, lines, strict=True)
     )
     top = top_units(explanation, level)
@@ -251,7 +268,7 @@ def _figure(explanation: Explanation, level: Level, with_prediction: bool = Fals
     )
 
 
-def _heat_map(line: tuple[Piece, ...], scale: Scale) -> str:
+def _heat_map(line: tuple[Piece, ...], scale: Scale, more: Callable[[Piece], str]) -> str:
     if not line:
         return f'<span style="{_UNCOVERED}">(empty text)</span>'
     parts = []
@@ -267,7 +284,8 @@ def _heat_map(line: tuple[Piece, ...], scale: Scale) -> str:
         style += f";{AGAINST_LINE}" if scale.mark(piece.score).startswith("-") else ""
         remark = " (unknown to the tokenizer)" if piece.unknown else ""
         tooltip = _escape(f"{shorten(piece.text)}: {number(piece.score, scale.signed)}{remark}")
-        parts.append(f'<span style="{style}" title="{tooltip}">{text}</span>{_UNKNOWN * piece.unknown}')
+        shown = f'<span style="{style}" title="{tooltip}"{more(piece)}>{text}</span>'
+        parts.append(shown + _UNKNOWN * piece.unknown)
     return "".join(parts)
 
 

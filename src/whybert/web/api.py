@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from whybert import __version__
+from whybert.web.downloads import downloads
 from whybert.web.page import STYLE, THEME, page
 from whybert.web.service import Service
 
@@ -24,6 +25,7 @@ def web_application(service: Service) -> FastAPI:
     def health() -> dict[str, object]:
         return {"status": "ok", "version": __version__, "models": list(service.models)}
 
+    application.include_router(downloads(service))
     mounted: FastAPI = gr.mount_gradio_app(
         application,
         page(service),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from whybert.classifier import Classifier, Prediction
-from whybert.errors import InputError, UnknownNameError, UsageError
+from whybert.errors import InputError, TargetError, UnknownNameError, UsageError
 from whybert.explaining import explain
 
 if TYPE_CHECKING:
@@ -140,6 +140,10 @@ def text_of(state: State) -> str | tuple[str, str]:
 
 def target_of(state: State) -> str | tuple[str, str] | None:
     """The target of a state as `whybert.explain` takes it."""
-    if state.against and state.target:
+    if state.against and not state.target:
+        raise TargetError(
+            f"expected a class to hold against {state.against!r}: choose the explained class too"
+        )
+    if state.against:
         return state.target, state.against
     return state.target or None

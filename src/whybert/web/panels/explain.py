@@ -1,41 +1,174 @@
-"""Why: the decision with its probabilities, and a heat map a method, side by side."""
+"""Why: the decision with its probabilities, and a heat map a method, whose words can be edited."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from html import escape
+from dataclasses import replace
+from importlib import resources
+from typing import Final
 
 import gradio as gr
 
-from whybert.errors import WhybertError
-from whybert.render import html
+from whybert.comparing import compare
+from whybert.errors import UnknownNameError, WhybertError
+from whybert.explanation import LEVELS, Explanation, Level, at_place
+from whybert.methods.specs import METHODS
+from whybert.render import Piece, ends, number, prediction_line, shorten
+from whybert.render.html import figure
 from whybert.web.controls import Controls
 from whybert.web.service import Service
+from whybert.web.showing import guarded, refused, safe, saving, side_by_side
 from whybert.web.state import State
 
-__all__ = ["build"]
+__all__ = ["build", "probabilities"]
+
+CLASSES: Final = 6
+"""So many of a model's classes are shown; the others are folded."""
+
+CHANGED: Final = 4
+"""So many words are named whose scores an edit changed most."""
+
+WORDS: Final = resources.files("whybert.web").joinpath("words.js").read_text(encoding="utf-8")
 
 
 def build(controls: Controls, service: Service) -> None:
     """The panel: it answers as one types."""
-    answer = gr.HTML(elem_id="answer", padding=True)
-    controls.answers(guarded(lambda state: _answer(service, state)), [answer])
+    answer = gr.HTML(elem_id="answer", apply_default_css=False, js_on_load=WORDS)
+
+    def said(state: State) -> str:
+        return _answer(service, state)
+
+    controls.answers(guarded(said), [answer])
 
 
 def _answer(service: Service, state: State) -> str:
     if not state.text.strip():
-        return "<p>Type a text, or pick an example.</p>"
-    found = service.explain(state)
-    return "".join(html.fragment(each, state.level) for each in found.values())  # type: ignore[arg-type]
+        return '<p class="hint">Type a text, or pick an example.</p>'
+    if state.level not in LEVELS:
+        raise UnknownNameError("level", state.level, LEVELS)
+    if not state.methods:
+        return '<p class="hint">Choose a method.</p>'
+    level: Level = state.level  # type: ignore[assignment]
+    found, wrong = _explained(service, state)
+    if not found:
+        return "".join(map(refused, dict.fromkeys(wrong.values())))
+    first = next(iter(found.values()))
+    cards = [
+        _card(found[spec], level) if spec in found else f"<h3>{safe(spec)}</h3>{refused(wrong[spec])}"
+        for spec in state.methods
+    ]
+    return (
+        f'<div data-query="{safe(state.query)}"><div class="decision">{probabilities(first)}{saving()}</div>'
+        f"{_edited(service, state, first, level)}{side_by_side(cards)}</div>"
+    )
 
 
-def guarded(answer: Callable[[State], str]) -> Callable[[State], str]:
-    """An error that is meant for people is the answer."""
-
-    def guard(state: State) -> str:
+def _explained(service: Service, state: State) -> tuple[dict[str, Explanation], dict[str, str]]:
+    """The explanations by the spec as it was asked for, and what was said against the others."""
+    try:
+        return dict(zip(state.methods, service.explain(state).values(), strict=True)), {}
+    except WhybertError as error:
+        if len(state.methods) == 1:
+            return {}, {state.methods[0]: str(error)}
+    # One of several methods does not fit the model or the text: the others are shown.
+    found, wrong = {}, {}
+    for spec in state.methods:
         try:
-            return answer(state)
+            (found[spec],) = service.explain(replace(state, methods=(spec,))).values()
         except WhybertError as error:
-            return f'<div role="alert" class="refused">{escape(str(error))}</div>'
+            wrong[spec] = str(error)
+    return found, wrong
 
-    return guard
+
+def probabilities(explanation: Explanation) -> str:
+    """The decision, and what the model says of each class, as bars and in numbers."""
+    head = f"<h2>{safe(at_place(explanation, explanation.prediction))}</h2>"
+    if not explanation.probabilities:
+        answers = zip(explanation.labels, explanation.logits, strict=True)
+        said = "".join(
+            f"<li><span>{safe(label)}</span> <b>{number(each, False)}</b></li>" for label, each in answers
+        )
+        return (
+            f'<div class="said-by-model"><h2>{safe(prediction_line(explanation))}</h2><ul>{said}</ul></div>'
+        )
+    rows = sorted(zip(explanation.probabilities, explanation.labels, strict=True), key=lambda each: -each[0])
+    bars = [
+        f'<li><span class="label"><bdi>{safe(label)}</bdi></span>'
+        f'<span class="bar" aria-hidden="true"><span style="width:{100 * share:.2f}%"></span></span>'
+        f'<span class="number">{share:.3f}</span></li>'
+        for share, label in rows
+    ]
+    rest = (
+        f'<details><summary>{len(bars) - CLASSES} more classes</summary><ol class="bars">'
+        f"{''.join(bars[CLASSES:])}</ol></details>"
+        if len(bars) > CLASSES
+        else ""
+    )
+    shown = "".join(bars[:CLASSES])
+    return (
+        f'<div class="said-by-model"><div class="name">The model says</div>{head}'
+        f'<ol class="bars" aria-label="Probabilities">{shown}</ol>{rest}</div>'
+    )
+
+
+def _card(explanation: Explanation, level: Level) -> str:
+    """A heat map whose words can be edited, under the line that says what the method does."""
+    kind = METHODS.get(explanation.method)
+    summary = "" if kind is None else f'<p class="summary">{safe(kind.summary)}</p>'
+    supports = ends(explanation)
+
+    def more(piece: Piece) -> str:
+        return _button(piece, supports, explanation.signed)
+
+    return f"{summary}{figure(explanation, level, more=more)}"
+
+
+def _button(piece: Piece, supports: tuple[str, str], signed: bool) -> str:
+    """A word as a button that a screen reader reads as "superb, 0.42 for positive"."""
+    unit = piece.unit
+    if unit is None or piece.score is None or unit.sequence is None or unit.start == unit.end:
+        return ""
+    said = number(piece.score, False)
+    if signed:
+        side = supports[1] if piece.score >= 0 else supports[0]
+        said = f"{number(abs(piece.score), False)} {side.replace('supports ', 'for ')}"
+    return (
+        f' role="button" tabindex="-1" data-place="{unit.sequence}:{unit.start}:{unit.end}"'
+        f' aria-label="{safe(shorten(piece.text, 200))}, {safe(said)}"'
+    )
+
+
+def _edited(service: Service, state: State, now: Explanation, level: Level) -> str:
+    """What the decision was before a word was edited, and which words' scores changed most."""
+    if not state.before:
+        return ""
+    earlier = replace(state, text=state.before, pair=state.before_pair, methods=(now_spec(state),))
+    try:
+        (before,) = service.explain(earlier).values()
+        changed = compare(before, now, level).changed(CHANGED)
+    except WhybertError as error:
+        return refused(f"what it was before the edit is not known: {error}")
+    words = "".join(
+        f"<li><bdi>{safe(shorten(pair.text))}</bdi> {_or_none(pair.first)} → {_or_none(pair.second)}</li>"
+        for pair in changed
+    )
+    old, new = prediction_line(before), prediction_line(now)
+    turned = " The decision is another." if before.prediction != now.prediction else ""
+    same = ""
+    if before.probabilities and before.prediction != now.prediction:
+        share = now.probabilities[before.predicted]
+        same = f" ({safe(before.prediction)} is now {share:.3f})"
+    return (
+        f'<div class="edited" role="status"><div><b>After the edit</b> {safe(old)} '
+        f"→ <b>{safe(new)}</b>{same}."
+        f"{turned}</div>"
+        f'<div class="changes">Changed most by {safe(now.method)}: <ul>{words}</ul></div>'
+        '<button type="button" data-undo>Undo</button></div>'
+    )
+
+
+def now_spec(state: State) -> str:
+    return state.methods[0]
+
+
+def _or_none(score: float | None) -> str:
+    return "(not there)" if score is None else number(score)
