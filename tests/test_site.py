@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +12,18 @@ import rich
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from documentation import api, checks, command_line, equations, errors, examples, links, llms, papers  # noqa: E402
+from documentation import (  # noqa: E402
+    api,
+    cards,
+    checks,
+    command_line,
+    equations,
+    errors,
+    examples,
+    links,
+    llms,
+    papers,
+)
 
 
 def test_every_public_name_has_a_place(tmp_path: Path) -> None:
@@ -76,6 +88,24 @@ def test_an_example_is_shown_with_what_it_prints_and_draws(
     assert "<pre>&#x27;&lt;i&gt;&#x27;</pre>" in page
     assert 'alt="Figure: T. A line."' in page
     assert (tmp_path / "one-2.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_a_card_gets_the_heat_map_that_names_its_strongest_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("attnlrp", "input_marginalisation")
+    monkeypatch.setattr(cards, "METHODS", {name: cards.METHODS[name] for name in names})
+    (tmp_path / "cards").mkdir()
+    for name in names:
+        page = tmp_path / "cards" / f"{name}.md"
+        page.write_text((ROOT / "docs" / "cards" / page.name).read_text(encoding="utf-8"), encoding="utf-8")
+    cards.generate(tmp_path)
+    for name in names:
+        page = (tmp_path / "cards" / f"{name}.md").read_text(encoding="utf-8")
+        before, map_, after = re.split(r"^(<div .+</div>)\n", page, flags=re.MULTILINE)
+        assert before.startswith(f"# `{name}`: ")
+        assert re.search(rf'aria-label="{name}[^"]* on positive; for: charming', map_)
+        assert after.startswith(f"\n{cards.FIRST}\n")
 
 
 def test_links_into_the_repository_become_links_of_the_site() -> None:

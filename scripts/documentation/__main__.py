@@ -19,6 +19,7 @@ SITE: Final = ROOT / "site"
 
 GENERATORS: Final = (
     "api",
+    "cards",
     "command_line",
     "errors",
     "papers",
