@@ -63,6 +63,8 @@ def test_every_error_has_a_way_out() -> None:
     kinds = {name for name, place in api.whybert._PUBLIC.items() if place == "errors"}
     above = {kind.__base__.__name__ for kind in (getattr(errors.errors, name) for name in kinds)}
     assert kinds - above <= set(errors.CALLS) <= kinds
+    warned = {name for name in vars(errors.errors) if name.endswith("Warning")}
+    assert set(errors.WARNINGS) == warned
     assert errors._message('whybert.load("no-file.jsonl")', errors.errors.FileError).startswith(
         "FileError: cannot read"
     )

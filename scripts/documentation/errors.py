@@ -86,6 +86,12 @@ CALLS: Final[dict[str, tuple[str | None, str]]] = {
 }
 """Class -> a call that raises it, and the way out.  Classes that stand above others are only caught."""
 
+WARNINGS: Final = {
+    "PaddingWarning": "Pad on the right, or explain one text at a time (`batch_size=1`).",
+    "MissingInputWarning": "The message names it; `whybert.attribute` takes it among its inputs.",
+}
+"""Warning -> the way out."""
+
 
 def generate(folder: Path) -> None:
     classes = [each for each in vars(errors).values() if inspect.isclass(each)]
@@ -111,6 +117,15 @@ def generate(folder: Path) -> None:
         if below:
             linked = ", ".join(f"[{other.__name__}](#{other.__name__.lower()})" for other in below)
             parts.append(f"\nWho catches it catches {linked} too.\n")
+    parts.append(
+        "\n## Warnings\n\nSaid with the module `warnings`, where the model itself answers otherwise "
+    )
+    parts.append("than one may think.\n")
+    parts += [
+        f"\n### {each.__name__}\n\n{inspect.cleandoc(each.__doc__ or '')} {WARNINGS[each.__name__]}\n"
+        for each in classes
+        if issubclass(each, UserWarning)
+    ]
     (folder / "reference").mkdir(exist_ok=True)
     (folder / "reference" / "errors.md").write_text("".join(parts), encoding="utf-8")
 
