@@ -38,7 +38,7 @@ from whybert.datasets import (
 )
 from whybert.datasets.semeval import read_tweets
 from whybert.datasets.sst import tree_nodes
-from whybert.errors import MissingExtraError, UnknownNameError, UsageError
+from whybert.errors import UnknownNameError, UsageError
 
 TREE_1 = "(3 (2 It) (4 (3 works) (2 .)))"
 TREE_2 = "(2 (2 It) (1 (1 fails) (2 .)))"
@@ -644,13 +644,6 @@ def test_wrong_calls(write: Callable[..., Path]) -> None:
         load(folder / "train.csv", label_column="x")
     with pytest.raises(UnknownNameError, match=r"unknown split of train 'dev'; known: train"):
         load(folder / "train.csv").split("dev")
-
-
-def test_the_library_is_missing(monkeypatch: pytest.MonkeyPatch, write: Callable[..., Path]) -> None:
-    folder = write({"train.tsv": "sentence\tlabel\na\t1\n"})
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match=r"reading a data set needs .*whybert\[train\]"):
-        load("sst2", folder)
 
 
 def test_importing_is_light() -> None:

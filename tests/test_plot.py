@@ -19,8 +19,7 @@ from PIL import Image
 
 import whybert
 from test_render import HOSTILE, explain, hostile_everywhere
-from whybert import errors
-from whybert.errors import InputError, MissingExtraError, UnknownNameError, UsageError
+from whybert.errors import InputError, UnknownNameError, UsageError
 from whybert.evaluation.bench import Evaluation, Value
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metrics import resolve_metrics
@@ -577,22 +576,6 @@ def test_word_scores_are_refused_where_they_would_say_nothing() -> None:
     ):
         with pytest.raises(InputError, match=message):
             whybert.plot_word_scores(given, **options)  # type: ignore[arg-type]
-
-
-def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(errors.importlib, "import_module", missing)
-    with pytest.raises(MissingExtraError, match=r"pip install 'whybert\[plot\]'"):
-        one().plot()
-    for call in (
-        lambda: whybert.plot_methods([one()]),
-        lambda: whybert.plot_word_scores(many()),
-        lambda: whybert.plot_deletion({"gi": [[0.5] * 11]}),
-    ):
-        with pytest.raises(MissingExtraError):
-            call()
 
 
 if __name__ == "__main__":  # draws the references anew; look at each of them

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 
 import pytest
 from rich.console import Console
 
-from whybert.errors import InputError, MissingExtraError
+from whybert.errors import InputError
 from whybert.scoring import classification_report
 
 LABELS = ("negative", "neutral", "positive")
@@ -83,12 +82,6 @@ def test_many_labels_show_no_confusions() -> None:
 def test_wrong_input(true: list[int], predicted: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         classification_report(LABELS, true, predicted)
-
-
-def test_scikit_learn_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
-    with pytest.raises(MissingExtraError, match=r"whybert\[train\]"):
-        classification_report(LABELS, [0], [0])
 
 
 @pytest.mark.parametrize("width", [40, 80])

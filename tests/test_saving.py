@@ -24,7 +24,6 @@ from whybert.corpus.sources import Item
 from whybert.errors import (
     FileError,
     InputError,
-    MissingExtraError,
     UnknownNameError,
     UsageError,
     WhybertError,
@@ -286,12 +285,6 @@ def test_a_regression_has_no_probability() -> None:
     table = one.to_pandas()
     assert table["probability"].isna().all()
     assert set(table["logit"]) == {2.5}
-
-
-def test_pandas_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'whybert\["):
-        example().to_pandas()
 
 
 # The shell's files

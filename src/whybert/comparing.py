@@ -142,11 +142,7 @@ class Comparison:
         return tuple(sorted(found, key=lambda pair: -abs(pair.change))[:k])
 
     def to_pandas(self) -> DataFrame:
-        """A table with a row for each unit: text, scores, shares, ranks, change, whether the sign changed.
-
-        Raises:
-            MissingExtraError: pandas is not installed.
-        """
+        """A table with a row for each unit: text, scores, shares, ranks, change, whether the sign changed."""
         from whybert.saving import data_frame_of_pairs
 
         return data_frame_of_pairs(self)
@@ -228,11 +224,7 @@ class Comparisons(list[Comparison]):
         return Comparisons(sorted(self, key=likeness)[:k])
 
     def to_pandas(self) -> DataFrame:
-        """A table with a row for each text: predictions, rank correlation, and the units that changed sign.
-
-        Raises:
-            MissingExtraError: pandas is not installed.
-        """
+        """A table with a row for each text: predictions, rank correlation, the units that changed sign."""
         from whybert.saving import data_frame_of_comparisons
 
         return data_frame_of_comparisons(self)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
@@ -150,6 +151,21 @@ def require(module: str, purpose: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(purpose, extra) from error
+
+
+def require_all(modules: Iterable[str], purpose: str, extra: str) -> None:
+    """Look whether optional modules are installed, without importing them: before the work begins.
+
+    Args:
+        modules: their full names.
+        purpose: what needs them, the subject of the message.
+        extra: the extra of whybert that installs them.
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
+    if not all(map(importlib.util.find_spec, modules)):
+        raise MissingExtraError(purpose, extra)
 
 
 def quoted(value: object, limit: int = 60) -> str:

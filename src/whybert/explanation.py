@@ -315,7 +315,6 @@ class _Shown:
 
         Raises:
             UnknownNameError: no such level.
-            MissingExtraError: pandas is not installed.
         """
         from whybert.saving import data_frame
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
-from whybert.errors import FileError, require
+from whybert.errors import FileError
 
 Rows = Sequence[Sequence[Any]]
 
@@ -131,23 +131,15 @@ def write_csv(path: Path, columns: Sequence[str], rows: Rows) -> Path:
 
 
 def parquet_libraries() -> tuple[Any, Any]:
-    """The library pyarrow, and its module of Parquet files.
+    """The library pyarrow, and its module of Parquet files; they are imported when a file asks for them."""
+    import pyarrow
+    import pyarrow.parquet
 
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    return (
-        require("pyarrow", "a Parquet file", "evaluate"),
-        require("pyarrow.parquet", "a Parquet file", "evaluate"),
-    )
+    return pyarrow, pyarrow.parquet
 
 
 def write_parquet(path: Path, columns: Sequence[str], rows: Rows) -> Path:
-    """A Parquet file; None and NaN are null.  A column of nothing else is one of numbers.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-    """
+    """A Parquet file; None and NaN are null.  A column of nothing else is one of numbers."""
     arrow, parquet = parquet_libraries()
     arrays = []
     for cells in zip(*rows, strict=True):
@@ -171,9 +163,6 @@ def write_tables(folder: Path, tables: Mapping[str, tuple[Sequence[str], Rows]])
     """Write columns and rows of each table as CSV and Parquet, under its name.
 
     A table without rows is not written, and what an earlier run wrote of it is removed.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
     """
     written = []
     for name, (columns, rows) in tables.items():

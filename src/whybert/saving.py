@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias, cast, overload
 
 from whybert.comparing import Comparison, Comparisons, Pair
-from whybert.errors import FileError, InputError, UnknownNameError, UsageError, one_line, require
+from whybert.errors import FileError, InputError, UnknownNameError, UsageError, one_line
 from whybert.explanation import (
     LEVELS,
     SCHEMA,
@@ -110,7 +110,6 @@ def load(path: str | Path) -> Explanations:
     Raises:
         UsageError: the suffix is that of no format that can be read back.
         FileError: the file cannot be read, or a line or row of it, which is named, is no explanation.
-        MissingExtraError: Parquet needs a package that is not installed.
     """
     return Explanations(read(path))
 
@@ -210,7 +209,8 @@ def data_frame(explanations: Given, level: Level = "word") -> DataFrame:
 
 
 def _data_frame(rows: Iterable[Any], columns: Iterable[str], **how: Any) -> DataFrame:
-    pandas = require("pandas", "to_pandas", "evaluate")
+    import pandas
+
     return cast("DataFrame", pandas.DataFrame(rows, columns=list(columns), **how))
 
 
@@ -456,6 +456,7 @@ def _picture(kind: str) -> Callable[..., None]:
         from whybert.render import figures
         from whybert.render.plot import picture
 
+        figures.matplotlib()  # before the entries, which are explained as they are taken
         drawn = picture((each for *_, each in entries), level)
         figures.write(drawn, cast(Any, stream).buffer, kind)
 

@@ -29,7 +29,7 @@ from whybert import __version__
 from whybert.anatomy import maximum_tokens
 from whybert.builtin import encoder_folder
 from whybert.datasets.base import REGRESSION
-from whybert.errors import InputError, TrainingError, UsageError, one_line, require
+from whybert.errors import InputError, TrainingError, UsageError, one_line, require_all
 from whybert.files import read_json, write_json
 from whybert.loading import BUILTIN, load_encoder, quiet
 from whybert.objective import F1_OF, check_labels, class_weights, loss, scores, targets
@@ -86,8 +86,7 @@ def finetune(settings: Settings, *, overwrite: bool = False) -> FineTuned:
         TrainingError: no space left, a loss that is not a number, or a hub that takes no copy of the result.
         MissingExtraError: the extra `train` is not installed.
     """
-    for name in ("accelerate", "datasets", "peft", "sklearn"):
-        require(name, "fine-tuning", "train")
+    require_all(("accelerate", "peft", "scipy", "sklearn"), "fine-tuning", "train")
     from accelerate import PartialState
 
     processes = PartialState()

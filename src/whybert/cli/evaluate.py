@@ -117,10 +117,11 @@ def evaluate_command(
 
     from whybert.cli.explain import find_target
     from whybert.evaluation import results
-    from whybert.evaluation.bench import DEFAULT_METRICS, evaluate
+    from whybert.evaluation.bench import DEFAULT_METRICS, evaluate, require_libraries
     from whybert.evaluation.metrics import resolve_metrics
     from whybert.methods import create_all
 
+    require_libraries()
     metrics = DEFAULT_METRICS if metric is None else options.listed(metric)
     resolve_metrics(metrics)  # a wrong name is found before anything is loaded
     wanted = create_all(options.methods(method)) if method is not None else [] if given else None

@@ -14,7 +14,7 @@ from whybert.cli.progress import Answering
 from whybert.corpus import sinks
 from whybert.corpus.sources import Item, Rows
 from whybert.datasets.base import MULTI
-from whybert.errors import InputError, UsageError
+from whybert.errors import InputError, UsageError, require_all
 
 if TYPE_CHECKING:
     from whybert.classifier import Prediction
@@ -47,6 +47,8 @@ def predict_command(
     wanted = sinks.chosen(sinks.PREDICTIONS, None if report and output else format, output)
     if report and given.data is None:
         raise UsageError("--report is for data sets; give --data NAME_OR_FILE, or leave it out")
+    if report:
+        require_all(("scipy", "sklearn"), "a report", "train")
     source = given.source("predict", gaps=not report)
     if report and isinstance(source, Rows) and not source.has_labels:
         raise InputError(

@@ -7,7 +7,6 @@ from typing import Annotated
 from whybert.cli import options
 from whybert.cli.options import INPUT_PANEL, MODEL_PANEL, OUTPUT_PANEL, told
 from whybert.cli.output import note
-from whybert.errors import require
 
 
 @options.spread
@@ -33,9 +32,10 @@ def serve_command(
     open: bool = told(OUTPUT_PANEL, "Open a browser on the page.", default=False),
 ) -> None:
     """Serve a page that explains what is typed, and the same as a JSON API, until interrupted."""
-    require("gradio", "the page", "web")
+    from whybert.web import require_libraries, serve
+
+    require_libraries()
     from whybert.classifier import Classifier
-    from whybert.web import serve
     from whybert.web.service import Limits
 
     models = [Classifier.load(each, device=device, dtype=dtype) for each in model or ["builtin"]]

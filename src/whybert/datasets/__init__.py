@@ -87,7 +87,6 @@ def load(
         UnknownNameError: the name is neither.
         WhybertError: it cannot be loaded; a `DatasetError` of one line that names file and row.
         UsageError: the arguments contradict each other.
-        MissingExtraError: the library `datasets` is not installed.
     """
     if not isinstance(name, str | os.PathLike):
         raise UsageError(

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whybert.errors import UnknownNameError, UsageError, WhybertError, one_line, require
+from whybert.errors import UnknownNameError, UsageError, WhybertError, one_line
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -244,12 +244,10 @@ def folded(name: str) -> str:
 
 
 def hugging_face() -> Any:
-    """The library `datasets`.
+    """The library `datasets`, which takes long to import."""
+    import datasets
 
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    return require("datasets", "reading a data set", "train")
+    return datasets
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import ast
 import codecs
 import contextlib
 import csv
-import importlib
 import io
 import json
 import math
@@ -37,6 +36,7 @@ from whybert.datasets.base import (
     readable,
 )
 from whybert.errors import UsageError, one_line, quoted
+from whybert.files import parquet_libraries
 
 TEXT_COLUMNS = ("text", "sentence", "review", "text_a", "sentence1")
 PAIR_COLUMNS = ("pair", "text_b", "sentence2")
@@ -247,8 +247,8 @@ def read_parquet(path: Path) -> Table:
     Raises:
         DatasetError: it is none, or is damaged.
     """
-    library = hugging_face()  # pyarrow comes with it
-    parquet = importlib.import_module("pyarrow.parquet")
+    library = hugging_face()
+    _, parquet = parquet_libraries()
     raw = read_bytes(path)
     names = {}
     try:

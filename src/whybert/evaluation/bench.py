@@ -26,7 +26,7 @@ from whybert.classifier import BATCH_SIZE, Classifier, ClassifierLike
 from whybert.datasets import TextDataset
 from whybert.datasets.annotated import AnnotatedTexts, Annotation
 from whybert.encoding import Text
-from whybert.errors import InputError, NonFiniteError, UsageError
+from whybert.errors import InputError, NonFiniteError, UsageError, require_all
 from whybert.evaluation.agreement import AgreementMetric
 from whybert.evaluation.faithfulness import FaithfulnessMetric
 from whybert.evaluation.given import RANDOM, random_explanations, read_explanations
@@ -227,6 +227,11 @@ class Evaluation:
         return self._cells.get((method, metric), [])
 
 
+def require_libraries() -> None:
+    """Raise MissingExtraError unless all that `evaluate` needs is installed; for before the work."""
+    require_all(("scipy", "sklearn"), "an evaluation", "evaluate")
+
+
 def evaluate(
     classifier: ClassifierLike,
     data: EvaluationData | TextDataset,
@@ -272,8 +277,10 @@ def evaluate(
     Raises:
         UsageError: settings that cannot be, or a folder that holds something else.
         InputError: texts, annotations or given explanations; the row is named.
+        MissingExtraError: the extra `evaluate` is not installed.
         WhybertError: what `explain` raises.
     """
+    require_libraries()
     classifier = Classifier.of(classifier)
     if not isinstance(data, EvaluationData):
         _check_data(data)

@@ -153,9 +153,6 @@ def write(evaluation: Evaluation, folder: str | Path) -> list[Path]:
 
     scores: row, method, metric, value.  curves: row, method, metric, x, value.  agreement: row, first,
     second, metric, value.  A table without rows is not written.  NaN is empty in the CSV, null in Parquet.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)

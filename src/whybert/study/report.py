@@ -6,15 +6,13 @@ same bytes.
 
 from __future__ import annotations
 
-import importlib
 import importlib.resources
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from whybert.errors import MissingExtraError, require
+from whybert.errors import require, require_all
 from whybert.evaluation.faithfulness import Deletion, FaithfulnessMetric, PerturbationCurve
 from whybert.evaluation.given import RANDOM
 from whybert.evaluation.metric import Metric
@@ -265,9 +263,7 @@ def _latex_cell(cell: Cell) -> str:
 
 def require_libraries() -> None:
     """Raise MissingExtraError unless all that `write` needs is installed; for before the work."""
-    for name in ("jinja2", "matplotlib", "pyarrow", "scipy", "yaml"):
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtraError("a report", "evaluate")
+    require_all(("jinja2", "matplotlib", "scipy", "sklearn", "yaml"), "a report", "evaluate")
 
 
 def write(study: Study, folder: str | Path, leave: Path | None = None) -> list[Path]:

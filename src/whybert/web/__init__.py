@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whybert.errors import require
+from whybert.errors import require_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from whybert.classifier import ClassifierLike
     from whybert.web.service import Limits
 
-__all__ = ["serve"]
+__all__ = ["require_libraries", "serve"]
+
+
+def require_libraries() -> None:
+    """Raise MissingExtraError unless all that the page needs is installed; for before models are loaded."""
+    require_all(("duckdb", "fastapi", "gradio", "matplotlib", "uvicorn"), "the page", "web")
 
 
 def serve(
@@ -45,7 +50,7 @@ def serve(
         UsageError: the address cannot be listened on, or two models have one name.
         WhybertError: what `Classifier.of` raises.
     """
-    require("gradio", "the page", "web")
+    require_libraries()
     from whybert.web.api import listen
     from whybert.web.service import Limits, Service
 
