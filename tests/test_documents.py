@@ -2,7 +2,8 @@
 
 A reader has the files and models of `stand_ins`, small ones here.  A shell block whose first line begins with
 `# needs ` wants more than a test has, such as the network, and says what; its command lines are still parsed.
-A YAML block that begins with `# NAME` is the file of that name.
+A YAML block that begins with `# NAME` is the file of that name.  What is fenced as `py` are calls of other
+tools, which are not here: it only has to be Python.
 """
 
 from __future__ import annotations
@@ -110,6 +111,13 @@ def test_what_is_installed_and_what_is_run_in_the_repository_is_there(path: Path
             source = (ROOT / script).read_text(encoding="utf-8")
             for option in re.findall(rf"{script} .*?(--[\w-]+)", block.content):
                 assert option in source
+
+
+def test_calls_of_other_tools_are_python() -> None:
+    found = [(path, block) for path in DOCUMENTS for block in blocks(path) if block.language == "py"]
+    assert found
+    for path, block in found:
+        compile("\n" * block.line + block.content, name_of(path), "exec", dont_inherit=True)
 
 
 @pytest.fixture(scope="module")
