@@ -26,6 +26,7 @@ from whybert.methods import Method
 from whybert.typed import choices_of, hinted, written
 
 CARDS: Final = Path(__file__).resolve().parents[1] / "docs" / "cards"
+MEASURED: Final = CARDS.parents[1] / "benchmarks" / "README.md"
 SECTIONS: Final = (
     "What it computes",
     "What it costs",
@@ -145,6 +146,20 @@ def test_the_papers_on_a_card_are_those_of_the_docstring(name: str) -> None:
         paper in (getmodule(METHODS[name]).__doc__ or "") + (METHODS[name].__doc__ or "") for paper in cited
     )
     assert all(f"https://arxiv.org/abs/{paper}" in card(name)["Source"] for paper in cited)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_figures_on_a_card_stand_where_they_are_measured(name: str) -> None:
+    said = card(name)["What it costs"] + card(name)["When it misleads"]
+    figures = set(re.findall(r"(?<![\d.])\.\d+", said)) | set(re.findall(r"\d+\.\d+(?= (?:to|times))", said))
+    missing = {each for each in figures if not re.search(rf"(?<![1-9.]){re.escape(each)}(?!\d)", measured())}
+    assert not missing
+
+
+@cache
+def measured() -> str:
+    pages = [*CARDS.parent.glob("*.md"), CARDS.parent / "results" / "README.md", MEASURED]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
 
 
 TEXT: Final = "the film was good."
