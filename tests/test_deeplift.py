@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from captum.attr import DeepLift
 from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from models import CASES, Toy, inputs, make, pre_norm, shared_model, working_dtype
+from models import CASES, LABELS, VOCABULARY, Toy, inputs, make, pre_norm, shared_model, working_dtype
 from test_gradients import TARGET, Tokenizer, batch_of
 from whybert import UnsupportedModelError, UnsupportedOperationError, attribute
 from whybert.methods.deeplift import slope_of
@@ -51,6 +52,23 @@ def test_other_baselines(baseline: str) -> None:
     torch.testing.assert_close(found.biases, path.biases)
     torch.testing.assert_close(found.relevance_sum + found.biases, found.output, rtol=0, atol=1e-12)
     assert not torch.allclose(found.scores, path.scores, rtol=0.01)
+
+
+@pytest.mark.parametrize("baseline", ["zero", "mean"])
+@pytest.mark.parametrize("heads", [1, 4])
+def test_decoders_whose_numbers_are_small(baseline: str, heads: int) -> None:
+    """As they are initialised: 1 / root bends much over differences that are small by themselves."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    torch.manual_seed(2)
+    model = LlamaForSequenceClassification(
+        LlamaConfig(
+            **sizes, num_key_value_heads=heads, vocab_size=VOCABULARY, num_labels=LABELS, pad_token_id=0
+        )
+    )
+    model = model.double().eval()
+    found = attribute(model, inputs(model), "deeplift", TARGET, tokenizer=Tokenizer(), baseline=baseline)
+    # its norms compute in float32
+    torch.testing.assert_close(found.relevance_sum + found.biases, found.output, rtol=1e-4, atol=1e-5)
 
 
 class Perceptron(nn.Module):

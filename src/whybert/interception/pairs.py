@@ -73,7 +73,10 @@ class Pairs(Copies):
             between = ((first + second) / 2).requires_grad_()
             (derivative,) = torch.autograd.grad(function(between).sum(), between)
         # The slope's error is that of rounding over the difference, that of f' its square: here they meet.
-        far = (first - second).abs() > torch.finfo(x.dtype).eps ** (1 / 3)
+        # What is near in x may be far in f: 1 / root of a small mean square.
+        least = torch.finfo(x.dtype).eps ** (1 / 3)
+        far = (first - second).abs() > least
+        far |= (value - other).abs() > least * torch.maximum(value.abs(), other.abs())
         slope = torch.where(far, (value - other) / torch.where(far, first - second, 1.0), derivative)
         return valued(y, x * torch.cat([slope, slope]).to(x.dtype))
 
