@@ -20,7 +20,7 @@ from whybert.web.api import web_application
 from whybert.web.service import Limits, Service
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM: Final = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -73,3 +73,23 @@ def browser() -> Iterator[Browser]:
             yield launched
         finally:
             launched.close()
+
+
+@contextmanager
+def visiting(chromium: Browser, address: str, query: str = "") -> Iterator[Page]:
+    """A fresh visitor on the page, which must not write to the console that something is wrong."""
+    opened = chromium.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    opened.on(
+        "request",
+        lambda asked: None if asked.url.startswith((address, "data:", "blob:")) else wrong.append(asked.url),
+    )
+    try:
+        opened.goto(f"{address}/?{query}")
+        opened.locator("#answer figure").first.wait_for()
+        yield opened
+    finally:
+        opened.close()
+    assert not wrong

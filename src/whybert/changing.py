@@ -614,6 +614,32 @@ def _table(replacements: Any) -> dict[str, list[str]]:
     return found
 
 
+def read_replacements(text: str, where: str = "the list") -> dict[str, list[str]]:
+    """What lines "good: bad, fine" or "good, bad, fine" say of words and what may stand in their place.
+
+    Args:
+        text: the lines.
+        where: they stand, for messages.
+
+    Raises:
+        InputError: a line says something else.
+    """
+    found: dict[str, list[str]] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        word, colon, others = line.partition(":")
+        words = [each.strip() for each in (others if colon else line).split(",")]
+        if not all(words) or not word.strip() or (not colon and len(words) < 2):
+            raise InputError(
+                f"expected lines 'good: bad, fine' or 'good, bad, fine' in {where}, found "
+                f"{quoted(line.strip(), 40)} in line {number}"
+            )
+        for each in [word.strip()] if colon else words:
+            found.setdefault(each, []).extend(other for other in words if other != each)
+    return found
+
+
 def _label(classifier: Classifier, to: int | str, decision: int) -> int:
     resolved = resolve(to, torch.zeros(1, len(classifier.labels)), classifier.labels)
     if resolved.against is not None:

@@ -14,7 +14,7 @@ from whybert.cli.explain import LevelOption, QuantityOption, find_target
 from whybert.cli.options import INPUT_PANEL, METHOD_PANEL, told
 from whybert.cli.output import console_for, opened, show
 from whybert.corpus import sinks
-from whybert.errors import InputError, UsageError, quoted
+from whybert.errors import InputError, UsageError
 from whybert.files import json_line, read_json
 
 if TYPE_CHECKING:
@@ -238,17 +238,6 @@ def _synonyms(path: Path) -> Any:
             return read_json(path)
         except ValueError as error:
             raise InputError(f"{str(path)!r} is no JSON: {error}; see whybert flip --help") from error
-    found: dict[str, list[str]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        word, colon, others = line.partition(":")
-        words = [each.strip() for each in (others if colon else line).split(",")]
-        if not all(words) or not word.strip() or (not colon and len(words) < 2):
-            raise InputError(
-                f"expected lines 'good: bad, fine' or 'good, bad, fine' in {str(path)!r}, found "
-                f"{quoted(line.strip(), 40)} in line {number}"
-            )
-        for each in [word.strip()] if colon else words:
-            found.setdefault(each, []).extend(other for other in words if other != each)
-    return found
+    from whybert.changing import read_replacements
+
+    return read_replacements(text, repr(str(path)))

@@ -96,7 +96,7 @@ def chart(title: str, across: str, up: str, places: Sequence[float], curves: Seq
         f'<figure style="flex:1 1 18rem;min-width:0;max-width:30rem;margin:0">'
         f'<figcaption style="font-size:.9em"><strong>{_escape(title)}</strong></figcaption>'
         f'<svg role="img" aria-label="{_escape(f"{title}, {up} by {across}: {said}")}" '
-        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" font-size="11" fill="currentColor" '
+        f'viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" font-size="9.5" fill="currentColor" '
         f'style="display:block;overflow:visible">{"".join(drawn)}</svg>'
         '<ul style="list-style:none;display:flex;flex-wrap:wrap;gap:.1em 1em;margin:.2em 0;padding:0;'
         f'font-size:.85em">{"".join(legend)}</ul>'

@@ -355,18 +355,18 @@ def _cell(score: float, found: Grid) -> str:
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of text with inline styles; the first of each row is its heading."""
+    number = f"{_CELL};white-space:nowrap;font-variant-numeric:tabular-nums"
     head = "".join(f'<th scope="col" style="{_CELL}">{_escape(name)}</th>' for name in heads)
     body = "".join(
         f'<tr><th scope="row" style="{_CELL};font-weight:normal"><bdi>{_escape(name)}</bdi></th>'
-        + "".join(
-            f'<td style="{_CELL};font-variant-numeric:tabular-nums">{_escape(each)}</td>' for each in cells
-        )
+        + "".join(f'<td style="{number}">{_escape(each)}</td>' for each in cells)
         + "</tr>"
         for name, *cells in rows
     )
+    # As wide as its caption needs, where there is room: a caption alone makes no table wider.
     return (
         '<div style="overflow-x:auto;font-size:.85em;margin:.6em 0">'
-        '<table style="border-collapse:collapse">'
+        '<table style="border-collapse:collapse;min-width:min(34rem,100%)">'
         f'<caption style="text-align:left">{_escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

@@ -47,7 +47,7 @@ SLOW: Final = "many passes"
 SCRIPT: Final = resources.files(__package__).joinpath("page.js").read_text(encoding="utf-8")
 
 # What a listener of the page is given in place of the question: what it is at that moment.
-_NOW: Final = "(asked, ...others) => [whybert.query(), ...others]"
+_NOW: Final = "(asked, ...others) => (whybert.asking(), [whybert.query(), ...others])"
 
 
 class Controls:
@@ -133,18 +133,19 @@ class Controls:
         how: dict[str, Any] = {"trigger_mode": "always_last", "queue": False, "show_progress": "hidden"}
         given = ([self.question, *inputs], list(outputs))
         if on is None:
-            _listen(self.form, _event(self._panel), said, *given, js=_NOW, **how)
+            asked = _listen(self.form, _event(self._panel), said, *given, js=_NOW, **how)
         else:
-            on(said, *given, js=_NOW, api_visibility="private", **how)
+            asked = on(said, *given, js=_NOW, api_visibility="private", **how)
+        asked.then(None, js="() => whybert.answered()", api_visibility="private")
 
 
 def _event(panel: str) -> str:
     return f"ask_{panel}"
 
 
-def _listen(form: gr.HTML, event: str, *args: Any, **how: Any) -> None:
+def _listen(form: gr.HTML, event: str, *args: Any, **how: Any) -> Any:
     """gr.HTML has an event for each name in quotation marks in its script."""
-    getattr(form, event)(*args, api_visibility="private", **how)
+    return getattr(form, event)(*args, api_visibility="private", **how)
 
 
 def paired(classifier: Classifier) -> bool:

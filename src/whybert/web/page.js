@@ -51,7 +51,6 @@ const ask = (delay = DELAY) => {
     trigger("asked");
     if (asked[shown] === said) return;
     asked[shown] = said;
-    document.body.classList.add("asking");
     trigger("ask_" + shown);
   }, delay);
 };
@@ -285,6 +284,13 @@ window.whybert = {
   edit,
   undo,
   say,
+  put: (text, pair) => {
+    edits.push(texts());
+    write([text, pair]);
+    remember();
+    ask(0);
+  },
+  asking: () => document.body.classList.add("asking"),
   answered: () => document.body.classList.remove("asking"),
   set: (name, value) => {
     if (field(name).value === (value ?? "")) return;

@@ -15,7 +15,9 @@ from whybert.web.service import Service
 __all__ = ["STYLE", "THEME", "page"]
 
 # Fonts of the visitor's own machine: nothing is fetched from anywhere else.
-THEME: Final = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME: Final = gr.themes.Default(
+    primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+)
 STYLE: Final = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 
 _HEAD: Final = """<header class="head"><h1>whybert</h1><p>Why did the model decide so?</p>

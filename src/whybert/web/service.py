@@ -6,15 +6,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from whybert.classifier import Classifier, Prediction
 from whybert.errors import InputError, TargetError, UnknownNameError, UsageError
 from whybert.explaining import explain
+from whybert.explanation import LEVELS
 
 if TYPE_CHECKING:
     from whybert.classifier import ClassifierLike
-    from whybert.explanation import Explanation
+    from whybert.explanation import Explanation, Level
     from whybert.web.state import State
 
 __all__ = ["BusyError", "Limits", "Service"]
@@ -147,3 +148,14 @@ def target_of(state: State) -> str | tuple[str, str] | None:
     if state.against:
         return state.target, state.against
     return state.target or None
+
+
+def level_of(state: State) -> Level:
+    """The level of a state, which may come from a link.
+
+    Raises:
+        UnknownNameError: there is no such level.
+    """
+    if state.level not in LEVELS:
+        raise UnknownNameError("level", state.level, LEVELS)
+    return cast("Level", state.level)

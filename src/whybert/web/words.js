@@ -125,7 +125,6 @@ element.addEventListener("toggle", (event) => {
   if (event.target.isConnected) open[event.target.open ? "add" : "delete"](place);
 }, true);
 watch("value", () => {
-  whybert.answered();
   editing = null;
   const kept = open;
   element.querySelectorAll("details").forEach((each, place) => (each.open = kept.has(place)));

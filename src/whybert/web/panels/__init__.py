@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from whybert.web.controls import Controls
-from whybert.web.panels import explain, saved
+from whybert.web.panels import change, compare, explain, inside, saved, trust
 from whybert.web.service import Service
 
 __all__ = ["PANELS", "Panel"]
@@ -26,4 +26,11 @@ class Panel:
     build: Callable[[Controls, Service], None]
 
 
-PANELS: Final = (Panel("why", "Why", explain.build), Panel("saved", "Saved", saved.build))
+PANELS: Final = (
+    Panel("why", "Why", explain.build),
+    Panel("compare", "Compare", compare.build),
+    Panel("inside", "Inside", inside.build),
+    Panel("trust", "Trust", trust.build),
+    Panel("change", "Change", change.build),
+    Panel("saved", "Saved", saved.build),
+)
