@@ -78,8 +78,8 @@ LENGTHS = {
     "10": Length("sst2", "validation", 40, 24, 7, 14, words=9),
     "25": Length("sst2", "validation", 40, 16, 20, 30),
     "60": Length("imdb", None, 24, 10, 50, 70, cut=True),
-    "120": Length("imdb", None, 16, 8, 105, 135, cut=True),
-    "250": Length("imdb", None, 12, 6, 225, 275, cut=True),
+    "120": Length("imdb", None, 12, 6, 105, 135, cut=True),
+    "250": Length("imdb", None, 10, 4, 225, 275, cut=True),
 }
 EXACT = "10"
 """The length whose scores are compared with exact Shapley values."""
@@ -317,7 +317,7 @@ def report(args: argparse.Namespace) -> None:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
-    for name in LENGTHS:
+    for name in dict.fromkeys(row["length"] for row in table):
         texts = [record for (length, _, spec), record in found.items() if (length, spec) == (name, REFERENCE)]
         means = {
             key: statistics.mean(record[key] for record in texts) for key in ("tokens", "words", "correct")

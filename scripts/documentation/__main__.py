@@ -24,6 +24,7 @@ GENERATORS: Final = (
     "errors",
     "papers",
     "examples",
+    "which_method",
 )
 """Modules of this package with `generate(folder)`, which writes pages or pictures into the copy of docs/."""
 
