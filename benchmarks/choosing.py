@@ -15,7 +15,8 @@ compared with exact Shapley values, again of both ways.
 What is found is written to the folder after each text, a line for each text and method: a run that was
 stopped goes on.  --report makes the table of all that is there: of each length, method and measure the mean
 over the texts with its 95 % bootstrap interval, and the same of the difference to `attnlrp` on the same
-texts, turned so that above 0 is better; of the time the median and the middle half.
+texts, turned so that above 0 is better; of the time the median and the middle half; of the texts' sizes, in
+lines without a method, the mean, the least and the most.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +50,10 @@ from whybert.sentences import split_sentences
 
 REFERENCE = "attnlrp"
 WAYS = ("mask", "delete")
+FIGURES = ("value", "low", "high", "better_by", "better_low", "better_high")
+FIELDS = ("length", "method", "passes", "measure", "texts", *FIGURES)
+SIZES = ("tokens", "words", "correct")
+"""What is said of the texts themselves: the mean, the least and the most."""
 MEASURES = tuple(f"{name}@{way}" for name in ("abpc", "comprehensiveness", "sufficiency") for way in WAYS)
 
 
@@ -77,9 +81,9 @@ class Length:
 LENGTHS = {
     "10": Length("sst2", "validation", 40, 24, 7, 14, words=9),
     "25": Length("sst2", "validation", 40, 16, 20, 30),
-    "60": Length("imdb", None, 24, 10, 50, 70, cut=True),
+    "60": Length("imdb", None, 24, 8, 50, 70, cut=True),
     "120": Length("imdb", None, 12, 6, 105, 135, cut=True),
-    "250": Length("imdb", None, 10, 4, 225, 275, cut=True),
+    "250": Length("imdb", None, 8, 6, 225, 275, cut=True),
 }
 EXACT = "10"
 """The length whose scores are compared with exact Shapley values."""
@@ -108,9 +112,9 @@ MANY_PASSES = {
     "decompx": ANY,
     "integrated_gradients": ANY,
     "leave_one_out": ANY,
-    "lime:samples=200": ANY,
+    "lime:samples=200": 120,
     "lime:samples=200,by=delete": ANY,
-    "partition_shap:samples=200": ANY,
+    "partition_shap:samples=200": 120,
     "partition_shap:samples=200,by=delete": 60,
     "kernel_shap:samples=200": 60,
     "leave_one_out:by=delete": 120,
@@ -234,6 +238,11 @@ def rows(found: Mapping[tuple[str, int, str], Mapping[str, Any]]) -> Iterator[di
         for (length, number, spec), record in found.items():
             if length == name:
                 by_method.setdefault(spec, {})[number] = record
+        for size in SIZES if by_method else ():
+            values = [float(record[size]) for record in by_method[REFERENCE].values()]
+            figures = (statistics.fmean(values), min(values), max(values))
+            line = {"length": name, "measure": size, "texts": len(values)}
+            yield line | {key: f"{figure:.3g}" for key, figure in zip(FIGURES, figures, strict=False)}
         for spec in [spec for spec in SPECS if spec in by_method]:
             records = by_method[spec]
             for kind in dict.fromkeys(key for record in records.values() for key in record["values"]):
@@ -251,9 +260,7 @@ def rows(found: Mapping[tuple[str, int, str], Mapping[str, Any]]) -> Iterator[di
 def spread(values: Mapping[int, float]) -> dict[str, str]:
     """Median and middle half."""
     low, middle, high = statistics.quantiles(values.values(), n=4)
-    return {
-        key: f"{value:.3g}" for key, value in zip(("value", "low", "high"), (middle, low, high), strict=True)
-    }
+    return {key: f"{figure:.3g}" for key, figure in zip(FIGURES, (middle, low, high), strict=False)}
 
 
 def against(
@@ -266,48 +273,75 @@ def against(
     own = bootstrap([*values.values()])
     better = bootstrap([sign * (values[n] - reference[n]["values"][kind]) for n in both])
     figures = (own.mean, own.low, own.high, better.mean, better.low, better.high)
-    keys = ("value", "low", "high", "better_by", "better_low", "better_high")
+    return {key: f"{figure:.3f}" for key, figure in zip(FIGURES, figures, strict=True)}
+
+
+def tables(found: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The tables of the page, from the rows of the file; the cheapest method stands on top."""
+    cells = {(row["length"], row["method"], row["measure"]): row for row in found}
+    lengths = list(dict.fromkeys(row["length"] for row in found))
+    cost: dict[str, float] = {}
+    for row in found:
+        if row["measure"] == "time":
+            cost[row["method"]] = max(cost.get(row["method"], 0.0), float(row["value"]))
+    methods = [REFERENCE, *sorted(cost.keys() - {REFERENCE}, key=lambda method: (cost[method], method))]
+    passes = {row["method"]: row["passes"] for row in found}
+
+    def compared(columns: Mapping[str, tuple[str, str]]) -> str:
+        """By column a length and a measure."""
+        lines = [
+            [f"`{spec}`", *(cell(cells.get((name, spec, kind)), spec) for name, kind in columns.values())]
+            for spec in methods
+        ]
+        return markdown(["method", *columns], [line for line in lines if any(line[1:])])
+
+    sizes = [
+        [
+            name,
+            cells[name, REFERENCE, "time"]["texts"],
+            str(min(int(row["texts"]) for row in found if row["length"] == name)),
+            *(f"{float(cells[name, '', size]['value']):.0f}" for size in SIZES[:2]),
+            f"{float(cells[name, '', SIZES[2]]['value']):.0%}".replace("%", " %"),
+        ]
+        for name in lengths
+    ]
+    times = [
+        [
+            f"`{spec}`",
+            passes[spec],
+            *(cells.get((name, spec, "time"), {}).get("value", "") for name in lengths),
+        ]
+        for spec in methods
+    ]
+    heads = ["length", "texts", "of them by methods of many passes", "tokens", "words", "decided rightly"]
+    by_way = {way: compared({f"{name} tokens": (name, f"abpc@{way}") for name in lengths}) for way in WAYS}
     return {
-        key: "" if math.isnan(figure) else f"{figure:.3f}" for key, figure in zip(keys, figures, strict=True)
+        "texts": markdown(heads, sizes),
+        "time": markdown(["method", "passes", *(f"{name} tokens" for name in lengths)], times),
+        **by_way,
+        "shapley": compared(
+            {
+                f"words {done}": (EXACT, f"shapley@{way}")
+                for way, done in zip(WAYS, ("masked", "deleted"), strict=True)
+            }
+        ),
     }
 
 
-FIELDS = (
-    *("length", "method", "passes", "measure", "texts"),
-    *("value", "low", "high", "better_by", "better_low", "better_high"),
-)
+def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    parts = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return "\n".join([*parts, *(f"| {' | '.join(line)} |" for line in lines)])
 
 
-def tables(found: Sequence[Mapping[str, str]]) -> Iterator[str]:
-    """The tables of the page, from the rows of the file."""
-    for name in dict.fromkeys(row["length"] for row in found):
-        kinds = [*("abpc@mask", "abpc@delete"), *(f"shapley@{way}" for way in WAYS if name == EXACT)]
-        cells = {
-            (row["method"], row["measure"]): row
-            for row in found
-            if row["length"] == name and row["measure"] in ("time", *kinds)
-        }
-        heads = ["method", "texts", "passes", "time", *(f"{k.replace('@', ' (')})" for k in kinds)]
-        lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        for spec in dict.fromkeys(method for method, _ in cells):
-            time_ = cells[spec, "time"]
-            line = [f"`{spec}`", time_["texts"], time_["passes"], time_["value"]]
-            line += [cell(cells[spec, kind], spec == REFERENCE) for kind in kinds]
-            lines.append(f"| {' | '.join(line)} |")
-        yield "\n".join(lines)
-
-
-def cell(row: Mapping[str, str], is_reference: bool) -> str:
+def cell(row: Mapping[str, str] | None, method: str) -> str:
     """Of the reference its value, of others how much better they are; * where the interval leaves 0 out."""
-    if is_reference:
-        return f"{short(row['value'])} [{short(row['low'])}, {short(row['high'])}]"
-    low, high = short(row["better_low"]), short(row["better_high"])
-    star = "" if float(row["better_low"]) <= 0 <= float(row["better_high"]) else "*"
-    return f"{float(row['better_by']):+.2f}{star} [{low}, {high}]"
-
-
-def short(figure: str) -> str:
-    return f"{float(figure):.2f}"
+    if row is None:
+        return ""
+    keys = ("value", "low", "high") if method == REFERENCE else ("better_by", "better_low", "better_high")
+    value, low, high = (float(row[key]) for key in keys)
+    if method == REFERENCE:
+        return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:+.2f}{'' if low <= 0 <= high else '*'} [{low:.2f}, {high:.2f}]"
 
 
 def report(args: argparse.Namespace) -> None:
@@ -317,13 +351,8 @@ def report(args: argparse.Namespace) -> None:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
-    for name in dict.fromkeys(row["length"] for row in table):
-        texts = [record for (length, _, spec), record in found.items() if (length, spec) == (name, REFERENCE)]
-        means = {
-            key: statistics.mean(record[key] for record in texts) for key in ("tokens", "words", "correct")
-        }
-        print(f"{name}: {len(texts)} texts, {', '.join(f'{mean:.2f} {key}' for key, mean in means.items())}")
-    print("\n\n".join(tables([{key: str(value) for key, value in row.items()} for row in table])))
+    lines = [{key: str(row.get(key, "")) for key in FIELDS} for row in table]
+    print("\n\n".join(tables(lines).values()))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
