@@ -5,26 +5,45 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from whybert.classifier import Classifier, Prediction
 from whybert.errors import InputError, TargetError, UnknownNameError, UsageError
 from whybert.explaining import explain
 from whybert.explanation import LEVELS
+from whybert.methods import create_all
+from whybert.typed import check
+from whybert.web.cache import Cache
+from whybert.web.cost import check_cost, check_options
+from whybert.web.lanes import (
+    Asker,
+    BusyError,
+    Lane,
+    Question,
+    TimeLimitError,
+    WithdrawnError,
+    asking,
+)
 
 if TYPE_CHECKING:
     from whybert.classifier import ClassifierLike
+    from whybert.encoding import EncodedText, Text
     from whybert.explanation import Explanation, Level
+    from whybert.methods import Method
     from whybert.web.state import State
 
-__all__ = ["BusyError", "Limits", "Service"]
+__all__ = ["BusyError", "Limits", "Service", "TimeLimitError", "TooLargeError", "WithdrawnError"]
 
 _Found = TypeVar("_Found")
 
+THREADS: Final = 2  # of short questions; measured, see benchmarks/README.md
 
-class BusyError(UsageError):
-    """More is asked at once than the limits allow."""
+
+class TooLargeError(InputError):
+    """A text, or what else is sent, is larger than the limits allow."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +52,41 @@ class Limits:
 
     Fields:
         characters: of a text and its pair together.
+        texts: of one question to the JSON API.
         methods: at once.
-        waiting: questions that wait while others are answered.
+        work: of one question, passes of its methods times tokens of its text.
+        long_work: from how much on a question is long, and waits in a line of its own.
+        seconds: that a question may take, without its wait.
+        waiting: questions that wait while others are answered, in either line.
+        cache_bytes: of explanations that are kept for when they are asked for again; 0 for none.
         file_bytes, explanations: of a file of explanations.
     """
 
-    characters: int = 50_000
-    methods: int = 8
-    waiting: int = 64
-    file_bytes: int = 64 * 2**20
-    explanations: int = 100_000
+    characters: int = field(default=50_000, metadata={"least": 1})
+    texts: int = field(default=32, metadata={"least": 1})
+    methods: int = field(default=8, metadata={"least": 1})
+    work: int = field(default=2**18, metadata={"least": 1})
+    long_work: int = field(default=2**11, metadata={"least": 0})
+    seconds: float = field(default=120.0, metadata={"above": 0})
+    waiting: int = field(default=64, metadata={"least": 1})
+    cache_bytes: int = field(default=64 * 2**20, metadata={"least": 0})
+    file_bytes: int = field(default=64 * 2**20, metadata={"least": 1})
+    explanations: int = field(default=100_000, metadata={"least": 1})
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def body_bytes(self) -> int:
+        """Of a request that brings no file: what its texts take where each character is escaped, and room."""
+        return 12 * self.characters * 2 + 2**17
 
 
 class Service:
     """Classifiers by name, and the order in which they are asked.
+
+    Short questions of one key are answered together, long ones by a thread of their own; what was answered
+    lately is kept.  All is safe to call from any thread, and a call waits for its answer.
 
     Args:
         models: by the names under which they can be chosen.
@@ -60,8 +100,12 @@ class Service:
         if not models:
             raise UsageError("expected at least one model to serve, found none")
         self.models, self.limits = dict(models), limits or Limits()
-        self._turns = {long: threading.Lock() for long in (False, True)}
-        self._waiting = threading.BoundedSemaphore(self.limits.waiting)
+        waiting, seconds = self.limits.waiting, self.limits.seconds
+        self._short = Lane("short questions", THREADS, waiting, seconds)
+        self._long = Lane("long questions", 1, waiting, seconds)
+        self._cache = Cache(self.limits.cache_bytes)
+        self._askers: WeakValueDictionary[str, Asker] = WeakValueDictionary()
+        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, models: ClassifierLike | Iterable[ClassifierLike], limits: Limits | None = None) -> Service:
@@ -74,6 +118,11 @@ class Service:
             named[each.name] = each
         return cls(named, limits)
 
+    def close(self) -> None:
+        """Stop what runs, and refuse what waits or comes."""
+        self._short.close()
+        self._long.close()
+
     def classifier(self, name: str = "") -> Classifier:
         """The model of a name; the first where it is empty."""
         if not name:
@@ -82,24 +131,34 @@ class Service:
             raise UnknownNameError("model", name, self.models)
         return self.models[name]
 
+    @contextmanager
+    def latest(self, visitor: str) -> Iterator[None]:
+        """What is asked in the block takes the place of what this visitor still waits for.
+
+        Args:
+            visitor: whose name; one who asks several things at once has one for each.
+        """
+        asker = Asker()
+        with self._lock:
+            before, self._askers[visitor] = self._askers.get(visitor), asker
+        if before is not None:
+            before.leave()
+        with asking(asker):
+            yield
+
     def check(self, state: State) -> None:
-        """Refuse what is over the limits."""
+        """Refuse what is over the limits, whatever the model."""
         for text, pair in ((state.text, state.pair), (state.other_text, state.other_pair)):
             most, found = self.limits.characters, len(text) + len(pair)
             if found > most:
-                raise InputError(f"expected at most {most:,} characters, found {found:,}: shorten the text")
+                raise TooLargeError(
+                    f"expected at most {most:,} characters, found {found:,}: shorten the text"
+                )
         if len(state.methods) > self.limits.methods:
-            raise UsageError(f"at most {self.limits.methods} methods at once, not {len(state.methods)}")
-
-    @contextmanager
-    def _in_turn(self, long: bool) -> Iterator[None]:
-        if not self._waiting.acquire(blocking=False):
-            raise BusyError("too many questions at once: try again in a moment")
-        try:
-            with self._turns[long]:
-                yield
-        finally:
-            self._waiting.release()
+            raise UsageError(
+                f"expected at most {self.limits.methods} methods at once, found {len(state.methods)}: "
+                "choose fewer"
+            )
 
     def ask(self, state: State, what: Callable[[Classifier], _Found], *, long: bool = False) -> _Found:
         """What a function finds about the model of a state, in turn.
@@ -107,31 +166,92 @@ class Service:
         Args:
             state: the question.
             what: it asks the model.
-            long: whether it may take more than a moment; such questions have a turn of their own.
+            long: whether it may take more than a moment; such questions wait in a line of their own.
+
+        Raises:
+            BusyError: too many wait already.
+            TimeLimitError: it took too long.
+            WithdrawnError: who asked has left, or asked something else in its place.
+            WhybertError: the state is over the limits, or what the function raises.
         """
         self.check(state)
-        with self._in_turn(long):
-            return what(self.classifier(state.model))
+        classifier = self.classifier(state.model)
+        asked = Question(classifier.model, object(), classifier, lambda given: [what(each) for each in given])
+        return cast("_Found", (self._long if long else self._short).ask(asked))
 
     def predict(self, state: State) -> Prediction:
-        """The model's decision about the text of a state."""
-        return self.ask(state, lambda classifier: classifier.predict(text_of(state))[0])
+        """The model's decision about the text of a state; raises what `ask` does."""
+        classifier, text, row = self._read(state)
+        asked = Question(
+            classifier.model, ("predict", classifier.name), text, classifier.predict, row.token_count
+        )
+        return cast("Prediction", self._short.ask(asked))
 
     def explain(self, state: State, *, layers: bool = False, heads: bool = False) -> dict[str, Explanation]:
-        """The explanations of the text of a state, by the spec of the method."""
-        found = self.ask(
-            state,
-            lambda classifier: explain(
-                classifier,
-                text_of(state),
-                list(state.methods),
-                target_of(state),
-                quantity=state.quantity or None,
-                layers=layers,
-                heads=heads,
-            ),
+        """The explanations of the text of a state, by the spec of the method.
+
+        Args:
+            state: the question.
+            layers, heads: as of `whybert.explain`.
+
+        Raises:
+            UsageError: it would cost more than the limits allow, or what `ask` raises.
+        """
+        classifier, text, row = self._read(state)
+        methods = create_all(list(state.methods))
+        check_options(methods)
+        about = (classifier.name, target_of(state), state.quantity or None, layers, heads)
+        found = {each.spec: self._cache.get((*about, text, each.spec)) for each in methods}
+        missing = [each for each in methods if found[each.spec] is None]
+        work = check_cost(missing, row, self.limits.work)
+        if missing:
+            key = (*about, tuple(each.spec for each in missing))
+            asked = Question(
+                classifier.model,
+                key,
+                text,
+                partial(_explained, classifier, missing, *about[1:]),
+                row.token_count,
+            )
+            answer = (self._long if work > self.limits.long_work else self._short).ask(asked)
+            for spec, explanation in answer.items():
+                self._cache.keep((*about, text, spec), explanation)
+            found |= answer
+        return cast("dict[str, Explanation]", found)
+
+    def _read(self, state: State) -> tuple[Classifier, Text, EncodedText]:
+        """The model and the text of a state, which is as the model reads it: its own errors come first."""
+        self.check(state)
+        classifier, text = self.classifier(state.model), text_of(state)
+        [row] = classifier.tokenize([text])
+        return classifier, text, row
+
+
+def _explained(
+    classifier: Classifier,
+    methods: list[Method],
+    target: str | tuple[str, str] | None,
+    quantity: str | None,
+    layers: bool,
+    heads: bool,
+    texts: list[Any],
+) -> list[dict[str, Explanation]]:
+    """The explanations of several texts together; one that is there twice is explained once."""
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    found = explain(
+        classifier,
+        list(places),
+        [*methods],
+        target,
+        quantity=quantity,
+        layers=layers,
+        heads=heads,
+    )
+    if any(len(rows) != len(places) for rows in found.values()):
+        raise TargetError(
+            f"expected one class to explain, found {target!r}, which asks for several: name one"
         )
-        return {spec: rows[0] for spec, rows in found.items()}
+    return [{spec: rows[places[text]] for spec, rows in found.items()} for text in texts]
 
 
 def text_of(state: State) -> str | tuple[str, str]:
