@@ -167,4 +167,5 @@ def test_every_page_of_docs_is_in_the_navigation() -> None:
     named = {page.path for page in llms.pages(ROOT)}
     there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert there <= named
+    assert set(links.PULLED.values()) <= named
     assert {f"examples/{path.stem}.md" for path in (ROOT / "examples").glob("*.py")} <= named
