@@ -1,17 +1,32 @@
-"""The page in a real browser: what a visitor sees and does."""
+"""The page in a real browser: what a visitor sees and does.
+
+WHYBERT_SCREENSHOTS=DIR makes the pictures of the documents anew, as DIR/page-*.png.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+import whybert
 from browser import browser, served
+from tiny import bert, wordpiece
 from whybert import Classifier
+from whybert.web.service import Limits
+from whybert.web.state import State
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+LABELS = ("entailment", "neutral", "contradiction")
+MOST = 40_000  # characters
 
 
 @pytest.fixture(scope="module")
@@ -22,57 +37,354 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def address(chromium: Browser) -> Iterator[str]:
-    with served({"builtin": Classifier.load("builtin")}) as found:
+    tokenizer = wordpiece()
+    pairs = Classifier(bert(tokenizer, num_labels=3), tokenizer, name="pairs", labels=LABELS)
+    models = {"builtin": Classifier.load("builtin"), "pairs": pairs}
+    with served(models, Limits(characters=MOST)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """One for all pages: what Gradio sends is sent once."""
+    with chromium.new_context() as found:
         yield found
 
 
 @pytest.fixture
-def page(chromium: Browser, address: str) -> Iterator[Page]:
-    """A fresh visitor on the page, which must not write to the console that something is wrong."""
-    opened = chromium.new_page()
+def visit(context: BrowserContext, address: str) -> Iterator[Callable[..., Page]]:
+    """Opens pages, each a visitor; none must write to the console that something is wrong."""
+    opened: list[Page] = []
     wrong: list[str] = []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-    opened.on(
-        "request",
-        lambda asked: None if asked.url.startswith((address, "data:", "blob:")) else wrong.append(asked.url),
-    )
-    opened.goto(address)
-    opened.locator("#answer figure").first.wait_for()
-    yield opened
-    opened.close()
+
+    def open_page(
+        query: str = "", answered: bool = True, size: tuple[int, int] = (1280, 800), scheme: Any = "light"
+    ) -> Page:
+        found = context.new_page()
+        found.set_viewport_size({"width": size[0], "height": size[1]})
+        found.emulate_media(color_scheme=scheme)
+        opened.append(found)
+        found.on("pageerror", lambda error: wrong.append(str(error)))
+        found.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        found.on(
+            "request",
+            lambda asked: (
+                None if asked.url.startswith((address, "data:", "blob:")) else wrong.append(asked.url)
+            ),
+        )
+        found.on("dialog", lambda dialog: wrong.append(dialog.message))
+        found.goto(f"{address}/?{query}")
+        if answered:
+            found.locator("#answer figure").first.wait_for()
+        return found
+
+    yield open_page
+    for each in opened:
+        each.close()
     assert not wrong
 
 
-def decision(page: Page) -> str:
-    return page.locator("#answer .said-by-model h2").inner_text()
+def text_of(page: Page) -> str:
+    return page.get_by_label("Text", exact=True).input_value()
+
+
+def write(page: Page, text: str) -> None:
+    page.get_by_label("Text", exact=True).fill(text)
 
 
 def decided(page: Page, label: str) -> None:
     page.locator("#answer .said-by-model h2").get_by_text(label, exact=True).wait_for()
 
 
-def test_the_first_example_is_explained_at_once(page: Page) -> None:
-    assert decision(page) == "positive"
+def word(page: Page, name: str) -> object:
+    return page.locator("#answer figure").first.get_by_role("button", name=f"{name}, ").first
+
+
+def settled(page: Page) -> None:
+    page.wait_for_timeout(300)  # longer than the page waits after a key
+    page.wait_for_function("!document.body.classList.contains('asking')")
+
+
+def test_the_first_example_is_explained_at_once(visit: Callable[..., Page]) -> None:
+    page = visit()
+    decided(page, "positive")
     assert page.locator("#answer figure").count() == 2
+    assert page.get_by_label("Probabilities").locator("li").count() == 2
 
 
-def test_a_text_is_explained_as_it_is_typed(page: Page) -> None:
-    text = page.get_by_label("Text", exact=True)
-    text.fill("A dull mess.")
+def test_a_text_is_explained_as_it_is_typed_and_keeps_the_focus(visit: Callable[..., Page]) -> None:
+    page = visit()
+    write(page, "")
+    page.get_by_label("Text", exact=True).press_sequentially("A dull mess.", delay=20)
     decided(page, "negative")
-    assert text.evaluate("each => each === document.activeElement")
+    settled(page)
+    assert page.locator("#answer [data-query]").get_attribute("data-query").count("A+dull+mess.") == 1
+    assert page.evaluate("document.activeElement.name") == "text"
 
 
-def test_a_word_is_edited_with_the_mouse(page: Page) -> None:
-    page.get_by_role("button", name="A dull, overlong mess.", exact=True).click()
-    decided(page, "negative")
-    page.locator("#answer").get_by_role("button", name="dull, ").first.click()
+def test_methods_and_targets_are_switched(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.get_by_label("Explained class").select_option("negative")
+    page.locator("#answer figcaption", has_text="target negative").first.wait_for()
+    page.get_by_label("Against", exact=True).select_option("positive")
+    page.locator("#answer figcaption", has_text="negative - positive").first.wait_for()
+    page.get_by_role("button", name="Remove gi").click()
+    page.wait_for_function("document.querySelectorAll('#answer figure').length === 1")
+    page.get_by_text("Choose methods").click()
+    page.get_by_label("With options").fill("gi:reduction=sum")
+    page.keyboard.press("Enter")
+    page.locator("#answer figcaption", has_text="gi (reduction=sum)").wait_for()
+    page.locator(".menu").get_by_text("saliency", exact=True).click()
+    page.locator("#answer figcaption", has_text="saliency").wait_for()
+    assert "methods=attnlrp&methods=gi%3Areduction%3Dsum&methods=saliency" in page.url
+
+
+@pytest.mark.parametrize("level", ["token", "sentence"])
+def test_levels_are_switched(visit: Callable[..., Page], level: str) -> None:
+    page = visit()
+    page.get_by_role("radio", name=f"{level}s").check()
+    page.locator("#answer th", has_text=level.capitalize()).first.wait_for(state="attached")
+
+
+def test_a_model_of_pairs_has_its_labels_and_shows_the_pair(visit: Callable[..., Page]) -> None:
+    page = visit()
+    assert page.get_by_label("Second text", exact=True).is_hidden()
+    page.get_by_label("Model", exact=True).select_option("pairs")
+    page.get_by_label("Second text", exact=True).fill("the actors were good")
+    page.locator("#answer figure", has_text="actors").first.wait_for()
+    labels = page.get_by_label("Explained class").locator("option").all_inner_texts()
+    assert labels[1:] == list(LABELS)
+    assert page.locator("#answer figure").first.locator("[lang='']").count() == 2
+
+
+def test_a_word_is_edited_with_the_mouse(visit: Callable[..., Page]) -> None:
+    page = visit(urlencode({"text": "A dull, overlong mess.", "methods": "attnlrp"}))
+    word(page, "dull").click()
     page.keyboard.type("superb")
     page.keyboard.press("Enter")
-    page.locator("#answer .edited").wait_for()
-    assert page.get_by_label("Text", exact=True).input_value() == "A superb, overlong mess."
-    assert "negative" in page.locator("#answer .edited").inner_text()
+    line = page.locator("#answer .edited")
+    line.wait_for()
+    assert text_of(page) == "A superb, overlong mess."
+    assert "negative 0.999" in line.inner_text()
+    assert "dull" in line.inner_text()
     page.get_by_role("button", name="Undo").click()
-    page.locator("#answer .edited").wait_for(state="detached")
-    assert page.get_by_label("Text", exact=True).input_value() == "A dull, overlong mess."
+    line.wait_for(state="detached")
+    assert text_of(page) == "A dull, overlong mess."
+
+
+def test_words_are_edited_with_the_keyboard(visit: Callable[..., Page]) -> None:
+    page = visit(urlencode({"text": "A superb film.", "methods": "attnlrp"}))
+    decided(page, "positive")
+    word(page, "A").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.textContent") == "superb"
+    assert page.evaluate("document.activeElement.ariaLabel").endswith(" for positive")
+    page.keyboard.press("Enter")
+    page.keyboard.type("x")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.textContent") == "superb"
+    assert text_of(page) == "A superb film."
+    page.keyboard.press("Enter")
+    page.keyboard.type("dreadful")
+    page.keyboard.press("Enter")
+    decided(page, "negative")
+    settled(page)
+    assert page.evaluate("document.activeElement.textContent") == "dreadful"
+    page.keyboard.press("Delete")
+    page.locator("#answer .edited", has_text="(not there)").wait_for()
+    settled(page)
+    assert text_of(page) == "A film."
+    assert page.evaluate("document.activeElement.textContent") == "film"
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    settled(page)
+    assert text_of(page) == "A superb film."
+
+
+def test_an_edit_finds_its_place_behind_characters_of_two_units(visit: Callable[..., Page]) -> None:
+    page = visit(urlencode({"text": "😀😀 A superb film 😀", "methods": "attnlrp"}))
+    word(page, "superb").focus()
+    page.keyboard.press("Delete")
+    page.locator("#answer .edited").wait_for()
+    assert text_of(page) == "😀😀 A film 😀"
+
+
+def test_markup_is_text(visit: Callable[..., Page]) -> None:
+    page = visit()
+    nasty = "A <script>alert(1)</script> <img src=x onerror=alert(2)> \"'`${alert(3)} {{x}} mess"
+    write(page, nasty)
+    page.locator("#answer figure", has_text="onerror").first.wait_for()
+    settled(page)
+    assert page.locator("#answer img, #answer script").count() == 0
+    page.reload()
+    page.locator("#answer figure", has_text="${alert").first.wait_for()
+    assert text_of(page) == nasty
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "😀 ❤️ 👩‍👩‍👧‍👦 superb",
+        "هذا الفيلم superb רע מאוד",
+        "a\u200bb\u202ec \u2060 superb",
+        "これは素晴らしい映画です superb",
+        "e\u0301tonnant superb\n\n\tmess",
+    ],
+)
+def test_texts_of_all_kinds(visit: Callable[..., Page], text: str) -> None:
+    page = visit()
+    write(page, text)
+    page.locator("#answer figure", has_text="superb").nth(1).wait_for()
+    settled(page)
+    assert text_of(page) == text
+    assert page.locator("#answer [role=alert]").count() == 0
+
+
+def test_no_text_and_too_much_of_it(visit: Callable[..., Page]) -> None:
+    page = visit()
+    for blank in ("", " \n\t "):
+        write(page, blank)
+        page.locator("#answer", has_text="Type a text").wait_for()
+        write(page, "A mess.")
+        page.locator("#answer figure").first.wait_for()
+    write(page, "x" * (MOST + 1))
+    assert "at most 40,000 characters" in page.locator("#answer [role=alert]").inner_text()
+
+
+def test_five_thousand_words(visit: Callable[..., Page]) -> None:
+    page = visit()
+    write(page, "superb mess " * 2500)
+    page.locator("#answer figure", has_text="the model did not read the rest").nth(1).wait_for()
+    assert len(page.url) < 1000
+    page.get_by_role("button", name="Copy link").click()
+    assert "too long for a link" in page.get_by_role("status").first.inner_text()
+
+
+def test_a_method_that_is_wrong_does_not_hide_the_others(visit: Callable[..., Page]) -> None:
+    page = visit(urlencode({"text": "A mess.", "methods": ["nosuch", "gi"]}, doseq=True))
+    assert "unknown method 'nosuch'" in page.locator("#answer [role=alert]").inner_text()
+    assert page.locator("#answer figure").count() == 1
+
+
+FILES = {"HTML": "html", "PNG": "png", "JSON": "jsonl"}
+
+
+@pytest.mark.parametrize("button", FILES)
+def test_downloads(visit: Callable[..., Page], tmp_path: Path, button: str) -> None:
+    page = visit(urlencode({"text": "Ça, a <b>mess</b>.", "methods": ["attnlrp", "gi"]}, doseq=True))
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=button, exact=True).click()
+    name = waiting.value.suggested_filename
+    assert name == f"whybert-ca-a-b-mess-b.{FILES[button]}"
+    path = tmp_path / name
+    waiting.value.save_as(path)
+    if button == "JSON":
+        found = whybert.load(path)
+        assert [each.method for each in found] == ["attnlrp", "gi"]
+        assert found[0].text == "Ça, a <b>mess</b>."
+    elif button == "PNG":
+        assert path.read_bytes().startswith(b"\x89PNG")
+    else:
+        assert "&lt;b&gt;" in path.read_text() or "&lt;" in path.read_text()
+
+
+def test_a_link_restores_everything(visit: Callable[..., Page]) -> None:
+    one = visit()
+    one.get_by_label("Model", exact=True).select_option("pairs")
+    write(one, "the film was good")
+    one.get_by_label("Second text", exact=True).fill("the actors were bad")
+    one.get_by_label("Explained class").select_option("neutral")
+    one.get_by_label("Against", exact=True).select_option("entailment")
+    one.get_by_role("radio", name="sentences").check()
+    one.get_by_role("button", name="Remove attnlrp").click()
+    one.get_by_role("tab", name="Saved").click()
+    one.wait_for_url("**tab=saved**")
+    settled(one)
+    query = one.url.partition("?")[2]
+    asked = State.of_query(query)
+    assert asked == State(
+        model="pairs",
+        text="the film was good",
+        pair="the actors were bad",
+        methods=("gi",),
+        target="neutral",
+        against="entailment",
+        level="sentence",
+        tab="saved",
+    )
+    other = visit(query, answered=False)
+    other.get_by_role("tab", name="Saved", selected=True).wait_for()
+    settled(other)
+    assert other.url == one.url
+    assert other.locator("#answer figure").count() == 0  # a tab that is not shown asks nothing
+    other.get_by_role("tab", name="Why").click()
+    other.locator("#answer figcaption", has_text="neutral - entailment").wait_for()
+
+
+def test_a_link_that_is_wrong_says_so(visit: Callable[..., Page]) -> None:
+    page = visit("text=A+mess.&model=xx&level=page&target=%3Cb%3E&tab=foo&quantity=zz&against=negative&q=1")
+    said = page.get_by_role("status").first.inner_text()
+    for wrong in ("“xx”", "“page”", "“<b>”", "“foo”", "“zz”", "“negative”"):
+        assert wrong in said
+    decided(page, "negative")
+
+
+def test_two_visitors_do_not_see_one_another(visit: Callable[..., Page]) -> None:
+    one, other = visit(), visit()
+    write(one, "A dull mess.")
+    write(other, "A superb journey.")
+    decided(one, "negative")
+    decided(other, "positive")
+    assert one.locator("#answer figure", has_text="superb").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_nothing_is_wider_than_the_window(visit: Callable[..., Page], width: int, scheme: str) -> None:
+    text = f"A superb {'x' * 300} mess."
+    query = urlencode({"text": text, "methods": ["attnlrp", "gi"], "before": "A mess."}, doseq=True)
+    page = visit(query, size=(width, 800), scheme=scheme)
+    page.get_by_text("Choose methods").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(246, 246, 244)"
+    assert light == (scheme == "light")
+
+
+def test_pictures_of_the_page(visit: Callable[..., Page]) -> None:
+    folder = os.environ.get("WHYBERT_SCREENSHOTS")
+    if not folder:
+        pytest.skip("WHYBERT_SCREENSHOTS names no folder")
+    edited = {
+        "text": "The plot is predictable, but the acting is dreadful and I loved every minute of it.",
+        "before": "The plot is predictable, but the acting is superb and I loved every minute of it.",
+        "methods": ["attnlrp", "gi:reduction=sum"],
+    }
+    for name, query, size, scheme in (
+        ("why", "", (1400, 760), "light"),
+        ("edited", urlencode(edited, doseq=True), (1400, 800), "light"),
+        ("dark", "", (1400, 760), "dark"),
+        ("narrow", "", (360, 1500), "light"),
+    ):
+        page = visit(query, size=size, scheme=scheme)
+        settled(page)
+        page.screenshot(path=Path(folder, f"page-{name}.png"))
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=30)
+
+
+@given(
+    st.builds(
+        State,
+        **dict.fromkeys(State.__dataclass_fields__.keys() - {"methods"}, texts),
+        methods=st.lists(texts.filter(bool), max_size=4).map(tuple),
+    )
+)
+def test_a_state_and_its_query_are_the_same(state: State) -> None:
+    assert State.of_query(state.query) == state
+    assert State.of_query(f"?utm=1&{state.query}") == state
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_no_query_is_refused(query: str) -> None:
+    State.of_query(query)

@@ -260,7 +260,7 @@ def figure(
     said = warning(explanation)
     alert = f'<div style="{_ALERT}">{_escape(said)}</div>' if said else ""
     return (
-        f'<figure role="group" aria-label="{_escape(_summary(explanation, top))}" style="margin:0 0 1.4em">'
+        f'<figure aria-label="{_escape(_summary(explanation, top))}" style="margin:0 0 1.4em">'
         f'<figcaption style="overflow-wrap:anywhere">{" · ".join(filter(None, facts))}</figcaption>'
         f"{alert}{paper}{_legend(explanation, scale)}{_top(top, scale)}"
         f"{''.join(map(grid, grids(explanation, level)))}"

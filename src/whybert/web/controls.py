@@ -7,7 +7,7 @@ link and a `State` are the same in three spellings; `page.js` keeps them togethe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields
 from html import escape
@@ -47,7 +47,7 @@ SLOW: Final = "many passes"
 SCRIPT: Final = resources.files(__package__).joinpath("page.js").read_text(encoding="utf-8")
 
 # What a listener of the page is given in place of the question: what it is at that moment.
-_NOW: Final = "(asked, ...others) => (whybert.asking(), [whybert.query(), ...others])"
+_NOW: Final = "(asked, ...others) => [whybert.asking(), ...others]"
 
 
 class Controls:
@@ -70,7 +70,7 @@ class Controls:
             elem_id="question",
         )
         self.question = gr.Textbox(visible="hidden", elem_id="query")
-        _listen(self.form, "asked", None, None, [self.question], js="() => whybert.query()")
+        self.form.asked(None, None, [self.question], js="() => whybert.query()", api_visibility="private")
 
     def within(self, name: str, tab: gr.Tab) -> Controls:
         """The same for a panel in a tab, which answers while one looks at it."""
@@ -132,20 +132,13 @@ class Controls:
 
         how: dict[str, Any] = {"trigger_mode": "always_last", "queue": False, "show_progress": "hidden"}
         given = ([self.question, *inputs], list(outputs))
-        if on is None:
-            asked = _listen(self.form, _event(self._panel), said, *given, js=_NOW, **how)
-        else:
-            asked = on(said, *given, js=_NOW, api_visibility="private", **how)
-        asked.then(None, js="() => whybert.answered()", api_visibility="private")
+        listen = on or getattr(self.form, _event(self._panel))
+        asked = listen(said, *given, js=_NOW, api_visibility="private", **how)
+        asked.then(None, None, None, js="() => whybert.answered()", api_visibility="private")
 
 
 def _event(panel: str) -> str:
     return f"ask_{panel}"
-
-
-def _listen(form: gr.HTML, event: str, *args: Any, **how: Any) -> Any:
-    """gr.HTML has an event for each name in quotation marks in its script."""
-    return getattr(form, event)(*args, api_visibility="private", **how)
 
 
 def paired(classifier: Classifier) -> bool:
@@ -210,18 +203,17 @@ def _select(name: str, label: str, options: Mapping[str, str]) -> str:
     listed = "".join(
         f'<option value="{_said(value)}">{_said(visible(said))}</option>' for value, said in options.items()
     )
-    control = f'<select name="{name}">{listed}</select>'
-    return f'<label class="{name}"><span class="name">{label}</span>{control}</label>'
+    return _labelled(name, label, f'<select name="{name}" id="{name}">{listed}</select>')
+
+
+def _labelled(name: str, label: str, control: str, hidden: str = "") -> str:
+    return f'<div class="{name}"{hidden}><label class="name" for="{name}">{label}</label>{control}</div>'
 
 
 def _textarea(name: str, label: str, text: str) -> str:
     # A line break right behind the tag is none of the text.
-    control = f'<textarea name="{name}" id="{name}" rows="2" dir="auto" spellcheck="false">\n'
-    hidden = " hidden" if name == "pair" else ""
-    return (
-        f'<div class="{name}"{hidden}><label class="name" for="{name}">{label}</label>{control}'
-        f"{_said(text)}</textarea></div>"
-    )
+    control = f'<textarea name="{name}" id="{name}" rows="2" dir="auto" spellcheck="false">\n{_said(text)}'
+    return _labelled(name, label, f"{control}</textarea>", " hidden" if name == "pair" else "")
 
 
 def _quantities() -> dict[str, str]:
@@ -245,20 +237,21 @@ def _example(example: tuple[str, str]) -> str:
 
 def _menu(most: int) -> str:
     """The methods by their kind, each with a line, and a field for those with options."""
-    offered = {name: kind for name, kind in METHODS.items() if not kind.given}
+    recommended = METHODS[State().methods[0]].kind
     groups = "".join(
-        f"<fieldset><legend>{kind}</legend>{''.join(map(_method, _of(offered.values(), kind)))}</fieldset>"
-        for kind in KINDS
+        f"<fieldset><legend>{kind}</legend>{''.join(map(_method, _of(kind)))}</fieldset>"
+        for kind in sorted(KINDS, key=lambda kind: kind != recommended)
     )
     return f"""<div class="list">
 <div class="typed"><label>With options <input type="text" data-spec placeholder="gi:reduction=sum"
   autocapitalize="off" spellcheck="false"></label><button type="button" data-add>Add</button>
   <span>At most {most} at once. <b class="slow">{SLOW}</b>: seconds a text.</span></div>
-{groups}</div>"""
+<div class="groups">{groups}</div></div>"""
 
 
-def _of(methods: Iterable[type[Method]], kind: str) -> list[type[Method]]:
-    return [each for each in methods if each.kind == kind]
+def _of(kind: str) -> list[type[Method]]:
+    """Those of a kind that are of use without an option."""
+    return [each for each in METHODS.values() if each.kind == kind and not each.given]
 
 
 def _method(method: type[Method]) -> str:

@@ -94,6 +94,10 @@ const options = (name, labels, keep) => {
   select.replaceChildren(first, ...labels.map((label) => new Option(label, label)));
   select.value = labels.includes(before) ? before : "";
 };
+// What is held against a class needs that class.
+const contrasts = () => {
+  field("against").disabled = !field("target").value;
+};
 const pairShown = (shown) => {
   form.querySelector(".pair").hidden = !shown;
   form.querySelector("[data-pair]").hidden = shown;
@@ -103,8 +107,9 @@ const fit = () => {
   const labels = [...new Set(model.labels)];
   for (const name of ["target", "against"]) {
     options(name, labels);
-    field(name).closest("label").hidden = labels.length < 2;
+    field(name).closest("div").hidden = labels.length < 2;
   }
+  contrasts();
   for (const option of field("quantity").options) {
     option.disabled = option.value !== "" && !model.quantities.includes(option.value);
   }
@@ -157,7 +162,8 @@ const start = () => {
   const names = new Set([...said.keys()].filter((name) => name in page.defaults));
   const wrong = [];
   choose(page.start);
-  if (!names.size) return fit();
+  fit();
+  if (!names.size) return;
   if (!names.has("methods")) choose([page.defaults.methods].flat());
   if (!names.has("text")) field("text").value = "";
   if (!names.has("pair")) field("pair").value = "";
@@ -175,12 +181,16 @@ const start = () => {
       control.value = value;
       if (control.tagName === "SELECT" && control.value !== value) {
         control.value = "";
-        wrong.push(`${control.closest("label").querySelector(".name").textContent.toLowerCase()} “${value}”`);
+        wrong.push(`${control.labels[0].textContent.toLowerCase()} “${value}”`);
       }
     }
     if (name === "model") fit();
   }
-  fit();
+  contrasts();
+  if (field("against").value && field("against").disabled) {
+    wrong.push(`“${field("against").value}” to be held against no class`);
+  }
+  pairShown(!form.querySelector(".pair").hidden || field("pair").value !== "");
   if (field("before").value) edits = [[field("before").value, field("before_pair").value]];
   if (wrong.length) {
     say(`The link asks for what is not here: ${wrong.map((each) => each.slice(0, 80)).join(", ")}. The rest is as it says.`);
@@ -237,6 +247,7 @@ form.addEventListener("input", (event) => {
     remember();
   }
   if (name === "model") fit();
+  if (name === "target") contrasts();
   if (event.target.dataset.spec !== undefined) return;
   say("");
   ask(name === "text" || name === "pair" ? DELAY : 0);
@@ -290,7 +301,10 @@ window.whybert = {
     remember();
     ask(0);
   },
-  asking: () => document.body.classList.add("asking"),
+  asking: () => {
+    document.body.classList.add("asking");
+    return query();
+  },
   answered: () => document.body.classList.remove("asking"),
   set: (name, value) => {
     if (field(name).value === (value ?? "")) return;
