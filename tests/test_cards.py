@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -154,6 +155,13 @@ def test_the_figures_on_a_card_stand_where_they_are_measured(name: str) -> None:
     figures = set(re.findall(r"(?<![\d.])\.\d+", said)) | set(re.findall(r"\d+\.\d+(?= (?:to|times))", said))
     missing = {each for each in figures if not re.search(rf"(?<![1-9.]){re.escape(each)}(?!\d)", measured())}
     assert not missing
+
+
+def test_a_card_leads_to_what_its_method_buys_where_that_is_measured() -> None:
+    with (CARDS.parent / "results" / "which-method.csv").open(encoding="utf-8") as stream:
+        measured = {row["method"].partition(":")[0] for row in csv.DictReader(stream)} - {""}
+    linked = {name for name in METHODS if "(../which-method.md#the-numbers)" in card(name)["What it costs"]}
+    assert linked == measured
 
 
 @cache
