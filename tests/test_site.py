@@ -108,6 +108,8 @@ def test_a_card_gets_the_heat_map_that_names_its_strongest_words(
         assert before.startswith(f"# `{name}`: ")
         assert re.search(rf'aria-label="{name}[^"]* on positive; for: charming', map_)
         assert after.startswith(f"\n{cards.FIRST}\n")
+        assert "<figure aria-label=" in map_  # which the style sheet knows it by
+    assert "figure[aria-label]" in (ROOT / "docs/stylesheets/site.css").read_text(encoding="utf-8")
 
 
 def test_links_into_the_repository_become_links_of_the_site() -> None:
