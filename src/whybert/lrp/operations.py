@@ -353,7 +353,9 @@ MATRIX_PRODUCTS: Final = named(
 CONTRACTIONS: Final = INNER_PRODUCTS | MATRIX_PRODUCTS | named("__rmatmul__", "einsum", "tensordot")
 ADDED_PRODUCTS: Final = named("addmm", "baddbmm", "addmv")
 # x @ W where each group of rows has a matrix of its own, as the experts of a mixture have.
-GROUPED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset({torch._grouped_mm})
+GROUPED_PRODUCTS: Final[frozenset[TorchFunction]] = frozenset(
+    {torch._grouped_mm} if hasattr(torch, "_grouped_mm") else ()  # since torch 2.8
+)
 # How they are computed depends on whether their second operand requires a gradient.
 FOLDED: Final[frozenset[TorchFunction]] = LINEAR_LAYERS | (CONTRACTIONS - {torch.einsum, torch.tensordot})
 PRODUCTS: Final = named("mul", "multiply", "__mul__", "__rmul__")
