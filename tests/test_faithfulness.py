@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 import tiny
+from whybert.black_box import BlackBox
 from whybert.classifier import Classifier
 from whybert.encoding import Text
 from whybert.errors import InputError
@@ -1047,3 +1048,15 @@ def test_the_number_of_a_regression_is_no_class_that_could_stay() -> None:
         if isinstance(metric, Deletion):
             values = [score.value for score in metric(classifier, judged, explanations)]
             assert all(map(math.isnan, values)) == (metric.of == "kept"), name
+
+
+def test_a_text_has_as_many_words_as_it_likes() -> None:
+    classifier = Classifier.of(
+        BlackBox(lambda texts: [[1 / (2 + len(t)), 1 - 1 / (2 + len(t))] for t in texts])
+    )
+    [subject] = subjects(classifier, ["word " * 3000])
+    explanations = explain(classifier, ["word " * 3000], "random")
+    for name in ("morf", "lerf"):
+        [score] = FAITHFULNESS[name](classifier, [subject], explanations)
+        assert list(score.curve) == sorted(score.curve, reverse=True)
+        assert score.curve[-1] < score.curve[0]

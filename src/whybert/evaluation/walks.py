@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,7 +67,9 @@ class _Removals:
         found = self.tokens.get(removal)
         if found is None:
             lowest = removal & -removal
-            found = self.of(removal ^ lowest) | self.units[lowest.bit_length() - 1]
+            found = self.tokens.get(removal ^ lowest)  # which is known where removals grow unit by unit
+            missing = _bits(removal) if found is None else [lowest.bit_length() - 1]
+            found = reduce(or_, (self.units[unit] for unit in missing), found or 0)
             self.tokens[removal] = found
         return found
 
