@@ -149,10 +149,11 @@ def test_curves_are_those_of_the_metrics(service: Service) -> None:
     assert len({scores[0].value for scores in found.control}) > 1
 
 
-def test_a_way_that_is_not_there_leaves_the_other(service: Service) -> None:
+def test_a_method_that_cannot_leaves_the_others(service: Service) -> None:
     black_box = BlackBox(lambda texts: [[0.1, 0.9] if "good" in each else [0.8, 0.2] for each in texts])
-    found = curves(State(text="a good film", methods=("occlusion",)), Classifier.of(black_box))
+    found = curves(State(text="a good film", methods=("occlusion", "gi")), Classifier.of(black_box))
     assert found.count("<svg role") == 4
+    assert found.count("gi needs the inside of a model") == 2
     with pytest.raises(UsageError, match="choose one"):
         judged(service.classifier(), State(text=TEXT, methods=()), "mask")
     with pytest.raises(UnknownNameError):

@@ -22,9 +22,6 @@ __all__ = ["Long", "StoppedError", "watched"]
 
 _Found = TypeVar("_Found")
 
-AT_ONCE = 4
-"""Visitors who may wait for the same thing; the others wait for their turn to wait."""
-
 
 class StoppedError(WhybertError):
     """Nobody waits for it any more."""
@@ -63,14 +60,17 @@ def watched(
         with hooked([classifier.model], heed):
             return what(classifier)
 
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            future = pool.submit(service.ask, state, work, long=True)
-            while not wait([future], every).done:
-                yield asked
-            return future.result()
-        finally:
-            stopped.set()
+    pool = ThreadPoolExecutor(1)
+    try:
+        future = pool.submit(service.ask, state, work, long=True)
+        while not wait([future], every).done:
+            if stopped.is_set():  # it may still wait for its turn, and ends as soon as it has that
+                raise StoppedError("stopped")
+            yield asked
+        return future.result()
+    finally:
+        stopped.set()
+        pool.shutdown(wait=False)
 
 
 class Long:
@@ -112,7 +112,7 @@ class Long:
             [*controls.inputs, *inputs],
             [found, stop],
             show_progress="hidden",
-            concurrency_limit=AT_ONCE,
+            concurrency_limit=None,  # the service has its own
             api_visibility="private",
         )
         stop.click(self._stop, None, None, queue=False, show_progress="hidden", api_visibility="private")

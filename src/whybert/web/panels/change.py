@@ -42,10 +42,10 @@ element.addEventListener("click", (event) => {
 
 def build(controls: Controls, service: Service) -> None:
     """The panel: what is found is asked for with buttons."""
-    gr.Markdown("### The smallest removal that changes the decision")
     by = gr.Dropdown(
         list(PERTURBATIONS), value="delete", label="Words are taken away by", elem_id="by", min_width=200
     )
+    gr.Markdown("### The smallest removal that changes the decision")
     Long(
         controls,
         service,
@@ -87,10 +87,10 @@ def build(controls: Controls, service: Service) -> None:
         controls,
         service,
         "Find the strongest pairs",
-        lambda state, classifier, method: shown_pairs(_pairs(state, classifier, method)),
+        lambda state, classifier, method, by: shown_pairs(_pairs(state, classifier, method, by)),
         estimate=lambda state: f"about {_pair_cost(state):,} inputs of the model by shapley_taylor",
         name="pairs",
-        inputs=[method],
+        inputs=[method, by],
     )
 
 
@@ -112,13 +112,13 @@ def _flips(state: State, classifier: Classifier, words: str) -> Flips:
     return flips(classifier, text_of(state), table, top=SHOWN, budget=BUDGET)
 
 
-def _pairs(state: State, classifier: Classifier, method: str) -> Interactions:
+def _pairs(state: State, classifier: Classifier, method: str, by: str) -> Interactions:
     count, cost = _words(state), _pair_cost(state)
     cost = cost if method == "shapley_taylor" else 2 * count**2
     if state.level != "sentence" and cost > MOST:
         raise UsageError(
             f"pairs of {count} words by {method} take about {cost:,} inputs, and the page asks about at most "
-            f"{MOST:,}: choose arch_attribute, scores of sentences, or a part of the text"
+            f"{MOST:,}: choose scores of sentences, a method that asks less, or a part of the text"
         )
     return interactions(
         classifier,
@@ -127,6 +127,7 @@ def _pairs(state: State, classifier: Classifier, method: str) -> Interactions:
         target_of(state),
         quantity=state.quantity or None,
         unit=level_of(state),
+        by=by,
     )
 
 
@@ -202,10 +203,12 @@ def shown_pairs(found: Interactions) -> str:
         if found.signed
         else "The strength is a magnitude: how much the two depend on each other."
     )
+    asked = f"{found.text} | {found.pair}" if found.pair else found.text
     return (
-        table(caption, ("pair", "together", "error", "first alone", "second alone"), rows)
+        f"<p>Of <q>{safe(shorten(asked, 100))}</q>:</p>"
+        + table(caption, ("pair", "together", "error", "first alone", "second alone"), rows)
         + f'<p class="note">{meaning} Words are taken away by {safe(found.options["by"])}; strengths far '
-        "above what all words make are often the masks speaking.</p>"
+        "above what all words make often come from texts that are nothing the model knows.</p>"
     )
 
 

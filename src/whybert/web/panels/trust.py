@@ -91,11 +91,13 @@ class Judged:
         scores: of each method by metric, in the order of `METRICS`.
         control: the same of each random order.
         watched: what the curves are of.
+        wrong: of methods that could not explain the text, why.
     """
 
     scores: Mapping[str, Sequence[Score]]
     control: Sequence[Sequence[Score]]
     watched: str
+    wrong: Mapping[str, str]
 
 
 def judged(classifier: Classifier, state: State, way: str) -> Judged:
@@ -107,19 +109,27 @@ def judged(classifier: Classifier, state: State, way: str) -> Judged:
     """
     if not state.methods:
         raise UsageError("expected a method to judge, found none; choose one")
+    found: dict[str, Explanation] = {}
+    wrong: dict[str, str] = {}
     drawn = [f"random:seed={seed}" for seed in range(DRAWN)]
-    specs = list(dict.fromkeys((*state.methods, *drawn)))
-    found = explain(classifier, text_of(state), specs, target_of(state), quantity=state.quantity or None)
+    for spec in dict.fromkeys((*state.methods, *drawn)):
+        try:
+            [found[spec]] = explain(
+                classifier, text_of(state), spec, target_of(state), quantity=state.quantity or None
+            )
+        except StoppedError:
+            raise
+        except WhybertError as error:
+            wrong[spec] = str(error)
     [subject] = subjects(classifier, [text_of(state)], target=state.target or None)
     metrics = [replace(FAITHFULNESS[name], level=level_of(state), perturbation=way) for name in METRICS]
-    jobs = [metric.job(subject, rows[0]) for rows in found.values() for metric in metrics]
-    scores = run(classifier, jobs)
-    listed = [scores[place : place + len(METRICS)] for place in range(0, len(scores), len(METRICS))]
-    by_spec = dict(zip(specs, listed, strict=True))
+    scores = run(classifier, [metric.job(subject, each) for each in found.values() for metric in metrics])
+    of_each = {spec: scores[place * len(METRICS) :][: len(METRICS)] for place, spec in enumerate(found)}
     return Judged(
-        {spec: by_spec[spec] for spec in state.methods},
-        [by_spec[spec] for spec in drawn],
+        {spec: of_each[spec] for spec in state.methods if spec in found},
+        [of_each[spec] for spec in drawn],
         "probability" if subject.probabilities else "output",
+        wrong,
     )
 
 
@@ -166,8 +176,9 @@ def _shown(state: State, found: Judged, said: str) -> str:
         )
     )
     caption = f"{state.level.capitalize()}s {said}: ↑ higher is better, ↓ lower is better"
+    wrong = "".join(refused(f"{spec}: {why}") for spec, why in found.wrong.items())
     return (
-        f"<h4>{state.level.capitalize()}s {said}</h4>"
+        f"<h4>{state.level.capitalize()}s {said}</h4>{wrong}"
         f'<div style="display:flex;flex-wrap:wrap;gap:1em 2em">{"".join(charts)}</div>'
         f"{table(caption, ('method', *HEADS), rows)}"
     )
