@@ -170,7 +170,6 @@ def _form(service: Service, panels: Sequence[str]) -> str:
     several = len(models) > 1
     return f"""
 <form class="question" data-page="{_said(json.dumps(data))}" autocomplete="off">
-  {_select("model", "Model", {name: name for name in models}) if several else ""}
   <div class="texts">
     {_textarea("text", "Text", text)}
     {_textarea("pair", "Second text", pair)}
@@ -179,6 +178,7 @@ def _form(service: Service, panels: Sequence[str]) -> str:
     <span>Examples</span>{"".join(map(_example, EXAMPLES))}
     <button type="button" class="quiet" data-pair>Add a second text</button></div>
   <div class="choices">
+    {_select("model", "Model", {name: name for name in models}) if several else ""}
     <div class="methods" role="group" aria-labelledby="methods-label">
       <span id="methods-label" class="name">Methods</span>
       <div class="chosen"></div>
@@ -243,7 +243,7 @@ def _menu(most: int) -> str:
         for kind in sorted(KINDS, key=lambda kind: kind != recommended)
     )
     return f"""<div class="list">
-<div class="typed"><label>With options <input type="text" data-spec placeholder="gi:reduction=sum"
+<div class="typed"><label>With options <input type="text" data-spec placeholder="such as gi:reduction=sum"
   autocapitalize="off" spellcheck="false"></label><button type="button" data-add>Add</button>
   <span>At most {most} at once. <b class="slow">{SLOW}</b>: seconds a text.</span></div>
 <div class="groups">{groups}</div></div>"""
