@@ -363,7 +363,6 @@ def test_pictures_of_the_page(visit: Callable[..., Page]) -> None:
         ("why", "", (1400, 760), "light"),
         ("edited", urlencode(edited, doseq=True), (1400, 800), "light"),
         ("dark", "", (1400, 760), "dark"),
-        ("narrow", "", (360, 1500), "light"),
     ):
         page = visit(query, size=size, scheme=scheme)
         settled(page)

@@ -164,9 +164,11 @@ const start = () => {
   choose(page.start);
   fit();
   if (!names.size) return;
-  if (!names.has("methods")) choose([page.defaults.methods].flat());
-  if (!names.has("text")) field("text").value = "";
-  if (!names.has("pair")) field("pair").value = "";
+  if (names.has("text")) {
+    // It says it all; one without a text is about the example.
+    if (!names.has("methods")) choose(page.defaults.methods);
+    if (!names.has("pair")) field("pair").value = "";
+  }
   const order = [...names].sort((one, other) => (other === "model") - (one === "model"));
   for (const name of order) {
     const value = said.getAll(name).at(-1);

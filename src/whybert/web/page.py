@@ -44,5 +44,6 @@ def page(service: Service) -> gr.Blocks:
         with gr.Tabs(elem_id="panels"):
             for panel in PANELS:
                 with gr.Tab(panel.title, id=panel.name) as tab:
+                    gr.HTML(f"<h2>{panel.title}</h2>", elem_classes="unseen", js_on_load=None)
                     panel.build(controls.within(panel.name, tab), service)
     return blocks
