@@ -72,7 +72,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         # Forges make a list of lines that follow a paragraph at once; Markdown as it was, and so the site,
         # makes them a part of the paragraph.
-        if self._paragraph and (lost := re.search(r"^(?:[*-]|\d+\.) \S.*", data, re.MULTILINE)):
+        if self._paragraph and (lost := re.search(r"^(?:[*+-]|1[.)]) \S.*", data, re.MULTILINE)):
             self.lost_lists.append(lost[0])
         if self._paragraph and not self._code and (raw := re.search(r"\$\$.*|\\[a-z]+\{.*", data)):
             self.raw_equations.append(raw[0])

@@ -12,6 +12,7 @@ from typing import Final
 PULLED: Final = {
     "benchmarks/README.md": "reference/speed.md",
     "CHANGELOG.md": "reference/changelog.md",
+    "CONTRIBUTING.md": "reference/contributing.md",
     "LICENSE": "reference/licence.md",
     "examples/README.md": "examples/index.md",
     "src/whybert/builtin/README.md": "reference/builtin.md",
