@@ -20,6 +20,7 @@ with (ROOT / "docs" / "results" / "which-method.csv").open(encoding="utf-8", new
     ROWS = list(csv.DictReader(file))
 LENGTHS = list(dict.fromkeys(row["length"] for row in ROWS))
 AREAS = ("abpc@mask", "abpc@delete")
+PARTITION = "partition_shap:by=delete,samples=200"
 WEAK = ("rollout", "lat", "gi", "lrp", "input_x_gradient", "smoothgrad:samples=20,reduction=input")
 
 
@@ -88,6 +89,15 @@ CLAIMS: dict[str, Callable[[], bool]] = {
         create("kernel_shap").passes == "at most 1000 forward"
         and value("kernel_shap", "shapley@mask") > 0.999
         and not of("kernel_shap", "shapley@delete")[0].low > 0
+    ),
+    "is ahead by deletion and not behind by masking on texts of 10 and of 25 tokens": lambda: (
+        all(each.low > 0 for each in of(PARTITION, "abpc@delete", lengths=["10", "25"]))
+        and all(each.high > 0 for each in of(PARTITION, "abpc@mask", lengths=["10", "25"]))
+    ),
+    "`leave_one_out`, by either way, is behind by deletion on those of 25": lambda: all(
+        each.high < 0
+        for method in ("leave_one_out", "leave_one_out:by=delete")
+        for each in of(method, "abpc@delete", lengths=["25"])
     ),
     "have clearly better Shapley values that mask than `attnlrp`, and no better ones that delete": lambda: (
         all(
@@ -160,7 +170,7 @@ def test_the_figure_goes_into_the_page(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "images").mkdir()
     figures.generate(tmp_path)
     page = (tmp_path / "which-method.md").read_text(encoding="utf-8")
-    assert f"![{figures.ALT}]({figures.PICTURE})" in page
+    assert f"![{figures.ALT}]({figures.PICTURE})" in page.replace("\n", " ")
     assert "<svg" in (tmp_path / figures.PICTURE).read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="where its figure goes"):
         figures.generate(tmp_path)

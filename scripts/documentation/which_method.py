@@ -23,7 +23,10 @@ ALT: Final = (
     "intervals. The same numbers stand in the tables below."
 )
 PICTURE: Final = "images/which-method.svg"
-ROW, HEAD, NAMES, PANEL = 15.0, 66.0, 210.0, 112.0  # points
+ROW, HEAD, NAMES, PANEL = 16.0, 66.0, 130.0, 105.0  # points
+LONG: Final = 24  # letters of a name that stands in one line
+LEAST, MOST = -0.45, 0.3
+"""What lies below the least is an arrow at the edge: how much worse a bad method is would hide all else."""
 
 
 def generate(folder: Path) -> None:
@@ -31,7 +34,7 @@ def generate(folder: Path) -> None:
     text = page.read_text(encoding="utf-8")
     if PLACE not in text:
         raise ValueError(f"expected the line {PLACE} in {page.name}, where its figure goes")
-    page.write_text(text.replace(PLACE, f"[![{ALT}]({PICTURE})]({PICTURE})"), encoding="utf-8")
+    page.write_text(text.replace(PLACE, f"[![{ALT}]({PICTURE}){{ .wide }}]({PICTURE})"), encoding="utf-8")
     with (folder / "results" / "which-method.csv").open(encoding="utf-8", newline="") as file:
         picture = figure(list(csv.DictReader(file)))
     with (folder / PICTURE).open("wb") as stream:
@@ -46,7 +49,6 @@ def figure(rows: Iterable[Mapping[str, str]]) -> Figure:
     for (_, method, measure), row in found.items():
         if measure == "time":
             times.setdefault(method, []).append(float(row["value"]))
-    least = min(float(row["better_low"]) for row in found.values() if row["measure"].startswith("abpc"))
     methods = sorted(times.keys() - {REFERENCE}, key=lambda method: (max(times[method]), method))
     with drawing(" ".join(methods)) as make:
         picture = make(NAMES + PANEL * (len(lengths) + 1), HEAD + ROW * len(methods))
@@ -55,7 +57,7 @@ def figure(rows: Iterable[Mapping[str, str]]) -> Figure:
             costs.hlines(place, min(times[method]), max(times[method]), color="#8a8a8a", linewidth=2.5)
             costs.plot(times[method], [place] * len(times[method]), "|", color="black", markersize=6)
         costs.set(xscale="log", ylim=(len(methods) - 0.5, -0.5), yticks=range(len(methods)))
-        costs.set_yticklabels(methods, family="monospace", size=8.5)
+        costs.set_yticklabels(map(label, methods), family="monospace", size=7.5, linespacing=0.9)
         costs.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         costs.set_title("time of a text", size=9.5)
         costs.set_xlabel("forward + backward passes,\na mark for each length", size=8.5)
@@ -68,7 +70,8 @@ def figure(rows: Iterable[Mapping[str, str]]) -> Figure:
                     if row is not None:
                         draw(panel, row, place + shift, colour, marker)
             panel.set_title(f"{length} tokens", size=9.5)
-            panel.set_xlim(least - 0.03, 0.3)
+            panel.set_xlim(LEAST, MOST)
+            panel.set_xticks((-0.4, -0.2, 0, 0.2))
         panels[len(panels) // 2].set_xlabel(f"better than {REFERENCE} by (area LeRF - MoRF)", size=8.5)
         for axes in (costs, *panels):
             axes.tick_params(axis="x", labelsize=8.5)
@@ -80,9 +83,16 @@ def figure(rows: Iterable[Mapping[str, str]]) -> Figure:
     return picture
 
 
+def label(method: str) -> str:
+    return method.replace(":", ":\n", 1) if len(method) > LONG else method
+
+
 def draw(panel: Any, row: Mapping[str, str], place: float, colour: str, marker: str) -> None:
-    """A difference with its interval; hollow where the interval holds 0."""
+    """A difference with its interval, hollow where that holds 0; an arrow for what lies off the panel."""
     value, low, high = (float(row[key]) for key in ("better_by", "better_low", "better_high"))
+    if value < LEAST:
+        panel.plot(LEAST + 0.02, place, "<", color=colour, markersize=4.5, zorder=3)
+        return
     panel.hlines(place, low, high, color=colour, linewidth=1.2, zorder=2)
     filling = "white" if low <= 0 <= high else colour
     panel.plot(value, place, marker, color=colour, markerfacecolor=filling, markersize=4.5, zorder=3)
