@@ -25,7 +25,7 @@ ALT: Final = (
 PICTURE: Final = "images/which-method.svg"
 ROW, HEAD, NAMES, PANEL = 16.0, 66.0, 130.0, 105.0  # points
 LONG: Final = 24  # letters of a name that stands in one line
-LEAST, MOST = -0.45, 0.3
+LEAST, MOST = -0.45, 0.45
 """What lies below the least is an arrow at the edge: how much worse a bad method is would hide all else."""
 
 
@@ -71,7 +71,7 @@ def figure(rows: Iterable[Mapping[str, str]]) -> Figure:
                         draw(panel, row, place + shift, colour, marker)
             panel.set_title(f"{length} tokens", size=9.5)
             panel.set_xlim(LEAST, MOST)
-            panel.set_xticks((-0.4, -0.2, 0, 0.2))
+            panel.set_xticks((-0.4, 0, 0.4))
         panels[len(panels) // 2].set_xlabel(f"better than {REFERENCE} by (area LeRF - MoRF)", size=8.5)
         for axes in (costs, *panels):
             axes.tick_params(axis="x", labelsize=8.5)
