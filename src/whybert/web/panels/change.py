@@ -60,8 +60,8 @@ def build(controls: Controls, service: Service) -> None:
     )
     gr.Markdown("### Other words in their place")
     words = gr.Textbox(
-        label="What may stand in the place of what",
-        info="A line a word, as in good: bad, fine; or words that may stand for each other, as in good, fine",
+        label="What may stand in the place of what, a line a word (or words that may stand for each other)",
+        placeholder="good: bad, fine\nfilm, movie, picture",
         lines=3,
         elem_id="replacements",
         max_length=service.limits.characters,

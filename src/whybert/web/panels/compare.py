@@ -25,12 +25,12 @@ def build(controls: Controls, service: Service) -> None:
     several = len(service.models) > 1
     pairs = any(map(paired, service.models.values()))
     with gr.Row():
-        text = gr.Textbox(label="Other text", lines=2, elem_id="other-text", info="empty: the same text")
+        text = gr.Textbox(label="Other text", lines=2, elem_id="other-text", placeholder="the same text")
         pair = gr.Textbox(
             label="Other second text",
             lines=2,
             elem_id="other-pair",
-            info="empty: the same",
+            placeholder="the same second text",
             visible=pairs or "hidden",
         )
         model = gr.Dropdown(
