@@ -19,6 +19,7 @@ import whybert
 from browser import browser, served
 from tiny import bert, wordpiece
 from whybert import Classifier
+from whybert.web.panels.explain import probabilities
 from whybert.web.service import Limits
 from whybert.web.state import State
 
@@ -58,14 +59,19 @@ def visit(context: BrowserContext, address: str) -> Iterator[Callable[..., Page]
     wrong: list[str] = []
 
     def open_page(
-        query: str = "", answered: bool = True, size: tuple[int, int] = (1280, 800), scheme: Any = "light"
+        query: str = "",
+        answered: bool = True,
+        size: tuple[int, int] = (1280, 800),
+        scheme: Any = "light",
+        broken: bool = False,
     ) -> Page:
         found = context.new_page()
         found.set_viewport_size({"width": size[0], "height": size[1]})
         found.emulate_media(color_scheme=scheme)
         opened.append(found)
         found.on("pageerror", lambda error: wrong.append(str(error)))
-        found.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        if not broken:
+            found.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         found.on(
             "request",
             lambda asked: (
@@ -167,6 +173,7 @@ def test_a_word_is_edited_with_the_mouse(visit: Callable[..., Page]) -> None:
     assert text_of(page) == "A superb, overlong mess."
     assert "negative 0.999" in line.inner_text()
     assert "dull" in line.inner_text()
+    assert "for negative" in line.inner_text()
     page.get_by_role("button", name="Undo").click()
     line.wait_for(state="detached")
     assert text_of(page) == "A dull, overlong mess."
@@ -221,23 +228,23 @@ def test_markup_is_text(visit: Callable[..., Page]) -> None:
     assert text_of(page) == nasty
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "😀 ❤️ 👩‍👩‍👧‍👦 superb",
-        "هذا الفيلم superb רע מאוד",
-        "a\u200bb\u202ec \u2060 superb",
-        "これは素晴らしい映画です superb",
-        "e\u0301tonnant superb\n\n\tmess",
-    ],
+TEXTS = (
+    "😀 ❤️ 👩‍👩‍👧‍👦 superb one",
+    "هذا الفيلم superb רע מאוד two",
+    "a\u200bb\u202ec \u2060 superb three",
+    "これは素晴らしい映画です superb four",
+    "e\u0301tonnant superb\n\n\tmess five",
 )
-def test_texts_of_all_kinds(visit: Callable[..., Page], text: str) -> None:
+
+
+def test_texts_of_all_kinds(visit: Callable[..., Page]) -> None:
     page = visit()
-    write(page, text)
-    page.locator("#answer figure", has_text="superb").nth(1).wait_for()
-    settled(page)
-    assert text_of(page) == text
-    assert page.locator("#answer [role=alert]").count() == 0
+    for text in TEXTS:
+        write(page, text)
+        page.locator("#answer figure", has_text=text.split()[-1]).nth(1).wait_for()
+        settled(page)
+        assert text_of(page) == text
+        assert page.locator("#answer [role=alert]").count() == 0
 
 
 def test_no_text_and_too_much_of_it(visit: Callable[..., Page]) -> None:
@@ -338,16 +345,86 @@ def test_two_visitors_do_not_see_one_another(visit: Callable[..., Page]) -> None
     assert one.locator("#answer figure", has_text="superb").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1400])
-def test_nothing_is_wider_than_the_window(visit: Callable[..., Page], width: int, scheme: str) -> None:
+# The text of all that is to be read, with less contrast than 4.5 : 1 to what lies behind it.
+FAINT = """() => {
+  const light = (colour) => {
+    const [red, green, blue] = colour.map((each) => {
+      const part = each / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const behind = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const found = parts(getComputedStyle(each).backgroundColor);
+      if (found.length < 4 || found[3] === 1) return found.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const each of document.querySelectorAll("gradio-app *")) {
+    const own = [...each.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (getComputedStyle(each).backgroundImage !== "none") continue; // the scale, whose middle is white
+    if (!own || !each.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
+    const [one, other] = [light(parts(getComputedStyle(each).color).slice(0, 3)), light(behind(each))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5 && !each.disabled) found.push(`${each.outerHTML.slice(0, 90)} ${contrast.toFixed(2)}`);
+  }
+  return found;
+}"""
+
+
+def test_the_layout_holds_in_narrow_and_wide_windows_light_and_dark(visit: Callable[..., Page]) -> None:
     text = f"A superb {'x' * 300} mess."
-    query = urlencode({"text": text, "methods": ["attnlrp", "gi"], "before": "A mess."}, doseq=True)
-    page = visit(query, size=(width, 800), scheme=scheme)
+    page = visit(urlencode({"text": text, "methods": ["attnlrp", "gi"], "before": "A mess."}, doseq=True))
     page.get_by_text("Choose methods").click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(246, 246, 244)"
-    assert light == (scheme == "light")
+    for scheme, ground in (("light", "rgb(246, 246, 244)"), ("dark", "rgb(20, 21, 23)")):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(f"getComputedStyle(document.body).backgroundColor === '{ground}'")
+        page.wait_for_timeout(500)  # colours fade
+        assert page.evaluate(FAINT) == []
+        for width in (360, 1400):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_all_controls_have_a_name(visit: Callable[..., Page]) -> None:
+    page = visit(urlencode({"text": "A mess.", "before": "A superb mess."}))
+    page.get_by_text("Choose methods").click()
+    tree = page.locator("body").aria_snapshot()
+    roles = ("button", "textbox", "combobox", "checkbox", "radio", "tab", "dialog", "figure", "group")
+    for line in tree.splitlines():
+        role = line.strip(" -:").partition(" ")[0]
+        assert role not in roles or '"' in line or role == "group", line
+
+
+def test_no_answer_is_said(visit: Callable[..., Page]) -> None:
+    page = visit(broken=True)
+    page.route("**/gradio_api/**", lambda route: route.fulfill(status=500, body="{}"))
+    write(page, "A mess.")
+    page.get_by_role("status").filter(has_text="No answer came").wait_for()
+    page.unroute("**/gradio_api/**")
+    page.get_by_label("Text", exact=True).press("Control+Enter")
+    decided(page, "negative")
+
+
+def explained(count: int, **more: Any) -> Any:
+    tokenizer = wordpiece()
+    model = Classifier(bert(tokenizer, num_labels=count), tokenizer, **more)
+    return whybert.explain(model, "the film was good")[0]
+
+
+def test_of_many_classes_the_first_are_shown() -> None:
+    shown = probabilities(explained(9, labels=[f"<{number}>" for number in range(9)]))
+    assert "<summary>3 more classes</summary>" in shown
+    assert "<8>" not in shown
+    assert all(f"&lt;{number}&gt;" in shown for number in range(9))
+
+
+def test_a_regression_says_its_number() -> None:
+    found = explained(1)
+    assert f"{found.logits[0]:.3f}" in probabilities(found)
 
 
 def test_pictures_of_the_page(visit: Callable[..., Page]) -> None:

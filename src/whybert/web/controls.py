@@ -135,6 +135,7 @@ class Controls:
         listen = on or getattr(self.form, _event(self._panel))
         asked = listen(said, *given, js=_NOW, api_visibility="private", **how)
         asked.then(None, None, None, js="() => whybert.answered()", api_visibility="private")
+        asked.failure(None, None, None, js="() => whybert.failed()", api_visibility="private")
 
 
 def _event(panel: str) -> str:

@@ -260,6 +260,7 @@ form.addEventListener("keydown", (event) => {
     add();
   } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     delete asked[field("tab").value || page.tabs[0]];
+    say("");
     ask(0);
   } else if (event.key === "Escape" && event.target.closest("details[open]")) {
     const open = event.target.closest("details[open]");
@@ -306,6 +307,10 @@ window.whybert = {
   asking: () => {
     document.body.classList.add("asking");
     return query();
+  },
+  failed: () => {
+    delete asked[field("tab").value || page.tabs[0]];
+    say("No answer came: what is shown below is of before. Ctrl+Enter in the text asks again.");
   },
   answered: () => document.body.classList.remove("asking"),
   set: (name, value) => {

@@ -51,14 +51,14 @@ def _answer(service: Service, state: State) -> str:
     found, wrong = _explained(service, state)
     if not found:
         return "".join(map(refused, dict.fromkeys(wrong.values())))
-    first = next(iter(found.values()))
+    spec, first = next(iter(found.items()))
     cards = [
         _card(found[spec], level) if spec in found else f"<h3>{safe(spec)}</h3>{refused(wrong[spec])}"
         for spec in state.methods
     ]
     return (
         f'<div data-query="{safe(state.query)}"><div class="decision">{probabilities(first)}{saving()}</div>'
-        f"{_edited(service, state, first, level)}{side_by_side(cards)}</div>"
+        f"{_edited(service, state, spec, first, level)}{side_by_side(cards)}</div>"
     )
 
 
@@ -137,11 +137,15 @@ def _button(piece: Piece, supports: tuple[str, str], signed: bool) -> str:
     )
 
 
-def _edited(service: Service, state: State, now: Explanation, level: Level) -> str:
-    """What the decision was before a word was edited, and which words' scores changed most."""
+def _edited(service: Service, state: State, spec: str, now: Explanation, level: Level) -> str:
+    """What the decision was before a word was edited, and which words' scores changed most.
+
+    Both explain one class: where none was chosen, the class that is predicted now.
+    """
     if not state.before:
         return ""
-    earlier = replace(state, text=state.before, pair=state.before_pair, methods=(now_spec(state),))
+    target = state.target or now.target.label
+    earlier = replace(state, text=state.before, pair=state.before_pair, methods=(spec,), target=target)
     try:
         (before,) = service.explain(earlier).values()
         changed = compare(before, now, level).changed(CHANGED)
@@ -151,23 +155,16 @@ def _edited(service: Service, state: State, now: Explanation, level: Level) -> s
         f"<li><bdi>{safe(shorten(pair.text))}</bdi> {_or_none(pair.first)} → {_or_none(pair.second)}</li>"
         for pair in changed
     )
-    old, new = prediction_line(before), prediction_line(now)
-    turned = " The decision is another." if before.prediction != now.prediction else ""
-    same = ""
-    if before.probabilities and before.prediction != now.prediction:
+    turned = ""
+    if before.probabilities and before.predicted != now.predicted:
         share = now.probabilities[before.predicted]
-        same = f" ({safe(before.prediction)} is now {share:.3f})"
+        turned = f" <b>The decision changed</b>: {safe(before.prediction)} has {share:.3f} now."
     return (
-        f'<div class="edited" role="status"><div><b>After the edit</b> {safe(old)} '
-        f"→ <b>{safe(new)}</b>{same}."
-        f"{turned}</div>"
-        f'<div class="changes">Changed most by {safe(now.method)}: <ul>{words}</ul></div>'
-        '<button type="button" data-undo>Undo</button></div>'
+        f'<div class="edited" role="status"><div>Before the edit {safe(prediction_line(before))}, '
+        f"now <b>{safe(prediction_line(now))}</b>.{turned}</div>"
+        f'<div class="changes">Scores of {safe(now.method)} for {safe(now.explained)} that changed most: '
+        f'<ul>{words}</ul></div><button type="button" data-undo>Undo</button></div>'
     )
-
-
-def now_spec(state: State) -> str:
-    return state.methods[0]
 
 
 def _or_none(score: float | None) -> str:
