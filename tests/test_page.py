@@ -48,7 +48,7 @@ def address(chromium: Browser) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """One for all pages: what Gradio sends is sent once."""
-    with chromium.new_context() as found:
+    with chromium.new_context(permissions=["clipboard-read", "clipboard-write"]) as found:
         yield found
 
 
@@ -326,6 +326,9 @@ def test_a_link_restores_everything(visit: Callable[..., Page]) -> None:
     assert other.locator("#answer figure").count() == 0  # a tab that is not shown asks nothing
     other.get_by_role("tab", name="Why").click()
     other.locator("#answer figcaption", has_text="neutral - entailment").wait_for()
+    other.get_by_role("button", name="Copy link").click()
+    other.get_by_text("Link copied.").wait_for()
+    assert other.evaluate("navigator.clipboard.readText()") == other.url
 
 
 def test_a_link_that_is_wrong_says_so(visit: Callable[..., Page]) -> None:

@@ -78,6 +78,9 @@ _ALERT = "margin:.35em 0;padding:.2em .7em;border-left:4px solid #d98e04;overflo
 _CELL = "padding:.1em 1.2em .1em 0;text-align:left;border:0;background:transparent"
 
 
+# What is too wide scrolls, with the keyboard too.
+_SCROLLS = 'tabindex="0" role="group" aria-label="Table" style="overflow-x:auto'
+
 _NUMBER = "padding:.1em .35em;text-align:right;border:0;font-variant-numeric:tabular-nums"
 
 
@@ -339,7 +342,7 @@ def grid(found: Grid) -> str:
     foot = f'<tfoot><tr><th scope="row" style="{_CELL}">sum</th>{total}</tr></tfoot>' if total else ""
     title = f'<th scope="col" style="{_CELL}">{_escape(found.title.capitalize())}</th>'
     return (
-        '<div style="overflow-x:auto;font-size:.85em;margin-top:.6em">'
+        f'<div {_SCROLLS};font-size:.85em;margin-top:.6em">'
         '<table style="border-collapse:collapse">'
         f'<caption style="text-align:left">{_escape(found.note)}</caption>'
         f"<thead><tr>{title}{heads}</tr></thead><tbody>{rows}</tbody>{foot}</table></div>"
@@ -365,7 +368,7 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     )
     # As wide as its caption needs, where there is room: a caption alone makes no table wider.
     return (
-        '<div style="overflow-x:auto;font-size:.85em;margin:.6em 0">'
+        f'<div {_SCROLLS};font-size:.85em;margin:.6em 0">'
         '<table style="border-collapse:collapse;min-width:min(34rem,100%)">'
         f'<caption style="text-align:left">{_escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
