@@ -45,7 +45,8 @@ def served(models: Mapping[str, Any], limits: Limits | None = None) -> Iterator[
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    application = web_application(Service(models, limits))
+    service = Service(models, limits)
+    application = web_application(service)
     server = uvicorn.Server(uvicorn.Config(application, host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -57,6 +58,7 @@ def served(models: Mapping[str, Any], limits: Limits | None = None) -> Iterator[
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:
+        service.close()
         server.should_exit = True
         thread.join(20)
 

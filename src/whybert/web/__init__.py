@@ -1,18 +1,19 @@
 """The page: texts typed in a browser, their explanations beside one another, and the same as a JSON API.
 
 `serve` starts it; it needs the extra `web`.  From the bottom up: `state` (what a visitor has chosen),
-`service` (the models, asked in turn and within limits), `panels` (the tabs of the page, one a file),
-`page` (Gradio), `api` (HTTP).
+`cost` (what a question costs), `lanes` (questions that wait), `cache`, `service` (the models, asked in turn
+and within limits), `panels` (the tabs of the page, one a file), `page` (Gradio), `guard` (who may ask), `api`
+(HTTP), `listening` (the server).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whybert.errors import require_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from whybert.classifier import ClassifierLike
     from whybert.web.service import Limits
@@ -30,8 +31,11 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
+    names: Collection[str] = (),
     limits: Limits | None = None,
     open_browser: bool = False,
+    ready: Callable[[str, bool], object] | None = None,
+    **how: Any,
 ) -> None:
     """Serve the page and the JSON API until interrupted.
 
@@ -39,8 +43,12 @@ def serve(
         models: one classifier or several, anything that `Classifier.of` takes; only these can be chosen.
         host: the address to listen on; anything but a loopback address lets others in.
         port: the port to listen on; 0 takes a free one.
+        names: under which others reach the server, such as "why.example.org" behind a proxy; addresses in
+            digits, localhost and the name of the machine are known.
         limits: what a visitor may ask for; None takes the defaults.
         open_browser: whether a browser is opened on the page.
+        ready: called when the page answers, with its address and whether only this machine reaches it.
+        how: of names and folders, as of `Classifier.load`.
 
     Returns:
         Nothing, when it is interrupted.
@@ -51,7 +59,12 @@ def serve(
         WhybertError: what `Classifier.of` raises.
     """
     require_libraries()
-    from whybert.web.api import listen
-    from whybert.web.service import Limits, Service
+    from whybert.web.listening import bound, listen
+    from whybert.web.service import Limits, Service, share_processor
 
-    listen(Service.of(models, limits or Limits()), host, port, open_browser)
+    # The address first: a model takes seconds to load.
+    with bound(host, port) as found:
+        share_processor()
+        service = Service.of(models, limits or Limits(), **how)
+        service.warm()
+        listen(service, found, names=names, open_browser=open_browser, ready=ready or (lambda *_: None))

@@ -32,6 +32,7 @@ _OPERATIONS: Final[Mapping[type[ast.AST], Callable[[float, float], float]]] = {
 _PART: Final = re.compile(
     r"(?:at most )?([\dn ()+\-/^.]+?) (?:forward|backward|of the language model)", re.ASCII
 )
+_ENDLESS: Final = 1e300
 _TIMES: Final = re.compile(r"(?<=[\dn)]) ?(?=[n(])", re.ASCII)
 
 
@@ -49,14 +50,14 @@ def passes_of(method: Method, row: EncodedText) -> float:
 def _value(node: ast.AST, units: int) -> float:
     match node:
         case ast.Constant(value=int() | float() as value):
-            return float(value)
+            return min(value, _ENDLESS)
         case ast.Name(id="n"):
             return float(units)
         case ast.BinOp(left=left, op=op, right=right):
             try:
                 return _OPERATIONS[type(op)](_value(left, units), _value(right, units))
             except OverflowError:
-                return math.inf
+                return _ENDLESS
     raise AssertionError(f"no number of passes: {ast.dump(node)}")
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from weakref import WeakValueDictionary
 
+import torch
+
 from whybert.classifier import Classifier, Prediction
-from whybert.errors import InputError, TargetError, UnknownNameError, UsageError
+from whybert.errors import InputError, TargetError, UnknownNameError, UsageError, WhybertError
 from whybert.explaining import explain
 from whybert.explanation import LEVELS
 from whybert.methods import create_all
@@ -27,19 +30,33 @@ from whybert.web.lanes import (
     WithdrawnError,
     asking,
 )
+from whybert.web.state import State
 
 if TYPE_CHECKING:
     from whybert.classifier import ClassifierLike
     from whybert.encoding import EncodedText, Text
     from whybert.explanation import Explanation, Level
     from whybert.methods import Method
-    from whybert.web.state import State
 
-__all__ = ["BusyError", "Limits", "Service", "TimeLimitError", "TooLargeError", "WithdrawnError"]
+__all__ = [
+    "BusyError",
+    "Limits",
+    "Service",
+    "TimeLimitError",
+    "TooLargeError",
+    "WithdrawnError",
+    "share_processor",
+]
 
 _Found = TypeVar("_Found")
 
+_SPEC: Final = 200  # characters of a method with its options
 THREADS: Final = 2  # of short questions; measured, see benchmarks/README.md
+
+
+def share_processor() -> None:
+    """Let each of the threads of short questions have its part of the processor, in all of this process."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // THREADS))
 
 
 class TooLargeError(InputError):
@@ -108,15 +125,27 @@ class Service:
         self._lock = threading.Lock()
 
     @classmethod
-    def of(cls, models: ClassifierLike | Iterable[ClassifierLike], limits: Limits | None = None) -> Service:
-        """The service of one model or several, by their names."""
+    def of(
+        cls, models: ClassifierLike | Iterable[ClassifierLike], limits: Limits | None = None, **how: Any
+    ) -> Service:
+        """The service of one model or several, by their names; `how` is of `Classifier.load`."""
         listed = list(models) if isinstance(models, list) else [models]
         named: dict[str, Classifier] = {}
-        for each in map(Classifier.of, listed):
+        for given in listed:
+            if isinstance(given, str | os.PathLike):
+                each = Classifier.load(os.fspath(given), **how)
+            else:
+                each = Classifier.of(given)
             if each.name in named:
                 raise UsageError(f"two models have the name {each.name}: rename a folder, or give name=")
             named[each.name] = each
         return cls(named, limits)
+
+    def warm(self) -> None:
+        """Ask each model once, so that the first visitor does not wait for what happens only once."""
+        for name in self.models:
+            with suppress(WhybertError):
+                self.explain(State(model=name, text="a good film"))
 
     def close(self) -> None:
         """Stop what runs, and refuse what waits or comes."""
@@ -159,6 +188,8 @@ class Service:
                 f"expected at most {self.limits.methods} methods at once, found {len(state.methods)}: "
                 "choose fewer"
             )
+        if any(len(spec) > _SPEC for spec in state.methods):
+            raise UsageError(f"expected a method in at most {_SPEC} characters, found one that is longer")
 
     def ask(self, state: State, what: Callable[[Classifier], _Found], *, long: bool = False) -> _Found:
         """What a function finds about the model of a state, in turn.
