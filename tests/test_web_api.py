@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,9 @@ def served(classifier: Classifier, **limits: Any) -> Iterator[TestClient]:
     with TestClient(application, "http://localhost:7860", raise_server_exceptions=False) as client:
         yield client
     service.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # of Gradio's loops, so that no other test sees them
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import math
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from whybert.errors import UsageError
@@ -22,18 +20,11 @@ CLOSED: Final = ("model", "batch_size", "memory")
 # Options of which a cost is a multiple, so that fewer is a way out.
 _COUNTS: Final = ("samples", "n_steps", "steps")
 
-_OPERATIONS: Final[Mapping[type[ast.AST], Callable[[float, float], float]]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-}
 _PART: Final = re.compile(
     r"(?:at most )?([\dn ()+\-/^.]+?) (?:forward|backward|of the language model)", re.ASCII
 )
+_PIECE: Final = re.compile(r"\d+(?:\.\d+)?|[n()+\-/^]", re.ASCII)
 _ENDLESS: Final = 1e300
-_TIMES: Final = re.compile(r"(?<=[\dn)]) ?(?=[n(])", re.ASCII)
 
 
 def passes_of(method: Method, row: EncodedText) -> float:
@@ -41,24 +32,43 @@ def passes_of(method: Method, row: EncodedText) -> float:
     said = method.passes
     units = row.token_count if " tokens" in said else len(row.word_spans)
     parts = _PART.findall(said.replace(" and ", " "))
-    return sum(
-        _value(ast.parse(_TIMES.sub("*", each.strip()).replace("^", "**"), mode="eval").body, units)
-        for each in parts
-    )
+    return sum(_sum(_PIECE.findall(each), float(units)) for each in parts)
 
 
-def _value(node: ast.AST, units: int) -> float:
-    match node:
-        case ast.Constant(value=int() | float() as value):
-            return min(value, _ENDLESS)
-        case ast.Name(id="n"):
-            return float(units)
-        case ast.BinOp(left=left, op=op, right=right):
-            try:
-                return _OPERATIONS[type(op)](_value(left, units), _value(right, units))
-            except OverflowError:
-                return _ENDLESS
-    raise AssertionError(f"no number of passes: {ast.dump(node)}")
+def _sum(pieces: list[str], n: float) -> float:
+    """What is read from the front of pieces such as those of "2 + 32 (n - 1)"."""
+    found = _product(pieces, n)
+    while pieces and pieces[0] in "+-":
+        sign = 1 if pieces.pop(0) == "+" else -1
+        found += sign * _product(pieces, n)
+    return found
+
+
+def _product(pieces: list[str], n: float) -> float:
+    found = _power(pieces, n)
+    while pieces and pieces[0] not in "+-)":
+        if pieces[0] == "/":
+            pieces.pop(0)
+            found /= _power(pieces, n)
+        else:
+            found *= _power(pieces, n)
+    return found
+
+
+def _power(pieces: list[str], n: float) -> float:
+    piece = pieces.pop(0)
+    if piece == "(":
+        found = _sum(pieces, n)
+        pieces.pop(0)
+    else:
+        found = n if piece == "n" else min(float(piece), _ENDLESS)
+    if pieces and pieces[0] == "^":
+        pieces.pop(0)
+        try:
+            return float(found ** _power(pieces, n))
+        except OverflowError:
+            return _ENDLESS
+    return found
 
 
 def work_of(method: Method, row: EncodedText) -> float:
