@@ -8,7 +8,7 @@ from typing import Final
 
 import gradio as gr
 
-from whybert.comparing import compare
+from whybert.comparing import Pair, compare
 from whybert.errors import UnknownNameError, WhybertError
 from whybert.explanation import LEVELS, Explanation, Level, at_place
 from whybert.methods.specs import METHODS
@@ -148,7 +148,7 @@ def _edited(service: Service, state: State, spec: str, now: Explanation, level: 
     earlier = replace(state, text=state.before, pair=state.before_pair, methods=(spec,), target=target)
     try:
         (before,) = service.explain(earlier).values()
-        changed = compare(before, now, level).changed(CHANGED)
+        changed = sorted(compare(before, now, level).pairs, key=_change, reverse=True)[:CHANGED]
     except WhybertError as error:
         return refused(f"what it was before the edit is not known: {error}")
     words = "".join(
@@ -165,6 +165,11 @@ def _edited(service: Service, state: State, spec: str, now: Explanation, level: 
         f'<div class="changes">Scores of {safe(now.method)} for {safe(now.explained)} that changed most: '
         f'<ul>{words}</ul></div><button type="button" data-undo>Undo</button></div>'
     )
+
+
+def _change(pair: Pair) -> float:
+    """Of the scores as they are: both are of one method, for one class."""
+    return abs((pair.second or 0.0) - (pair.first or 0.0))
 
 
 def _or_none(score: float | None) -> str:
