@@ -156,7 +156,7 @@ def _stylesheets(site: Path) -> Iterator[str]:
 
 def _readme(root: Path, pages: dict[str, Page]) -> Iterator[str]:
     """The README's links are for the repository; their anchors are those of the site's pages."""
-    text = links.outside_code((root / "README.md").read_text(encoding="utf-8"), lambda part: part)
+    text = (root / "README.md").read_text(encoding="utf-8")
     for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
         if path and not (root / path).exists():
             yield f"README.md: the link {path} leads nowhere"
