@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import warnings
 from collections.abc import Iterator
@@ -300,3 +301,18 @@ def test_the_api_describes_itself(client: TestClient) -> None:
         "/api/v1/explain",
     }
     assert {"400", "404", "413", "422", "503"} <= set(found["paths"]["/api/v1/explain"]["post"]["responses"])
+
+
+@pytest.mark.slow
+def test_twenty_visitors_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No error, and memory that stays; how long they wait is measured by benchmarks/serving.py."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
+    measure = importlib.import_module("serving")
+    with measure.server() as (address, process):
+        measure.asked(address, measure.by_api, 20, 5, 0, 1)
+        before = measure.memory(process)
+        for seed, body in ((10_000, measure.by_api), (20_000, measure.by_page(address))):
+            waits, errors = measure.asked(address, body, 20, 10, 0, seed)
+            assert not errors
+            assert len(waits) >= 20
+        assert measure.memory(process) < 1.2 * before + 100
