@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asker", "BusyError", "Lane", "Question", "TimeLimitError", "WithdrawnError", "asking"]
 
-_TOGETHER: Final = 16  # questions of one batch
+_TOGETHER: Final = 8  # questions of one batch; more gain little and let all of them wait longer
 _ALIKE: Final = 2.0  # times as long as another may be a text of its batch, so that padding is little
 
 
