@@ -114,6 +114,7 @@ def listen(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=75,  # as long as a visitor thinks
         timeout_graceful_shutdown=GRACE,
         limit_concurrency=4 * service.limits.waiting + 64,
     )
