@@ -276,6 +276,23 @@ def test_a_method_that_is_wrong_does_not_hide_the_others(visit: Callable[..., Pa
 FILES = {"HTML": "html", "PNG": "png", "JSON": "jsonl"}
 
 
+def test_methods_of_many_passes_come_after_the_others_and_never_for_a_text_of_before(
+    visit: Callable[..., Page],
+) -> None:
+    page = visit("methods=attnlrp&methods=lime:samples=1000&text=A+charming+film+of+a+man+and+his+old+dog.")
+    figures, waiting = page.locator("#answer figure"), page.locator("#answer .card .hint")
+    waiting.wait_for()
+    assert figures.count() == 1
+    write(page, "A dull mess of a man and his old dog.")
+    decided(page, "negative")
+    waiting.wait_for()
+    write(page, "A lovely film of a man and his old dog.")
+    decided(page, "positive")
+    figures.nth(1).wait_for()
+    assert all("lovely" in text for text in figures.all_inner_texts())
+    assert waiting.count() == 0
+
+
 @pytest.mark.parametrize("button", FILES)
 def test_downloads(visit: Callable[..., Page], tmp_path: Path, button: str) -> None:
     page = visit(urlencode({"text": "Ça, a <b>mess</b>.", "methods": ["attnlrp", "gi"]}, doseq=True))

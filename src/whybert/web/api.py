@@ -44,7 +44,7 @@ RETRY: Final = 2
 """Seconds after which who was refused for too many questions may ask again."""
 
 # The first that fits says the status of an error; an error of the question itself is the last.
-_STATUS: Final[tuple[tuple[type[WhybertError], HTTPStatus], ...]] = (
+_STATUS: Final[tuple[tuple[type[Exception], HTTPStatus], ...]] = (
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (BusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (TimeLimitError, HTTPStatus.SERVICE_UNAVAILABLE),

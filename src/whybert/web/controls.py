@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields
+from functools import partial
 from html import escape
 from importlib import resources
 from typing import Any, Final
@@ -23,7 +24,7 @@ from whybert.methods.base import KINDS, Method
 from whybert.methods.specs import create
 from whybert.render import visible
 from whybert.targets import QUANTITIES
-from whybert.web.service import Service
+from whybert.web.service import Service, WithdrawnError
 from whybert.web.state import LINK, State
 
 __all__ = ["Controls"]
@@ -46,6 +47,7 @@ SLOW: Final = "many passes"
 
 SCRIPT: Final = resources.files(__package__).joinpath("page.js").read_text(encoding="utf-8")
 
+_FAILED: Final = "() => whybert.failed()"
 # What a listener of the page is given in place of the question: what it is at that moment.
 _NOW: Final = "(asked, ...others) => [whybert.asking(), ...others]"
 
@@ -60,7 +62,7 @@ class Controls:
     """
 
     def __init__(self, page: gr.Blocks, service: Service, panels: Sequence[str] = ()) -> None:
-        self.page, self._panel = page, ""
+        self.page, self._service, self._panel = page, service, ""
         # The events are listened to by their names, which stand in the script for that.
         events = ["asked", *map(_event, panels)]
         self.form = gr.HTML(
@@ -115,27 +117,58 @@ class Controls:
         *,
         inputs: Sequence[Any] = (),
         on: Any = None,
+        at_first: Callable[..., Any] | None = None,
     ) -> None:
         """Show what a function says of the state, at once and again whenever it changes.
 
-        Within a tab that is not looked at it is asked when that tab is chosen.
+        Within a tab that is not looked at it is asked when that tab is chosen.  What a visitor has asked
+        before is withdrawn.
 
         Args:
             answer: of the state and the values of `inputs`.
             outputs: the components that show it.
             inputs: further components, whose values it is given too.
             on: an event, such as `button.click`, when it is asked in place of that.
+            at_first: of the same; what the one output shows until there is an answer, or None if that is
+                there at once.
         """
 
-        def said(asked: str, *values: Any) -> Any:
-            return answer(State.of_query(asked), *values)
+        def by(what: Callable[..., Any], asked: str, request: gr.Request, values: Sequence[Any]) -> Any:
+            try:
+                with self._service.latest(f"{request.session_hash} {id(answer)}"):
+                    return what(State.of_query(asked), *values)
+            except WithdrawnError:
+                return gr.skip()
 
-        how: dict[str, Any] = {"trigger_mode": "always_last", "queue": False, "show_progress": "hidden"}
-        given = ([self.question, *inputs], list(outputs))
-        listen = on or getattr(self.form, _event(self._panel))
-        asked = listen(said, *given, js=_NOW, api_visibility="private", **how)
+        def said(asked: str, request: gr.Request, *values: Any) -> Any:
+            return by(answer, asked, request, values)
+
+        def first(asked: str, request: gr.Request, *values: Any) -> Any:
+            assert at_first is not None
+            shown = by(at_first, asked, request, values)
+            return (said(asked, request, *values), False) if shown is None else (shown, True)
+
+        def rest(asked: str, is_missing: bool, request: gr.Request, *values: Any) -> Any:
+            return said(asked, request, *values) if is_missing else gr.skip()
+
+        how: dict[str, Any] = {"js": _NOW, "queue": False, "show_progress": "hidden"}
+        how["api_visibility"] = "private"
+        listen = partial(on or getattr(self.form, _event(self._panel)), trigger_mode="always_last", **how)
+        if at_first is None:
+            asked = listen(said, [self.question, *inputs], list(outputs))
+        else:
+            is_missing = gr.State(False)
+            asked = listen(first, [self.question, *inputs], [*outputs, is_missing])
+            asked.failure(None, None, None, js=_FAILED, api_visibility="private")
+            asked = asked.success(
+                rest,
+                [self.question, is_missing, *inputs],
+                list(outputs),
+                trigger_mode="multiple",  # of another text, while that of the one before still runs
+                **how,
+            )
         asked.then(None, None, None, js="() => whybert.answered()", api_visibility="private")
-        asked.failure(None, None, None, js="() => whybert.failed()", api_visibility="private")
+        asked.failure(None, None, None, js=_FAILED, api_visibility="private")
 
 
 def _event(panel: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from whybert.anatomy import hooked
-from whybert.errors import UsageError, WhybertError
+from whybert.errors import UsageError
 from whybert.foreign import bare
 
 if TYPE_CHECKING:
@@ -43,8 +43,11 @@ class TimeLimitError(UsageError):
     """A question took longer than the limits allow."""
 
 
-class WithdrawnError(WhybertError):
-    """Nobody waits for the answer any more: who asked has left, or has asked something else since."""
+class WithdrawnError(Exception):
+    """Nobody waits for the answer any more: who asked has left, or has asked something else since.
+
+    It is said to nobody, so what shows the errors of whybert lets it pass.
+    """
 
 
 class _Stop(BaseException):

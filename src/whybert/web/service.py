@@ -20,7 +20,7 @@ from whybert.explanation import LEVELS
 from whybert.methods import create_all
 from whybert.typed import check
 from whybert.web.cache import Cache
-from whybert.web.cost import check_cost, check_options
+from whybert.web.cost import check_cost, check_options, work_of
 from whybert.web.lanes import (
     Asker,
     BusyError,
@@ -249,6 +249,21 @@ class Service:
                 self._cache.keep((*about, text, spec), explanation)
             found |= answer
         return cast("dict[str, Explanation]", found)
+
+    def slow(self, state: State) -> tuple[str, ...]:
+        """Those methods of the state whose explanations take long and are not there yet.
+
+        Raises:
+            WhybertError: what `explain` raises before it asks.
+        """
+        classifier, text, row = self._read(state)
+        about = (classifier.name, target_of(state), state.quantity or None, False, False)
+        return tuple(
+            spec
+            for spec, each in zip(state.methods, create_all(list(state.methods)), strict=True)
+            if work_of(each, row) > self.limits.long_work
+            and self._cache.get((*about, text, each.spec)) is None
+        )
 
     def _read(self, state: State) -> tuple[Classifier, Text, EncodedText]:
         """The model and the text of a state, which is as the model reads it: its own errors come first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from importlib import resources
 from typing import Final
@@ -27,20 +28,30 @@ CLASSES: Final = 6
 CHANGED: Final = 4
 """So many words are named whose scores an edit changed most."""
 
+LATER: Final = '<p class="hint" role="status">asks the model many times …</p>'
+
 WORDS: Final = resources.files("whybert.web").joinpath("words.js").read_text(encoding="utf-8")
 
 
 def build(controls: Controls, service: Service) -> None:
-    """The panel: it answers as one types."""
+    """The panel: it answers as one types, and those methods last that take long."""
     answer = gr.HTML(elem_id="answer", apply_default_css=False, js_on_load=WORDS)
+
+    def at_first(state: State) -> str | None:
+        try:
+            later = service.slow(state)
+        except WhybertError:  # it is said with the answer
+            later = ()
+        return _answer(service, state, later) if later else None
 
     def said(state: State) -> str:
         return _answer(service, state)
 
-    controls.answers(guarded(said), [answer])
+    controls.answers(guarded(said), [answer], at_first=at_first)
 
 
-def _answer(service: Service, state: State) -> str:
+def _answer(service: Service, state: State, later: Collection[str] = ()) -> str:
+    """What is said of the state; the methods that come later are named."""
     if not state.text.strip():
         return '<p class="hint">Type a text, or pick an example.</p>'
     if state.level not in LEVELS:
@@ -48,14 +59,20 @@ def _answer(service: Service, state: State) -> str:
     if not state.methods:
         return '<p class="hint">Choose a method.</p>'
     level: Level = state.level  # type: ignore[assignment]
-    found, wrong = _explained(service, state)
-    if not found:
+    found, wrong = _explained(
+        service, replace(state, methods=tuple(each for each in state.methods if each not in later))
+    )
+    if not found and not later:
         return "".join(map(refused, dict.fromkeys(wrong.values())))
-    spec, first = next(iter(found.items()))
     cards = [
-        _card(found[spec], level) if spec in found else f"<h3>{safe(spec)}</h3>{refused(wrong[spec])}"
+        _card(found[spec], level)
+        if spec in found
+        else f"<h3>{safe(spec)}</h3>{refused(wrong[spec]) if spec in wrong else LATER}"
         for spec in state.methods
     ]
+    if not found:
+        return side_by_side(cards)
+    spec, first = next(iter(found.items()))
     return (
         f'<div data-query="{safe(state.query)}"><div class="decision">{probabilities(first)}{saving()}</div>'
         f"{_edited(service, state, spec, first, level)}{side_by_side(cards)}</div>"
@@ -64,6 +81,8 @@ def _answer(service: Service, state: State) -> str:
 
 def _explained(service: Service, state: State) -> tuple[dict[str, Explanation], dict[str, str]]:
     """The explanations by the spec as it was asked for, and what was said against the others."""
+    if not state.methods:
+        return {}, {}
     try:
         return dict(zip(state.methods, service.explain(state).values(), strict=True)), {}
     except WhybertError as error:
