@@ -62,6 +62,15 @@ def test_what_overlaps_is_taken_together() -> None:
     ]
 
 
+def test_a_correlation_of_few_words_says_of_how_many() -> None:
+    found = compare(explain("The good film", [0.1, 2.0, 0.5]), explain("the bad end", [0.2, -2.0, 0.5]))
+    assert [pair.text for pair in found.shared] == ["The"]
+    assert "1 of 5 words in both · no rank correlation · 0 of 1 word changed sign" in printed(found)
+    found = compare(explain("The good film", [0.1, 2.0, 0.5]), explain("the bad film", [0.9, -2.0, 0.5]))
+    assert "rank correlation -1.00 of the 2 of 4 words in both" in repr(found)
+    assert "2 of 4 words in both · rank correlation -1.00 · 0 of 2 words changed sign" in printed(found)
+
+
 def test_words_of_two_texts_are_matched_by_what_they_say() -> None:
     found = compare(explain("The good film", [0.1, 2.0, 0.5]), explain("the bad film", [0.2, -2.0, 0.5]))
     assert [(pair.text, pair.first, pair.second) for pair in found.pairs] == [

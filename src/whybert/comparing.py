@@ -110,6 +110,11 @@ class Comparison:
         return (one or "first", other or "second") if one != other else ("first", "second")
 
     @property
+    def shared(self) -> tuple[Pair, ...]:
+        """The units that both have: of two texts these may be few, and they alone have a rank correlation."""
+        return tuple(pair for pair in self.pairs if pair.first is not None and pair.second is not None)
+
+    @property
     def rank_correlation(self) -> float | None:
         """Spearman's, of the finite scores of units that both have; of magnitudes where one has no signs.
 
@@ -119,11 +124,8 @@ class Comparison:
             (pair.first_share, pair.second_share)
             if pair.comparable
             else (abs(pair.first_share), abs(pair.second_share))
-            for pair in self.pairs
-            if pair.first is not None
-            and pair.second is not None
-            and math.isfinite(pair.first)
-            and math.isfinite(pair.second)
+            for pair in self.shared
+            if math.isfinite(pair.first or 0) and math.isfinite(pair.second or 0)
         ]
         return _spearman(shares)
 
@@ -173,6 +175,8 @@ class Comparison:
         one, other = self.names
         found = self.rank_correlation
         said = "no rank correlation" if found is None else f"rank correlation {found:.2f}"
+        if len(self.shared) < len(self.pairs):
+            said += f" of the {len(self.shared)} of {len(self.pairs)} {self.level}s in both"
         return f"<Comparison {one} / {other}: {said}, {len(self.changed_sign())} changed sign>"
 
     def _repr_html_(self) -> str:

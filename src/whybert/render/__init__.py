@@ -321,14 +321,17 @@ def top_units(explanation: Explanation, level: Level, k: int = 5) -> tuple[tuple
 
 def comparison_facts(found: Comparison) -> tuple[str, ...]:
     """What two explanations have in common and what not, in a few words each."""
-    counted = found.level if len(found.pairs) == 1 else f"{found.level}s"
+    shared = len(found.shared)
+    counted = found.level if shared == 1 else f"{found.level}s"
     changed = found.changed_sign()
     named = ", ".join(shorten(pair.text, 20) for pair in changed[:5]) + (", ..." if len(changed) > 5 else "")
     correlation = found.rank_correlation
     facts = [
         "no rank correlation" if correlation is None else f"rank correlation {correlation:.2f}",
-        f"{len(changed)} of {len(found.pairs)} {counted} changed sign" + (f": {named}" if named else ""),
+        f"{len(changed)} of {shared} {counted} changed sign" + (f": {named}" if named else ""),
     ]
+    if shared < len(found.pairs):
+        facts.insert(0, f"{shared} of {len(found.pairs)} {found.level}s in both")
     if not found.is_same_prediction:
         lines = map(prediction_line, (found.first, found.second))
         facts.insert(0, f"predictions differ: {' / '.join(lines)}")
