@@ -212,6 +212,13 @@ def test_layers_heads_and_tracing(page: Page) -> None:
     page.get_by_role("option", name="3", exact=True).click()
     page.locator("#traced").get_by_text("by layer, head 3").wait_for()
     assert "What it does not say" in page.locator("#traced").inner_text()
+    page.set_viewport_size({"width": 360, "height": 800})
+    captions = page.locator("#inside caption span, #traced caption span").all()
+    assert captions, "of tables that are wider than the window, what stands above them is seen whole"
+    for caption in captions:
+        box = caption.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 360
 
 
 def test_agreement_and_curves(page: Page) -> None:

@@ -68,6 +68,14 @@ def test_from_a_word_to_its_texts_and_their_heat_map(page: Page, file: Path) -> 
     assert page.locator("#saved-figure script, #saved-texts script").count() == 0
 
 
+def test_the_two_sliders_stand_on_one_line(page: Page) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    low, high = (page.locator(f"#saved-{end} input[type=range]").bounding_box() for end in ("low", "high"))
+    assert low is not None
+    assert high is not None
+    assert low["y"] == high["y"]
+
+
 def test_only_the_wrong_ones(page: Page, file: Path) -> None:
     page.get_by_label("With the word").fill("")
     page.get_by_text("Texts 1 to 3 of 3").wait_for()

@@ -344,8 +344,15 @@ def grid(found: Grid) -> str:
     return (
         f'<div {_SCROLLS};font-size:.85em;margin-top:.6em">'
         '<table style="border-collapse:collapse">'
-        f'<caption style="text-align:left">{_escape(found.note)}</caption>'
-        f"<thead><tr>{title}{heads}</tr></thead><tbody>{rows}</tbody>{foot}</table></div>"
+        f"{_caption(found.note)}<thead><tr>{title}{heads}</tr></thead><tbody>{rows}</tbody>{foot}</table></div>"
+    )
+
+
+def _caption(text: str) -> str:
+    """Of a table that may be wider than the window: it stays in sight where that scrolls."""
+    return (
+        '<caption style="text-align:left"><span style="display:inline-block;position:sticky;left:0;'
+        f'max-width:85vw">{_escape(text)}</span></caption>'
     )
 
 
@@ -370,8 +377,7 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     return (
         f'<div {_SCROLLS};font-size:.85em;margin:.6em 0">'
         '<table style="border-collapse:collapse;min-width:min(34rem,100%)">'
-        f'<caption style="text-align:left">{_escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -27,6 +27,8 @@ _HEAD: Final = """<header class="head"><h1>whybert</h1><p>Why did the model deci
 <p>The model reads the text and decides. A method gives each word a score: how much it spoke for the class
 that is explained, or against it. <b>Red</b> words support it, <b>blue</b> ones with a dotted line speak
 against it, yellow ones are merely relevant. The scale under a heat map says how much the strongest is.</p>
+<p><b>The line of a method</b> says what the explained number, most often a logit, is made of: what all tokens
+give, what the model's own constants (biases) give, and what the method leaves unaccounted.</p>
 <p><b>Edit a word</b> in a heat map: click it, or reach it with Tab and the arrow keys and press Enter. Enter
 keeps what you type, Escape does not, Delete takes the word away, Ctrl+Z brings it back.</p>
 <p><b>Which method?</b> <code>attnlrp</code> is a good first one. Two that disagree are a reason to doubt

@@ -150,8 +150,8 @@ def shown_removal(found: Removal) -> str:
         ""
         if found.by == "delete"
         else (
-            f'<p class="note">They were taken away by {safe(found.by)}; the text without them is another '
-            "input, and may be decided otherwise.</p>"
+            f'<p class="note">They were taken away by <code>{safe(found.by)}</code>; the text without them '
+            "is another input, and may be decided otherwise.</p>"
         )
     )
     return (
@@ -207,8 +207,8 @@ def shown_pairs(found: Interactions) -> str:
     return (
         f"<p>Of <q>{safe(shorten(asked, 100))}</q>:</p>"
         + table(caption, ("pair", "together", "error", "first alone", "second alone"), rows)
-        + f'<p class="note">{meaning} Words are taken away by {safe(found.options["by"])}; strengths far '
-        "above what all words make often come from texts that are nothing the model knows.</p>"
+        + f'<p class="note">{meaning} Words are taken away by <code>{safe(found.options["by"])}</code>; '
+        "strengths far above what all words make often come from texts that are nothing the model knows.</p>"
     )
 
 

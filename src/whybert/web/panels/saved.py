@@ -31,6 +31,7 @@ caption { text-align: left; padding: .2em 0; }
 th, td { text-align: left; padding: .2em .5em; vertical-align: top; border: 0; }
 th { font-weight: normal; opacity: .8; }
 tbody tr { border-top: 1px solid #8884; }
+td:first-child { min-width: 6em; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; text-align: left;
   cursor: pointer; text-decoration: underline dotted; overflow-wrap: anywhere; }
@@ -67,8 +68,8 @@ def build(_: Controls, service: Service) -> None:
             method = gr.Dropdown([], label="Method", elem_id="saved-method")
             prediction = gr.Dropdown([], label="Predicted class", elem_id="saved-prediction")
             verdict = gr.Dropdown(list(VERDICTS), value="all", label="Predictions", elem_id="saved-verdict")
-            low = gr.Slider(0, 1, 0, step=0.01, label="Confidence from", elem_id="saved-low")
-            high = gr.Slider(0, 1, 1, step=0.01, label="to", elem_id="saved-high")
+            low = gr.Slider(0, 1, 0, step=0.01, label="Confidence from", elem_id="saved-low", scale=2)
+            high = gr.Slider(0, 1, 1, step=0.01, label="Confidence to", elem_id="saved-high", scale=2)
             word = gr.Textbox(label="With the word", elem_id="saved-word")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
