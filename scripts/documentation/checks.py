@@ -23,7 +23,7 @@ FINDS: Final = (
     "Kernel SHAP", "Partition SHAP", "Sobol", "Fel", "Kim", "input marginalisation", "occlusion", "Qiang",
     "AttCAT", "Contrast-CAT", "Mohebbi", "value zeroing", "ALTI", "Ferrando", "DecompX", "Modarressi",
     "Layerwise attention tracing", "comprehensiveness", "sufficiency", "MoRF", "LeRF", "ERASER", "captum",
-    "truncation", "special tokens", "regression", "pairs",
+    "truncation", "counterfactual", "special tokens", "regression", "pairs",
 )  # fmt: skip
 """What people look for, besides the names and authors of methods and metrics."""
 
