@@ -205,9 +205,34 @@ def _with_an_odd_line(path: Path) -> None:
     path.write_text(path.read_text() + '{"text": 1}\n')
 
 
+def _without(column: str) -> Callable[[Path], object]:
+    def make(path: Path) -> None:
+        save(EXPLANATIONS[:3], path)
+        table = pyarrow.parquet.read_table(path)
+        rows = table.to_pylist()
+        rows[1][column] = None
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=table.schema), path)
+
+    return make
+
+
+def _huge(path: Path) -> None:
+    save(EXPLANATIONS[0], path)
+    table = pyarrow.parquet.read_table(path)
+    [row] = table.to_pylist()
+    huge = pyarrow.Table.from_pylist([row | {"text": "a" * 300_000_000}], schema=table.schema)
+    pyarrow.parquet.write_table(huge, path, compression="zstd")
+    assert path.stat().st_size < 1e6
+
+
 @pytest.mark.parametrize(
     ("name", "make", "said"),
     [
+        *(
+            (f"no {each}.parquet", _without(each), "row 2, is no explanation")
+            for each in ("text", "prediction", "target", "method")
+        ),
+        ("huge.parquet", _huge, "too large to be looked through"),
         ("cut.parquet", _cut, "no Parquet file of explanations"),
         ("other.parquet", _of_another_kind, "no Parquet file of explanations"),
         ("empty.parquet", _without_rows, "holds no explanations"),
@@ -230,6 +255,33 @@ def test_what_is_no_file_of_explanations_is_refused_by_name(
         Rows.open(tmp_path / name, "the file", 50).facts()
     assert str(tmp_path) not in str(caught.value)
     assert not list(folder.iterdir())
+
+
+def test_a_score_that_is_no_number_takes_the_share_of_no_other_word(tmp_path: Path) -> None:
+    save(EXPLANATIONS[:1], path := tmp_path / "odd.parquet")
+    table = pyarrow.parquet.read_table(path)
+    [row] = table.to_pylist()
+    row["words"] = [{**row["words"][0], "text": text, "score": score} for text, score in _SCORES.items()]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row], schema=table.schema), path)
+    with Rows.open(path) as found:
+        assert {each.word: each.share for each in found.words(Filter())} == {"good": 1.0, "bad": -0.5}
+
+
+_SCORES = {"good": 2.0, "bad": -1.0, "none": float("nan"), "all": float("inf")}
+
+
+def test_a_text_of_very_many_words_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(EXPLANATIONS[:1], path := tmp_path / "long.parquet")
+    table = pyarrow.parquet.read_table(path)
+    [row] = table.to_pylist()
+    row["words"] *= 100_000  # each with every other would be more than can be done in the time
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row], schema=table.schema), path)
+    monkeypatch.setattr("whybert.web.rows._SECONDS", 10)
+    with Rows.open(path) as found:
+        assert found.words(Filter())
+        monkeypatch.setattr("whybert.web.rows._SECONDS", 0.001)
+        with pytest.raises(FileError, match="too large to be looked through"):
+            found.words(Filter())
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:

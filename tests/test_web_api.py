@@ -180,8 +180,15 @@ def test_odd_texts_are_texts(text: str, client: TestClient) -> None:
 
 
 def test_one_text_of_several_is_wrong(client: TestClient) -> None:
-    refused(client.post("/api/v1/explain", json={"texts": [TEXT, ""]}), 422)
+    for path in ("explain", "predict"):
+        message = refused(client.post(f"/api/v1/{path}", json={"texts": [TEXT, TEXT, "", " "]}), 422)
+        assert message.startswith("text 2 is empty")
     assert client.post("/api/v1/explain", json={"texts": [TEXT]}).status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["GET", "PUT", "PATCH", "DELETE"])
+def test_verbs_of_nothing_are_refused_as_everything_is(verb: str, client: TestClient) -> None:
+    refused(client.request(verb, "/api/v1/explain"), 404)
 
 
 def test_more_than_may_be_sent_is_refused(client: TestClient) -> None:
@@ -229,7 +236,9 @@ def test_other_names_are_refused(host: str, path: str, client: TestClient) -> No
     refused(client.get(path, headers={"Host": host}), 403)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:8000", "nonsense"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:8000", "nonsense", "http://["]
+)
 def test_pages_of_other_sites_may_not_ask(origin: str, client: TestClient) -> None:
     asked: dict[str, Any] = {"json": {"text": TEXT}, "headers": {"Origin": origin}}
     for path in ("/api/v1/explain", "/gradio_api/run/predict", "/download/json", "/gradio_api/upload"):

@@ -17,7 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from whybert import __version__
-from whybert.errors import ModelError, UnknownNameError, UsageError, WhybertError, one_line
+from whybert.errors import (
+    InputError,
+    ModelError,
+    NonFiniteError,
+    UnknownNameError,
+    UsageError,
+    WhybertError,
+    one_line,
+)
 from whybert.explanation import LEVELS
 from whybert.files import json_line
 from whybert.methods import METHODS
@@ -53,6 +61,8 @@ _STATUS: Final[tuple[tuple[type[Exception], HTTPStatus], ...]] = (
     (ModelError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (WhybertError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
+
+_ALL: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 # A text, or a text and its pair.
 Pair = tuple[str, str]
@@ -139,7 +149,7 @@ def web_application(service: Service, names: Collection[str] = ()) -> ASGIApp:
     application.include_router(_router(service), prefix="/api/v1")
     application.get("/api/health", response_model=_Health)(partial(_health, service))
     application.include_router(downloads(service))
-    application.api_route("/api/{rest:path}", methods=["GET", "POST"], include_in_schema=False)(_nothing)
+    application.api_route("/api/{rest:path}", methods=_ALL, include_in_schema=False)(_nothing)
     mounted: FastAPI = gr.mount_gradio_app(
         application,
         page(service),
@@ -216,7 +226,7 @@ def _router(service: Service) -> APIRouter:
     @router.post("/predict")
     async def predict(asked: _Asked) -> Response:
         """What the model says of each text, with its probabilities."""
-        found = [await waited(service.predict, each) for each in _states(service, asked)]
+        found = await _all(waited, service.predict, _states(service, asked))
         return _json({"predictions": [each.to_dict() for each in found]})
 
     @router.post("/explain")
@@ -240,19 +250,21 @@ def _router(service: Service) -> APIRouter:
 async def _all(waited: Any, ask: Any, states: list[State]) -> list[Any]:
     """The answers to all, which wait beside one another and so can be answered together."""
     found: dict[int, Any] = {}
-    wrong: list[WhybertError] = []
+    wrong: dict[int, WhybertError] = {}
 
     async def one(place: int, state: State) -> None:
         try:
             found[place] = await waited(ask, state)
+        except (InputError, NonFiniteError) as error:
+            wrong[place] = error if error.index is None else error.at(f"text {place}", place)
         except WhybertError as error:
-            wrong.append(error)
+            wrong[place] = error
 
     async with anyio.create_task_group() as group:
         for place, state in enumerate(states):
             group.start_soon(one, place, state)
     if wrong:
-        raise wrong[0]
+        raise wrong[min(wrong)]
     return [found[place] for place in range(len(states))]
 
 

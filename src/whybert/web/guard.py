@@ -120,7 +120,7 @@ class Guard:
                 f"{host[:200]!r} is no name of this server; start it with --name for the name it has",
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.casefold() != host.casefold():
+        if origin is not None and _host_of(origin).casefold() != host.casefold():
             return refusal(
                 HTTPStatus.FORBIDDEN, "OriginError", "the request comes from the page of another site"
             )
@@ -145,6 +145,14 @@ class Guard:
         """The bytes that may be sent to a path; a file comes with a few lines around it."""
         files = path == f"{_GRADIO}upload"
         return self.limits.file_bytes + 2**16 if files else self.limits.body_bytes
+
+
+def _host_of(origin: str) -> str:
+    """The host and port of an origin; empty for what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 class _TooMuchError(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,14 +37,17 @@ CREATE VIEW texts AS SELECT
     method || CASE WHEN cardinality(options) = 0 THEN '' ELSE ':' || array_to_string(list_transform(
         map_entries(options), lambda option: option.key || '=' || trim(option.value, '"')
     ), ',') END AS method,
+    list_max(list_filter(
+        list_transform(words, lambda word: abs(word.score)), lambda score: isfinite(score)
+    )) AS largest,
     words
 FROM file
 """
 _WORDS: Final = """
 CREATE VIEW words AS SELECT
     row, word.text AS word, lower(word.text) AS key, word.score AS score,
-    word.score / nullif(list_max(list_transform(words, lambda other: abs(other.score))), 0) AS share,
-    texts.* EXCLUDE (row, words)
+    word.score / nullif(largest, 0) AS share,
+    texts.* EXCLUDE (row, words, largest)
 FROM texts, UNNEST(words) AS unnested(word)
 WHERE isfinite(word.score)
 """
@@ -227,6 +231,14 @@ class Rows:
         )
         if not count:
             raise FileError(f"{self._name!r} holds no explanations")
+        [[hollow]] = self._asked(
+            "SELECT min(row) FROM texts WHERE (text || prediction || target || method) IS NULL"
+        )
+        if hollow is not None:
+            raise FileError(
+                f"{self._name!r}, row {hollow + 1}, is no explanation: its text, prediction, target or "
+                "method is missing; write the file with explanations.save"
+            )
         return Facts(
             count, tuple(methods), tuple(predictions), tuple(targets), bool(has_truth), bool(has_confidence)
         )
@@ -287,13 +299,25 @@ class Rows:
         return saving.of_parquet(read[0], f"{self._name!r}, row {row + 1}")
 
     def _asked(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._reading():
-            return self._connection.cursor().execute(query, values).fetchall()
+        cursor = self._connection.cursor()
+        timer = threading.Timer(_SECONDS, cursor.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            with self._reading():
+                return cursor.execute(query, values).fetchall()
+        finally:
+            timer.cancel()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
             yield
+        except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
+            raise FileError(
+                f"{self._name!r} is too large to be looked through here (allowed: {_SECONDS} seconds and "
+                f"{_MEMORY}): save fewer explanations at once"
+            ) from error
         except duckdb.Error as error:
             raise FileError(
                 f"{self._name!r} is no Parquet file of explanations: whybert explain -o why.parquet writes "
@@ -302,6 +326,7 @@ class Rows:
 
 
 _MEMORY: Final = "512MB"
+_SECONDS: Final = 30  # of one question to a file
 
 
 def _at_most(explanations: Iterable[Explanation], limit: int | None) -> Iterator[Explanation]:
