@@ -136,7 +136,7 @@ def stop_after(saves: int, settings: Settings) -> None:
 
 
 def test_a_run_leaves_a_classifier(settings: Settings, data: Path) -> None:
-    result = finetune(replace(settings, eval_test=True))
+    result = finetune(replace(settings, eval_test=True, num_train_epochs=10))  # any seed learns by then
     folder = result.folder
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
@@ -165,8 +165,8 @@ def test_a_run_leaves_a_classifier(settings: Settings, data: Path) -> None:
     assert "pipeline_tag: text-classification" in card
     assert "neg, pos" in card
     assert "| learning_rate | `0.005` |" in card
-    assert result.metrics["steps"] == 18
-    assert len(result.metrics["loss_curve"]) == 18
+    assert result.metrics["steps"] == 60
+    assert len(result.metrics["loss_curve"]) == 60
 
 
 def test_the_best_checkpoint_is_kept(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -910,9 +910,9 @@ def test_low_rank_changes_of_every_family(family: str, tmp_path: Path) -> None:
 
 
 def test_a_low_rank_run_leaves_a_whole_model(settings: Settings, encoder: str) -> None:
-    result = finetune(replace(settings, lora=True, lora_rank=2))
+    result = finetune(replace(settings, lora=True, lora_rank=2, learning_rate=2e-2, num_train_epochs=10))
     assert not [path for path in result.folder.iterdir() if "adapter" in path.name]
-    assert result.metrics["splits"]["validation"]["accuracy"] > 0.6
+    assert result.metrics["splits"]["validation"]["accuracy"] > 0.7
     found, start = weights(result.folder), weights(encoder)
     embeddings = "embeddings.word_embeddings.weight"
     assert torch.equal(found[f"bert.{embeddings}"], start[embeddings])  # frozen
