@@ -134,7 +134,7 @@ def test_methods_and_targets_are_switched(visit: Callable[..., Page]) -> None:
     page.locator("#answer figcaption", has_text="target negative").first.wait_for()
     page.get_by_label("Against", exact=True).select_option("positive")
     page.locator("#answer figcaption", has_text="negative - positive").first.wait_for()
-    page.get_by_role("button", name="Remove gi").click()
+    page.get_by_role("button", name="Remove cp_lrp").click()
     page.wait_for_function("document.querySelectorAll('#answer figure').length === 1")
     page.get_by_text("Choose methods").click()
     page.get_by_label("With options").fill("gi:reduction=sum")
@@ -330,7 +330,7 @@ def test_a_link_restores_everything(visit: Callable[..., Page]) -> None:
         model="pairs",
         text="the film was good",
         pair="the actors were bad",
-        methods=("gi",),
+        methods=("cp_lrp",),
         target="neutral",
         against="entailment",
         level="sentence",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -310,6 +314,26 @@ def test_the_api_describes_itself(client: TestClient) -> None:
         "/api/v1/explain",
     }
     assert {"400", "404", "413", "422", "503"} <= set(found["paths"]["/api/v1/explain"]["post"]["responses"])
+
+
+def test_files_that_visitors_opened_go_when_the_server_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "of somebody else's")
+    given = [Classifier.of(lambda texts: [[0.4, 0.6]] * len(texts), labels=["no", "yes"])]
+    kept: list[Path] = []
+
+    def opened(address: str, _: bool) -> None:
+        stored = httpx.post(f"{address}/gradio_api/upload", files={"files": ("why.jsonl", b"{}")})
+        kept.extend(map(Path, stored.json()))
+        assert kept[0].read_bytes() == b"{}"
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def later(address: str, is_own: bool) -> None:
+        threading.Thread(target=opened, args=(address, is_own)).start()
+
+    whybert.serve(given, port=0, ready=later)
+    assert len(kept) == 1
+    assert not kept[0].exists()
+    assert os.environ["GRADIO_TEMP_DIR"] == "of somebody else's"
 
 
 @pytest.mark.slow

@@ -8,6 +8,10 @@ and within limits), `panels` (the tabs of the page, one a file), `page` (Gradio)
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from whybert.errors import require_all
@@ -63,8 +67,27 @@ def serve(
     from whybert.web.service import Limits, Service, share_processor
 
     # The address first: a model takes seconds to load.
-    with bound(host, port) as found:
+    with bound(host, port) as found, _uploads():
         share_processor()
         service = Service.of(models, limits or Limits(), **how)
         service.warm()
         listen(service, found, names=names, open_browser=open_browser, ready=ready or (lambda *_: None))
+
+
+@contextmanager
+def _uploads() -> Iterator[None]:
+    """A folder of our own for the files that visitors open, which goes when the server ends.
+
+    Gradio is told by the environment alone.
+    """
+    name = "GRADIO_TEMP_DIR"
+    before = os.environ.get(name)
+    with tempfile.TemporaryDirectory(prefix="whybert-", ignore_cleanup_errors=True) as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before

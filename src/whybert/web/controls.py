@@ -37,7 +37,7 @@ EXAMPLES: Final = (
     ("A man is playing a guitar on stage.", "Somebody makes music."),
     ("The committee rejected the proposal.", "The proposal was accepted."),
 )
-START: Final = ("attnlrp", "gi")
+START: Final = ("attnlrp", "cp_lrp")
 
 # What is in the name of some label of a model that reads pairs: nothing else says it of a model.
 PAIRED: Final = ("entail", "contradict", "duplicate", "paraphrase", "equivalent")
