@@ -41,3 +41,14 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """Data sets that the test registers are known to no other."""
+    from whybert.datasets import base
+
+    before = dict(base._REGISTERED)
+    yield
+    base._REGISTERED.clear()
+    base._REGISTERED.update(before)

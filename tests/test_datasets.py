@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from whybert.datasets import (
     DatasetSpec,
     HubSource,
     TextDataset,
-    base,
     load,
     register,
     table_layout,
@@ -809,14 +808,6 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Values.
-
-
-@pytest.fixture
-def registered() -> Iterator[None]:
-    before = dict(base._REGISTERED)
-    yield
-    base._REGISTERED.clear()
-    base._REGISTERED.update(before)
 
 
 def test_register_a_data_set(registered: None, write: Callable[..., Path]) -> None:

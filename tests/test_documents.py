@@ -137,6 +137,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_a_page_works_as_it_is_written(
     path: Path, stand_ins: Path, bench: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
