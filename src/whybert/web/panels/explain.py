@@ -10,13 +10,13 @@ from typing import Final
 import gradio as gr
 
 from whybert.comparing import Pair, compare
-from whybert.errors import UnknownNameError, WhybertError
-from whybert.explanation import LEVELS, Explanation, Level, at_place
+from whybert.errors import WhybertError
+from whybert.explanation import Explanation, Level, at_place
 from whybert.methods.specs import METHODS
 from whybert.render import Piece, ends, number, prediction_line, shorten
 from whybert.render.html import figure
 from whybert.web.controls import Controls
-from whybert.web.service import Service
+from whybert.web.service import Service, level_of
 from whybert.web.showing import guarded, refused, safe, saving, side_by_side
 from whybert.web.state import State
 
@@ -54,11 +54,9 @@ def _answer(service: Service, state: State, later: Collection[str] = ()) -> str:
     """What is said of the state; the methods that come later are named."""
     if not state.text.strip():
         return '<p class="hint">Type a text, or pick an example.</p>'
-    if state.level not in LEVELS:
-        raise UnknownNameError("level", state.level, LEVELS)
+    level = level_of(state)
     if not state.methods:
         return '<p class="hint">Choose a method.</p>'
-    level: Level = state.level  # type: ignore[assignment]
     found, wrong = _explained(
         service, replace(state, methods=tuple(each for each in state.methods if each not in later))
     )

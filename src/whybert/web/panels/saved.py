@@ -12,11 +12,12 @@ import gradio as gr
 
 from whybert.errors import WhybertError
 from whybert.explanation import LEVELS
-from whybert.render import html, number, shorten, visible
+from whybert.render import html, number, shorten
 from whybert.render.scale import Scale
 from whybert.web.controls import Controls
 from whybert.web.rows import TEXT_ORDERS, VERDICTS, WORD_ORDERS, Facts, Filter, Rows, TextRow, WordRow
 from whybert.web.service import Service
+from whybert.web.showing import refused, safe
 
 __all__ = ["build"]
 
@@ -111,7 +112,7 @@ def build(_: Controls, service: Service) -> None:
             found = Rows.open(path, Path(path).name, service.limits.explanations)
             facts = found.facts()
         except WhybertError as error:
-            return [*empty, _refused(error)]
+            return [*empty, refused(error)]
         return [
             found,
             gr.update(visible=True),
@@ -140,13 +141,13 @@ def build(_: Controls, service: Service) -> None:
                 _texts(found.texts(wanted, text_order, PAGE, first), first, count),
             )
         except WhybertError as error:
-            return "", _refused(error)
+            return "", refused(error)
 
     def shown(found: Rows | None, level: str, event: gr.EventData) -> str:
         try:
             explanation = found and found.explanation(int(event.pick))
         except (WhybertError, ValueError) as error:
-            return _refused(error)
+            return refused(error)
         return html.fragment(explanation, level) if explanation else ""  # type: ignore[arg-type]
 
     def picked(event: gr.EventData) -> str:
@@ -195,16 +196,12 @@ def _filter(values: Sequence[Any]) -> Filter:
     )
 
 
-def _refused(error: Exception) -> str:
-    return f'<div role="alert" class="refused">{escape(visible(str(error)))}</div>'
-
-
 def _about(name: str, facts: Facts) -> str:
     labelled = "" if facts.has_truth else "; no label is known, so none is wrong or right"
     return (
-        f"<p><strong>{escape(visible(name))}</strong>: {facts.count:,} "
+        f"<p><strong>{safe(name)}</strong>: {facts.count:,} "
         f"explanation{'s' * (facts.count > 1)} by "
-        f"{escape(', '.join(map(visible, facts.methods)))}{labelled}</p>"
+        f"{safe(', '.join(facts.methods))}{labelled}</p>"
     )
 
 
@@ -219,8 +216,8 @@ def _words(words: Sequence[WordRow], wanted: Filter) -> str:
         chosen = ' aria-pressed="true"' if each.word == wanted.word.lower() else ""
         lines.append(
             f'<tr><td><button type="button" data-pick="{_attribute(each.word)}"{chosen}>'
-            f"<bdi>{escape(visible(shorten(each.word)))}</bdi></button></td>"
-            f'<td><bdi>{escape(visible(each.target))}</bdi></td><td class="number">{each.texts:,}</td>'
+            f"<bdi>{safe(shorten(each.word))}</bdi></button></td>"
+            f'<td><bdi>{safe(each.target)}</bdi></td><td class="number">{each.texts:,}</td>'
             f'<td class="number" style="background:{colour.background};color:{colour.foreground}">'
             f"{number(each.share, scale.signed, 2)}</td>"
             f'<td class="number">{number(each.score, scale.signed)}</td></tr>'
@@ -242,13 +239,13 @@ def _texts(rows: Sequence[TextRow], first: int, count: int) -> str:
     lines = []
     for each in rows:
         sure = "" if each.confidence is None else f"{each.confidence:.3f}"
-        truth = "" if each.truth is None else escape(visible(each.truth))
+        truth = "" if each.truth is None else safe(each.truth)
         mark = {True: "right", False: "wrong", None: ""}[each.is_right]
         text = " ".join((each.text if each.pair is None else f"{each.text} / {each.pair}").split())
         lines.append(
             f'<tr class="{mark}"><td><button type="button" data-pick="{each.row}">'
-            f'<span dir="auto">{escape(visible(shorten(text, 160))) or "(empty text)"}</span>'
-            f"</button></td><td><bdi>{escape(visible(each.prediction))}</bdi></td><td>{sure}</td>"
+            f'<span dir="auto">{safe(shorten(text, 160)) or "(empty text)"}</span>'
+            f"</button></td><td><bdi>{safe(each.prediction)}</bdi></td><td>{sure}</td>"
             f"<td><bdi>{truth}</bdi> {f'({mark})' if mark == 'wrong' else ''}</td></tr>"
         )
     last = first + len(rows)
