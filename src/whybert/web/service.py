@@ -231,7 +231,7 @@ class Service:
         classifier, text, row = self._read(state)
         methods = create_all(list(state.methods))
         check_options(methods)
-        about = (classifier.name, target_of(state), state.quantity or None, layers, heads)
+        about = _about(classifier, state, layers, heads)
         found = {each.spec: self._cache.get((*about, text, each.spec)) for each in methods}
         missing = [each for each in methods if found[each.spec] is None]
         work = check_cost(missing, row, self.limits.work)
@@ -257,7 +257,7 @@ class Service:
             WhybertError: what `explain` raises before it asks.
         """
         classifier, text, row = self._read(state)
-        about = (classifier.name, target_of(state), state.quantity or None, False, False)
+        about = _about(classifier, state)
         return tuple(
             spec
             for spec, each in zip(state.methods, create_all(list(state.methods)), strict=True)
@@ -271,6 +271,13 @@ class Service:
         classifier, text = self.classifier(state.model), text_of(state)
         [row] = classifier.tokenize([text])
         return classifier, text, row
+
+
+def _about(
+    classifier: Classifier, state: State, layers: bool = False, heads: bool = False
+) -> tuple[str, str | tuple[str, str] | None, str | None, bool, bool]:
+    """What of an answer is the same for all texts and methods of a question."""
+    return classifier.name, target_of(state), state.quantity or None, layers, heads
 
 
 def _explained(
